@@ -1,0 +1,86 @@
+/**
+ * The seams inside the bait, so that the half that owns VMs and the half that owns jobs can be read, tested and replaced apart.
+ *
+ *   vwns/   makes, adopts, keeps and removes VWNs (hypervisor, disks, port, ssh connection); knows no job
+ *   job/    takes jobs from starters, runs them in a ready VWN, cleans it; knows no hypervisor
+ *   bait.ts compares Orders with both and calls them
+ */
+import type { Duplex } from 'node:stream'
+import type { Client, ClientChannel } from 'ssh2'
+import type { JobId, VwnId } from '../core/ids.ts'
+import type { LeaseToken } from '../core/lease.ts'
+import type { Answer, EndedJob, LiveJob, VwnSpec } from '../wire/bait.ts'
+import type { Failure } from '../wire/common.ts'
+
+/** Where a guest's ssh server answers, and the only keys that count. */
+export interface GuestAddress {
+  readonly host: string
+  readonly port: number
+  /** OpenSSH public key line of the guest's server; anything else is refused. */
+  readonly hostKey: string
+  /** OpenSSH private key of this bait for this VWN. */
+  readonly clientKey: string
+}
+
+/** One open, authenticated ssh connection to a guest; many jobs' channels go over it. */
+export interface GuestSession {
+  /** Resolves once, when the connection is gone for whatever reason; never rejects. */
+  readonly closed: Promise<void>
+  /** A new stream to the agent's job socket in the guest. */
+  openAgent(signal?: AbortSignal): Promise<Duplex>
+  /** A new command channel, for guests without the agent. */
+  exec(command: string, signal?: AbortSignal): Promise<ClientChannel>
+  /** Ends the connection; safe to repeat. */
+  close(): void
+  /** The library's own client, for measurements. */
+  readonly client: Client
+}
+
+/** A VWN that has reported that it is available. */
+export interface ReadyVwn {
+  readonly vwn: VwnId
+  readonly token: LeaseToken
+  readonly spec: VwnSpec
+  readonly session: GuestSession
+}
+
+/** What a scrub found; `left` empty means clean, anything else retires the VWN. */
+export interface CleanReport {
+  readonly checked: readonly string[]
+  readonly left: readonly string[]
+  readonly tookMs: number
+}
+
+/** The half of the bait that owns jobs. */
+export interface Jobs {
+  /** Every job that has not ended. */
+  live(): readonly LiveJob[]
+  /** Ended jobs that the controller has not acknowledged. */
+  ended(): readonly EndedJob[]
+  /** True while the job waits for a VWN: the only time when `assign` has an effect. */
+  waits(job: JobId): boolean
+  /**
+   * Runs a waiting job in this VWN. Resolves when the VWN is free of it again (whatever became of the job); never rejects.
+   * `mustClean` is false only when nothing of the job ever reached the guest.
+   */
+  assign(job: JobId, place: ReadyVwn, facts: { reused: boolean; bootMs: number | null; contactMs: number | null }): Promise<{ mustClean: boolean }>
+  /** The controller's word on a waiting job; for others it is ignored. */
+  answer(answer: Answer): void
+  /** The milliseconds of a job's scrub, known only after its end; belongs to its record. */
+  scrubbed(job: JobId, tookMs: number): void
+  /** Forgets ended jobs that are in the controller's history. */
+  acknowledge(jobs: readonly JobId[]): void
+  /** Marks every job that a former bait process had started as lost; called once, before anything else. */
+  recover(): Promise<void>
+  /** Calls back whenever `live` or `ended` has changed. */
+  onChange(listener: () => void): void
+}
+
+/** Scrubs a VWN after a job and proves it; throws VwnError when the guest does not answer. */
+export type Clean = (place: ReadyVwn, signal: AbortSignal) => Promise<CleanReport>
+
+/** How a VWN's stay came to its end, kept for the Report until the controller drops it from the Orders. */
+export interface VwnEnd {
+  readonly cause: Failure | null
+  readonly serialTail: string
+}

@@ -1,0 +1,133 @@
+/**
+ * What baits and the controller tell each other over NATS. Both messages carry a whole state, never a change: a lost one costs
+ * latency, a doubled or late one is recognised by its number and ignored.
+ *
+ *   Report   bait → controller   what really is on this host: VWNs, live jobs, and ended jobs until they are acknowledged
+ *   Orders   controller → bait   what is wanted of this host: VWNs with their tokens, which job each serves, answers to waiting jobs
+ *
+ * A Report is a NATS request; its answer is the current Orders. Orders are also pushed when they change.
+ */
+import { z } from 'zod'
+import {
+  digestSchema, failureSchema, hostIdSchema, identitySchema, jobIdSchema, outcomeSchema, phasesSchema, shapeSchema, timeMsSchema,
+  tokenSchema, typeNameSchema, usageSchema, vwnIdSchema,
+} from './common.ts'
+import { wantSchema } from './hook.ts'
+
+export const baitVersion = 1
+
+export const contactSchema = z.enum(['agent', 'ssh'])
+export const networkSchema = z.enum(['isolated', 'outbound'])
+
+/** What a VWN is made of; fixed for its life. */
+export const vwnSpecSchema = z.strictObject({
+  type: typeNameSchema,
+  image: digestSchema,
+  contact: contactSchema,
+  shape: shapeSchema,
+  network: networkSchema,
+  /** Deadline of one boot attempt. */
+  bootMs: z.int().positive(),
+})
+export type VwnSpec = z.output<typeof vwnSpecSchema>
+
+export const observedStates = ['preparing', 'booting', 'idle', 'busy', 'cleaning', 'stopping', 'gone'] as const
+export const observedVwnSchema = z.strictObject({
+  vwn: vwnIdSchema,
+  token: tokenSchema,
+  state: z.enum(observedStates),
+  /** The job it serves, or the one it is made for. */
+  job: jobIdSchema.nullable(),
+  /** Jobs it has finished and been scrubbed of. */
+  jobsRun: z.int().nonnegative(),
+  bootAttempt: z.int().nonnegative(),
+  sinceMs: timeMsSchema,
+  phases: phasesSchema,
+  /** Why it stops or is gone; null while all is well. */
+  cause: failureSchema.nullable(),
+  accelerator: z.string().max(16).nullable(),
+  pid: z.int().positive().nullable(),
+})
+export type ObservedVwn = z.output<typeof observedVwnSchema>
+
+export const liveJobStates = ['waiting', 'staging', 'starting', 'running', 'suspended', 'stopping', 'collecting'] as const
+export const liveJobSchema = z.strictObject({
+  job: jobIdSchema,
+  state: z.enum(liveJobStates),
+  vwn: vwnIdSchema.nullable(),
+  identity: identitySchema,
+  want: wantSchema,
+  /** Base name of the command, for people; arguments stay on the host. */
+  name: z.string().max(64),
+  submittedAtMs: timeMsSchema,
+  phases: phasesSchema,
+})
+export type LiveJob = z.output<typeof liveJobSchema>
+
+export const endedJobSchema = z.strictObject({
+  ...liveJobSchema.omit({ state: true }).shape,
+  outcome: outcomeSchema,
+  endedAtMs: timeMsSchema,
+  reused: z.boolean(),
+  usage: usageSchema.nullable(),
+})
+export type EndedJob = z.output<typeof endedJobSchema>
+
+export const acceleratorSchema = z.strictObject({ name: z.enum(['kvm', 'tcg']), works: z.boolean(), why: z.string().max(1024) })
+export const hostFactsSchema = z.strictObject({
+  capacity: z.strictObject({ cpus: z.int().nonnegative(), memoryMib: z.int().nonnegative(), scratchGib: z.int().nonnegative() }),
+  hypervisor: z.string().max(64),
+  accelerators: z.array(acceleratorSchema).max(8),
+  images: z.array(z.strictObject({ digest: digestSchema, name: z.string().max(64), contact: contactSchema })).max(1024),
+  version: z.string().max(64),
+})
+export type HostFacts = z.output<typeof hostFactsSchema>
+
+export const reportSchema = z.strictObject({
+  v: z.literal(baitVersion),
+  host: hostIdSchema,
+  /** Kernel boot id: another one proves that nothing of before is still running. */
+  bootId: z.string().max(64),
+  /** This bait process; `seq` counts within it, starting at 1. `startedAtMs` orders sessions. */
+  session: z.string().max(64),
+  startedAtMs: timeMsSchema,
+  seq: z.int().positive(),
+  /** The newest Orders this bait has taken in; term 0 when none yet. */
+  ordersSeen: z.strictObject({ term: z.int().nonnegative(), generation: z.int().nonnegative() }),
+  facts: hostFactsSchema,
+  vwns: z.array(observedVwnSchema).max(10_000),
+  jobs: z.array(liveJobSchema).max(10_000),
+  ended: z.array(endedJobSchema).max(1_000),
+})
+export type Report = z.output<typeof reportSchema>
+
+export const wantedVwnSchema = z.strictObject({
+  vwn: vwnIdSchema,
+  token: tokenSchema,
+  want: z.enum(['run', 'gone']),
+  /** True: `gone` may not wait for a job to finish (operator's kill). */
+  insist: z.boolean(),
+  spec: vwnSpecSchema,
+  /** Uid of the only user whose jobs may run here; null until the first is known. */
+  ownerUid: z.int().nonnegative().nullable(),
+  job: jobIdSchema.nullable(),
+})
+export type WantedVwn = z.output<typeof wantedVwnSchema>
+
+export const answerSchema = z.discriminatedUnion('is', [
+  z.strictObject({ job: jobIdSchema, is: z.literal('waits'), why: z.string().max(4096) }),
+  z.strictObject({ job: jobIdSchema, is: z.literal('refused'), failure: failureSchema }),
+])
+export type Answer = z.output<typeof answerSchema>
+
+export const ordersSchema = z.strictObject({
+  v: z.literal(baitVersion),
+  host: hostIdSchema,
+  term: z.int().positive(),
+  generation: z.int().nonnegative(),
+  vwns: z.array(wantedVwnSchema).max(10_000),
+  answers: z.array(answerSchema).max(10_000),
+  /** Ended jobs that are in the controller's history: the bait may forget them. */
+  acknowledged: z.array(jobIdSchema).max(1_000),
+})
+export type Orders = z.output<typeof ordersSchema>

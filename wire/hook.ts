@@ -1,0 +1,102 @@
+/**
+ * What a job starter and the bait say to each other on the bait's unix socket, as CONTROL messages of the job stream
+ * (wire/frames.ts).
+ *
+ *   bait → starter   greet      here is a path that nobody has used: prove who you are by making it
+ *   starter → bait   submit     made (the bait reads its owner); this is the job
+ *   bait → starter   accepted · waiting* · placed · started     or, at any time, one `ended`
+ *   starter → bait   signal* · resize*                          and DATA of stdin, stage
+ *
+ * `ended` is the last message from the bait and comes after the last byte of stdout, stderr and collect was acknowledged. The
+ * starter's socket closing before `ended` cancels the job.
+ */
+import { z } from 'zod'
+import { bytesSchema, failureSchema, jobIdSchema, outcomeSchema, phasesSchema, typeNameSchema, vwnIdSchema } from './common.ts'
+
+export const hookVersion = 1
+
+/** Bytes of argv and environment together; Linux itself allows 2 MiB with the usual 8 MiB stack (execve(2)). */
+export const argumentBytesMax = 2 * 1024 * 1024
+
+/** Resource limits by their getrlimit(2) names without RLIMIT_; null is infinity. */
+export const limitNames = ['as', 'core', 'cpu', 'data', 'fsize', 'locks', 'memlock', 'msgqueue', 'nice', 'nofile', 'nproc', 'rss', 'rtprio', 'rttime', 'sigpending', 'stack'] as const
+export const limitSchema = z.strictObject({
+  name: z.enum(limitNames),
+  soft: z.int().nonnegative().nullable(),
+  hard: z.int().nonnegative().nullable(),
+})
+export type Limit = z.output<typeof limitSchema>
+
+const size = z.int().min(0).max(65_535)
+export const ttySchema = z.strictObject({ rows: size, cols: size })
+
+/** What runs and in which surroundings: all that a bare node would have given the process at its execve. */
+export const runSchema = z.strictObject({
+  argv: z.array(bytesSchema).min(1),
+  /** `NAME=value` entries, any bytes. */
+  env: z.array(bytesSchema),
+  /** Where the job starts; null is the user's home in the guest. */
+  cwd: bytesSchema.nullable(),
+  umask: z.int().min(0).max(0o777),
+  limits: z.array(limitSchema).max(limitNames.length),
+  nice: z.int().min(-20).max(19),
+  /** `stream`: bytes follow; `null`: /dev/null, as the batch system gave it. */
+  stdin: z.enum(['stream', 'null']),
+  stdout: z.enum(['stream', 'null']),
+  /** `stdout`: one pipe for both, because the caller's two are one file and their order must stay exact. */
+  stderr: z.enum(['stream', 'null', 'stdout']),
+  /** A terminal of this size for all three; its bytes travel as stdin and stdout. */
+  tty: ttySchema.nullable(),
+  /** True: a tar of the working directory comes on stream `stage` first, and what the job changed goes back on `collect`. */
+  stage: z.boolean(),
+})
+export type Run = z.output<typeof runSchema>
+
+const name = z.string().min(1).max(256)
+/** What the mapping needs to know to choose a VWN type, beside the user himself. */
+export const wantSchema = z.strictObject({
+  type: typeNameSchema.nullable(),
+  queue: name.nullable(),
+  project: name.nullable(),
+  batchSystem: name.nullable(),
+  batchJobId: name.nullable(),
+  cpus: z.int().min(1).max(1024).nullable(),
+  memoryMib: z.int().min(1).max(16 * 1024 * 1024).nullable(),
+  scratchGib: z.int().min(1).max(65_536).nullable(),
+})
+export type Want = z.output<typeof wantSchema>
+
+export const greetSchema = z.strictObject({ kind: z.literal('greet'), v: z.literal(hookVersion), host: z.string(), prove: z.string() })
+
+export const submitSchema = z.strictObject({
+  kind: z.literal('submit'),
+  v: z.literal(hookVersion),
+  /** Must be what the proof's owner is and may be; a lie is refused. */
+  uid: z.int().nonnegative(),
+  gid: z.int().nonnegative(),
+  groups: z.array(z.int().nonnegative()).max(65_536),
+  run: runSchema,
+  want: wantSchema,
+})
+export type Submit = z.output<typeof submitSchema>
+
+export const signalMessageSchema = z.strictObject({ kind: z.literal('signal'), signal: z.string().regex(/^SIG[A-Z0-9+-]{1,12}$/) })
+export const resizeSchema = z.strictObject({ kind: z.literal('resize'), rows: size, cols: size })
+
+/** starter → bait */
+export const fromStarterSchema = z.discriminatedUnion('kind', [submitSchema, signalMessageSchema, resizeSchema])
+export type FromStarter = z.output<typeof fromStarterSchema>
+
+/** bait → starter */
+export const toStarterSchema = z.discriminatedUnion('kind', [
+  greetSchema,
+  z.strictObject({ kind: z.literal('accepted'), job: jobIdSchema }),
+  /** One sentence, sent when it changes: why the job has no VWN yet. */
+  z.strictObject({ kind: z.literal('waiting'), why: z.string() }),
+  z.strictObject({ kind: z.literal('placed'), vwn: vwnIdSchema, type: typeNameSchema, reused: z.boolean() }),
+  z.strictObject({ kind: z.literal('started') }),
+  z.strictObject({ kind: z.literal('ended'), outcome: outcomeSchema, phases: phasesSchema }),
+  /** What was said could not be taken; nothing was changed. */
+  z.strictObject({ kind: z.literal('error'), failure: failureSchema }),
+])
+export type ToStarter = z.output<typeof toStarterSchema>
