@@ -1,0 +1,121 @@
+/**
+ * The one error catalogue. Expected failures are `VwnError(code, facts, { cause })`; a message speaks for its own layer
+ * only, and `explain` walks the chain. Bugs are plain errors. Rows are grouped by area; docs/errors.md is printed from here.
+ */
+
+export type Retry = 'never' | 'same' | 'elsewhere'
+
+/** What a caller needs to know of one kind of failure, over HTTP, in a shell and in words. */
+export interface Entry {
+  readonly http: number
+  readonly exit: 1 | 2 | 70 | 75
+  readonly retry: Retry
+  readonly say: string
+  readonly hint: string
+}
+
+export const catalogue = {
+  // programs and their surroundings
+  CANCELLED: { http: 503, exit: 75, retry: 'same', say: 'stopped before it was done', hint: 'the program was told to stop; try again when it is up' },
+  DEADLINE_PASSED: { http: 504, exit: 75, retry: 'same', say: 'did not happen in time', hint: 'the last value seen says how far it came' },
+  HOME_PATH_TOO_LONG: { http: 400, exit: 2, retry: 'never', say: 'a unix socket below this home would have too long a path', hint: 'choose a shorter --home or WNOD_HOME' },
+  PROGRAM_RUNNING: { http: 409, exit: 1, retry: 'never', say: 'this program already runs here', hint: 'stop it first, or give this one another home' },
+  PROCESS_STUCK: { http: 504, exit: 75, retry: 'same', say: 'a process did not end although it was killed', hint: 'it is probably waiting for a device: see `cat /proc/PID/stack`' },
+  SOCKET_IN_USE: { http: 409, exit: 1, retry: 'never', say: 'another program answers on this socket', hint: 'stop it first, or give this one another home' },
+  PORT_IN_USE: { http: 409, exit: 1, retry: 'never', say: 'another program listens on this port', hint: 'choose another port in the settings; 0 takes a free one' },
+
+  // settings
+  CONFIG_UNREADABLE: { http: 400, exit: 2, retry: 'never', say: 'the settings file cannot be read', hint: 'check its name and permissions' },
+  CONFIG_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the settings are not valid', hint: 'mend the named line; `--check-config` prints what is in force' },
+  CONFIG_UNKNOWN_KEY: { http: 400, exit: 2, retry: 'never', say: 'the settings have a key nobody reads', hint: 'mend the spelling or remove it' },
+
+  // files and commands
+  DISK_FULL: { http: 507, exit: 75, retry: 'elsewhere', say: 'no space is left on the disk', hint: 'free some space, or move the home to a larger disk' },
+  FILE_UNREADABLE: { http: 500, exit: 1, retry: 'never', say: 'a file cannot be read', hint: 'check that it exists and who may read it' },
+  FILE_UNWRITABLE: { http: 500, exit: 1, retry: 'never', say: 'a file cannot be written', hint: 'check that its folder exists and who may write there' },
+  FILE_MALFORMED: { http: 500, exit: 1, retry: 'never', say: 'a file does not hold what it should', hint: 'it was changed by hand or by another version; move it away to go on' },
+  COMMAND_MISSING: { http: 500, exit: 1, retry: 'elsewhere', say: 'a command is not installed', hint: '`wnod doctor` names the package that has it' },
+  COMMAND_FAILED: { http: 500, exit: 1, retry: 'elsewhere', say: 'a command failed', hint: 'its last words are in the facts' },
+  COMMAND_TIMEOUT: { http: 504, exit: 75, retry: 'elsewhere', say: 'a command did not end in time', hint: 'the machine may be overloaded' },
+
+  // the bus
+  BUS_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the NATS server does not answer', hint: 'check that nats-server runs and that the settings name it' },
+  BUS_DENIED: { http: 503, exit: 1, retry: 'never', say: 'the NATS server refused our credentials', hint: 'check the .creds file named in the settings' },
+  BUS_NO_ANSWER: { http: 503, exit: 75, retry: 'same', say: 'nobody answered a request in time', hint: 'the program asked is down or cut off; it is asked again' },
+  BUS_BAD_REPLY: { http: 502, exit: 70, retry: 'never', say: 'an answer over the bus was not understood', hint: 'two programs of different versions? compare `--version`' },
+  BUS_REFUSED: { http: 502, exit: 1, retry: 'never', say: 'the program asked refused', hint: 'its own log has the reason in full' },
+} as const satisfies Record<string, Entry>
+
+/** A row of the catalogue. Code branches on this, never on text. */
+export type ErrorCode = keyof typeof catalogue
+
+/** What happened to what: small printable values, never secrets, environments or job arguments. */
+export type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>
+
+/** An expected failure: a row of the catalogue, the facts of this case, and the failure below it. */
+export class VwnError extends Error {
+  readonly code: ErrorCode
+  readonly facts: Facts
+
+  constructor(code: ErrorCode, facts: Facts = {}, options?: { cause?: unknown }) {
+    super(sentence(code, facts), options)
+    this.name = 'VwnError'
+    this.code = code
+    this.facts = facts
+  }
+
+  get entry(): Entry {
+    return catalogue[this.code]
+  }
+}
+
+function sentence(code: ErrorCode, facts: Facts): string {
+  const parts = Object.entries(facts).flatMap(([name, value]) => (value === undefined ? [] : `${name}=${printed(value)}`))
+  return parts.length === 0 ? catalogue[code].say : `${catalogue[code].say} (${parts.join(' ')})`
+}
+
+const printed = (value: string | number | boolean | null): string =>
+  typeof value === 'string' && /^$|[\s"()]/.test(value) ? JSON.stringify(value) : String(value)
+
+/** True for an expected failure; with a code, for that one only. */
+export function isVwnError(error: unknown, code?: ErrorCode): error is VwnError {
+  return error instanceof VwnError && (code === undefined || error.code === code)
+}
+
+/** The topmost expected failure of a chain, or null for a bug. */
+export function vwnErrorIn(error: unknown): VwnError | null {
+  return layers(error).find((layer) => layer instanceof VwnError) ?? null
+}
+
+/** The whole chain in one line, each layer once, outermost first. */
+export function explain(error: unknown): string {
+  const said: string[] = []
+  for (const layer of layers(error)) {
+    const words = layer instanceof Error ? ownWords(layer) : String(layer)
+    if (words !== '' && !said.some((earlier) => earlier.includes(words))) said.push(words)
+  }
+  return said.join(': ')
+}
+
+const ownWords = (error: Error): string =>
+  error instanceof AggregateError && error.errors.length > 0 ? error.errors.map(explain).join('; ') : error.message || error.name
+
+/**
+ * Outermost first; a loop in the chain ends it. A failure that was hidden by a failing clean-up (`await using`) comes
+ * before that clean-up's own: it is what the caller asked about.
+ */
+function layers(error: unknown): unknown[] {
+  const found: unknown[] = []
+  const visit = (layer: unknown): void => {
+    if (layer === undefined || layer === null || found.includes(layer)) return
+    if (layer instanceof Error && 'suppressed' in layer && 'error' in layer) {
+      visit(layer.suppressed)
+      visit(layer.error)
+      return
+    }
+    found.push(layer)
+    if (layer instanceof Error) visit(layer.cause)
+  }
+  visit(error)
+  return found
+}

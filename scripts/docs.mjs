@@ -1,0 +1,16 @@
+// Writes the pages of docs/ that are printed from code. Test files compare them; this makes them equal again.
+import { build } from 'esbuild'
+import { writeFileSync } from 'node:fs'
+
+process.chdir(new URL('..', import.meta.url).pathname)
+
+/** Page → the module that prints it; each exports `page(): string`. */
+const pages = { 'docs/errors.md': 'test/harness/errors-page.ts' }
+
+for (const [page, from] of Object.entries(pages)) {
+  const { outputFiles } = await build({ entryPoints: [from], bundle: true, write: false, format: 'esm', platform: 'node' })
+  const code = Buffer.from(outputFiles[0].contents).toString('base64')
+  const printer = await import(`data:text/javascript;base64,${code}`)
+  writeFileSync(page, printer.page())
+  process.stderr.write(`wrote ${page}\n`)
+}
