@@ -44,6 +44,22 @@ export const catalogue = {
   BUS_NO_ANSWER: { http: 503, exit: 75, retry: 'same', say: 'nobody answered a request in time', hint: 'the program asked is down or cut off; it is asked again' },
   BUS_BAD_REPLY: { http: 502, exit: 70, retry: 'never', say: 'an answer over the bus was not understood', hint: 'two programs of different versions? compare `--version`' },
   BUS_REFUSED: { http: 502, exit: 1, retry: 'never', say: 'the program asked refused', hint: 'its own log has the reason in full' },
+
+  // the controller and its database
+  DATABASE_IN_USE: { http: 409, exit: 1, retry: 'never', say: 'another controller owns this database', hint: 'stop the other controller, or name another database' },
+  DATABASE_UNUSABLE: { http: 500, exit: 1, retry: 'never', say: 'the database cannot be opened', hint: 'check the file and its folder; `sqlite3 FILE "pragma integrity_check"` tells if it is damaged' },
+  DATABASE_NEWER: { http: 500, exit: 1, retry: 'never', say: 'the database was written by a newer controller', hint: 'run the newer version, or restore the backup made before the upgrade' },
+  MAPPING_UNREADABLE: { http: 500, exit: 1, retry: 'never', say: 'the mapping file cannot be read', hint: 'check its name and permissions' },
+  MAPPING_REFUSED: { http: 400, exit: 1, retry: 'never', say: 'the mapping is not valid', hint: 'mend the named line; until then the last valid mapping stays in force' },
+  MAPPING_ABSENT: { http: 503, exit: 75, retry: 'same', say: 'no mapping is in force', hint: 'the mapping file was refused or is missing; see `wnod types` for the reason' },
+  IMAGE_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such OS image', hint: 'list images with `wnod images`; build one with `wnod image build RECIPE`' },
+  HOST_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such host', hint: 'list hosts with `wnod hosts`' },
+  VWN_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such VWN', hint: 'list VWNs with `wnod vwns`' },
+  JOB_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such job', hint: 'list jobs with `wnod jobs`' },
+  USER_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: "no such user on the controller's machine", hint: 'name the groups as well: then no user database is asked' },
+  ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
+  REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
+  ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
