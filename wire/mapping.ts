@@ -1,0 +1,65 @@
+/**
+ * The mapping file: which VWN type a job gets. YAML in snake_case, as administrators write it; `controller/mapping.ts` turns it
+ * into core's terms. A commented example is `controller/mapping.example.yaml`.
+ */
+import { z } from 'zod'
+import { idPatterns } from '../core/ids.ts'
+import { shapeSchema } from './common.ts'
+
+/** Largest mapping file that is read. */
+export const mappingBytesMax = 1024 * 1024
+
+const typeNameText = z.string().regex(idPatterns.type, 'a type is named by letters, digits, dot, dash and underscore')
+const seconds = z.int().min(1).max(366 * 86_400)
+
+const mappingTypeSchema = z.strictObject({
+  /** Name of an OS image, or its digest to pin one. */
+  image: z.string().min(1).max(64),
+  cpus: shapeSchema.shape.cpus.default(1),
+  memory_mib: shapeSchema.shape.memoryMib.default(1024),
+  scratch_gib: shapeSchema.shape.scratchGib.default(4),
+  network: z.enum(['isolated', 'outbound']).default('isolated'),
+  /** False: a VWN of this type runs one job and is removed. */
+  reuse: z.boolean().default(true),
+  jobs_max: z.int().min(1).max(1_000_000).default(100),
+  age_max_s: seconds.default(86_400),
+  /** How long an idle VWN waits for its user's next job. */
+  idle_max_s: seconds.default(300),
+  /** Of one boot attempt; a boot is attempted twice. */
+  boot_deadline_s: z.int().min(1).max(3600).default(120),
+  /** VWNs of this type at a time, in the whole farm; null is no limit. */
+  limit: z.int().min(0).max(1_000_000).nullable().default(null),
+})
+export type MappingType = z.output<typeof mappingTypeSchema>
+
+const name = z.string().min(1).max(256)
+const names = z.union([name, z.array(name).min(1).max(1024)], 'a name or a list of names')
+const condition = {
+  user: names, users: names, group: names, groups: names, queue: names, queues: names, project: names, projects: names,
+  batch_system: names, batch_systems: names, type: names, types: names,
+}
+/** Singular and plural mean the same: the job has one of these. Several conditions must all hold; none at all matches every job. */
+const matchSchema = z.strictObject(condition).partial()
+export type MappingMatch = z.output<typeof matchSchema>
+
+const limitsSchema = z.strictObject({
+  /** Jobs of one user in VWNs at a time, over this rule's types. */
+  per_user: z.int().min(0).max(1_000_000).nullable().default(null),
+})
+const decision = {
+  type: typeNameText,
+  /** Types that a user may ask for instead; `type` is always allowed. */
+  allow: z.array(typeNameText).max(1024).default([]),
+  limits: limitsSchema.prefault({}),
+}
+const mappingRuleSchema = z.strictObject({ name: name.optional(), match: matchSchema.default({}), ...decision })
+export type MappingRule = z.output<typeof mappingRuleSchema>
+
+/** The whole file. */
+export const mappingFileSchema = z.strictObject({
+  types: z.record(typeNameText, mappingTypeSchema),
+  rules: z.array(mappingRuleSchema).max(10_000).default([]),
+  /** For jobs that no rule matches; without it such a job is refused. */
+  default: z.strictObject(decision).nullable().default(null),
+})
+export type MappingFile = z.output<typeof mappingFileSchema>
