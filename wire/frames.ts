@@ -62,39 +62,74 @@ export class FrameError extends Error {
 }
 
 /**
- * Cuts a byte stream into frames. Keeps at most one partial frame; throws FrameError on garbage, after which the
- * connection must be closed.
+ * Cuts a byte stream into frames. Payload of DATA is handed out as it comes, a long frame as several shorter ones that carry on
+ * at the right offset, so that nothing is copied and nothing is kept; the payload of every other frame is kept until it is whole.
+ * Throws FrameError on garbage, after which the connection must be closed.
  */
 export class FrameReader {
+  /** Bytes of a header or payload that is not whole yet, and how many it takes. */
   #pending: Buffer[] = []
   #pendingBytes = 0
   #needBytes = headerBytes
+  /** The frame whose payload is coming in; null while a header is. */
+  #open: { type: FrameType; stream: number; offset: number; left: number } | null = null
 
   /** Calls `onFrame` for each frame that `chunk` completes, in order. A payload may share memory with `chunk`. */
   push(chunk: Buffer, onFrame: (frame: Frame) => void): void {
-    this.#pending.push(chunk)
-    this.#pendingBytes += chunk.length
-    if (this.#pendingBytes < this.#needBytes) return
-    let buffer = this.#pending.length === 1 ? chunk : Buffer.concat(this.#pending, this.#pendingBytes)
-    while (buffer.length >= headerBytes) {
-      const length = buffer.readUInt32BE(0)
-      const type = buffer.readUInt8(4)
-      if (!isFrameType(type)) throw new FrameError(`unknown frame type ${type}`)
-      if (length > payloadBytesMax) throw new FrameError(`frame of ${length} bytes, at most ${payloadBytesMax} allowed`)
-      if (buffer.length < headerBytes + length) break
-      const offset = buffer.readUInt32BE(6) * 2 ** 32 + buffer.readUInt32BE(10)
-      if (!Number.isSafeInteger(offset)) throw new FrameError('offset beyond 2^53')
-      onFrame({ type, stream: buffer.readUInt8(5), offset, payload: buffer.subarray(headerBytes, headerBytes + length) })
-      buffer = buffer.subarray(headerBytes + length)
+    let at = 0
+    while (at < chunk.length) {
+      const open = this.#open
+      if (open?.type === frameType.data) {
+        const payload = chunk.subarray(at, at + open.left)
+        at += payload.length
+        this.#open = payload.length === open.left ? null : { ...open, offset: open.offset + payload.length, left: open.left - payload.length }
+        onFrame({ type: open.type, stream: open.stream, offset: open.offset, payload })
+        continue
+      }
+      const part = chunk.subarray(at, at + this.#needBytes - this.#pendingBytes)
+      at += part.length
+      const whole = this.#gather(part)
+      if (whole === null) return
+      if (open === null) this.#begin(whole, onFrame)
+      else this.#finish({ type: open.type, stream: open.stream, offset: open.offset, payload: whole }, onFrame)
     }
-    this.#needBytes = buffer.length < headerBytes ? headerBytes : headerBytes + buffer.readUInt32BE(0)
-    this.#pending = buffer.length === 0 ? [] : [buffer]
-    this.#pendingBytes = buffer.length
   }
 
   /** True when no partial frame is waiting for more bytes. */
   get atBoundary(): boolean {
-    return this.#pendingBytes === 0
+    return this.#open === null && this.#pendingBytes === 0
+  }
+
+  #gather(part: Buffer): Buffer | null {
+    this.#pendingBytes += part.length
+    if (this.#pendingBytes < this.#needBytes) {
+      this.#pending.push(part)
+      return null
+    }
+    const whole = this.#pending.length === 0 ? part : Buffer.concat([...this.#pending, part], this.#pendingBytes)
+    this.#pending = []
+    this.#pendingBytes = 0
+    return whole
+  }
+
+  #begin(header: Buffer, onFrame: (frame: Frame) => void): void {
+    const length = header.readUInt32BE(0)
+    const type = header.readUInt8(4)
+    const offset = header.readUInt32BE(6) * 2 ** 32 + header.readUInt32BE(10)
+    if (!isFrameType(type)) throw new FrameError(`unknown frame type ${type}`)
+    if (length > payloadBytesMax) throw new FrameError(`frame of ${length} bytes, at most ${payloadBytesMax} allowed`)
+    if (length > 0 && type !== frameType.data && type !== frameType.control) throw new FrameError(`frame type ${type} has no payload`)
+    if (!Number.isSafeInteger(offset)) throw new FrameError('offset beyond 2^53')
+    const streamId = header.readUInt8(5)
+    if (length === 0) return this.#finish({ type, stream: streamId, offset, payload: empty }, onFrame)
+    this.#open = { type, stream: streamId, offset, left: length }
+    if (type !== frameType.data) this.#needBytes = length
+  }
+
+  #finish(frame: Frame, onFrame: (frame: Frame) => void): void {
+    this.#open = null
+    this.#needBytes = headerBytes
+    onFrame(frame)
   }
 }
 
