@@ -1,0 +1,250 @@
+/**
+ * What the controller's HTTP API answers, for its server, the CLI and the monitor alike. Reading is `GET /v1/…`; the operator's
+ * verbs exist on the operator's unix socket only.
+ *
+ *   GET  /v1/hosts  /v1/vwns  /v1/vwns/:id  /v1/jobs  /v1/jobs/:id  /v1/jobs/:id/receipt  /v1/jobs/:id/explain
+ *        /v1/types  /v1/images  /v1/explain  /v1/status  /healthz  /readyz
+ *   POST /v1/hosts/:id/drain  /v1/hosts/:id/undrain  /v1/vwns/:id/kill
+ *
+ * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
+ */
+import { z } from 'zod'
+import { acceleratorSchema, contactSchema, liveJobStates, networkSchema } from './bait.ts'
+import {
+  digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
+  usageSchema, vwnIdSchema,
+} from './common.ts'
+
+const count = z.int().nonnegative()
+const amount = z.object({ cpus: z.int(), memoryMib: z.int(), scratchGib: z.int() })
+
+/** Every refusal, whatever its status. */
+export const errorReplySchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string(),
+  facts: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
+})
+export type ErrorReply = z.output<typeof errorReplySchema>
+
+export const hostViewSchema = z.object({
+  host: hostIdSchema,
+  /** The operator's want, and beside it the fact. */
+  want: z.enum(['open', 'draining', 'closed']),
+  fact: z.enum(['alive', 'silent', 'fenced']),
+  lastReportAtMs: timeMsSchema.nullable(),
+  capacity: amount,
+  /** What its VWNs hold at present. */
+  used: amount,
+  vwns: count,
+  jobs: count,
+  version: z.string(),
+  hypervisor: z.string(),
+  accelerators: z.array(acceleratorSchema),
+  images: count,
+})
+export type HostView = z.output<typeof hostViewSchema>
+
+export const vwnViewSchema = z.object({
+  vwn: vwnIdSchema,
+  host: hostIdSchema,
+  type: typeNameSchema,
+  image: z.object({ digest: digestSchema, name: z.string().nullable() }),
+  contact: contactSchema,
+  shape: shapeSchema,
+  network: networkSchema,
+  state: z.string(),
+  sinceMs: timeMsSchema,
+  deadlineAtMs: timeMsSchema.nullable(),
+  token: z.string(),
+  job: jobIdSchema.nullable(),
+  owner: z.object({ uid: count, user: z.string().nullable() }).nullable(),
+  jobsRun: count,
+  createdAtMs: timeMsSchema,
+  phases: phasesSchema,
+  bootAttempt: count,
+  accelerator: z.string().nullable(),
+  pid: z.int().nullable(),
+  cause: failureSchema.nullable(),
+})
+export type VwnView = z.output<typeof vwnViewSchema>
+
+export const vwnEventViewSchema = z.object({
+  atMs: timeMsSchema,
+  event: z.string(),
+  from: z.string(),
+  to: z.string(),
+  job: jobIdSchema.nullable(),
+  why: z.string().nullable(),
+})
+export type VwnEventView = z.output<typeof vwnEventViewSchema>
+
+export const vwnDetailSchema = vwnViewSchema.extend({ events: z.array(vwnEventViewSchema) })
+export type VwnDetail = z.output<typeof vwnDetailSchema>
+
+export const jobStates = [...liveJobStates, 'ended'] as const
+export const jobViewSchema = z.object({
+  job: jobIdSchema,
+  host: hostIdSchema,
+  name: z.string(),
+  state: z.enum(jobStates),
+  user: z.string(),
+  uid: count,
+  group: z.string(),
+  queue: z.string().nullable(),
+  project: z.string().nullable(),
+  batchSystem: z.string().nullable(),
+  batchJobId: z.string().nullable(),
+  requestedType: typeNameSchema.nullable(),
+  /** What the mapping made of it; null until it was looked at. */
+  type: typeNameSchema.nullable(),
+  rule: z.string().nullable(),
+  vwn: vwnIdSchema.nullable(),
+  reused: z.boolean().nullable(),
+  /** Why it has no VWN yet, or why it was refused. */
+  why: z.string().nullable(),
+  outcome: outcomeSchema.nullable(),
+  submittedAtMs: timeMsSchema,
+  endedAtMs: timeMsSchema.nullable(),
+  phases: phasesSchema,
+  usage: usageSchema.nullable(),
+})
+export type JobView = z.output<typeof jobViewSchema>
+
+/** Where the time of one job went. */
+export const receiptSchema = jobViewSchema.extend({
+  /** In the order in which they happen; a phase that did not happen is absent. */
+  timeline: z.array(z.object({ phase: z.enum(phaseNames), ms: z.number().nonnegative() })),
+  /** From submission to end; null while the job lives. */
+  totalMs: z.number().nonnegative().nullable(),
+  /** Part of the total that no phase explains. */
+  otherMs: z.number().nullable(),
+})
+export type Receipt = z.output<typeof receiptSchema>
+
+/** Why a job got, gets or would get what. */
+export const explanationSchema = z.object({
+  job: jobIdSchema.nullable(),
+  /** When this was decided; for a question without a job, now. */
+  atMs: timeMsSchema,
+  asked: z.object({
+    user: z.string(),
+    groups: z.array(z.string()),
+    queue: z.string().nullable(),
+    project: z.string().nullable(),
+    batchSystem: z.string().nullable(),
+    type: typeNameSchema.nullable(),
+  }),
+  rule: z.string().nullable(),
+  type: typeNameSchema.nullable(),
+  allowed: z.array(typeNameSchema),
+  shape: shapeSchema.nullable(),
+  decision: z.object({
+    is: z.enum(['reuse', 'make', 'waits', 'refused']),
+    vwn: vwnIdSchema.nullable(),
+    host: hostIdSchema.nullable(),
+    why: z.string(),
+    failure: failureSchema.nullable(),
+  }),
+  /** One sentence per host that was looked at. */
+  hosts: z.array(z.object({ host: hostIdSchema, why: z.string() })),
+})
+export type Explanation = z.output<typeof explanationSchema>
+
+export const typeViewSchema = z.object({
+  type: typeNameSchema,
+  /** As the mapping names it. */
+  image: z.string(),
+  shape: shapeSchema,
+  network: networkSchema,
+  reuse: z.boolean(),
+  jobsMax: count,
+  ageMaxMs: count,
+  idleMaxMs: count,
+  bootMs: count,
+  limit: count.nullable(),
+  vwns: count,
+  /** Hosts that have the image. */
+  hosts: z.array(hostIdSchema),
+  problem: z.string().nullable(),
+})
+export type TypeView = z.output<typeof typeViewSchema>
+
+export const imageViewSchema = z.object({
+  digest: digestSchema,
+  name: z.string(),
+  contact: contactSchema,
+  hosts: z.array(hostIdSchema),
+  types: z.array(typeNameSchema),
+})
+export type ImageView = z.output<typeof imageViewSchema>
+
+export const statusSchema = z.object({
+  name: z.string(),
+  version: z.string(),
+  term: count,
+  startedAtMs: timeMsSchema,
+  nowMs: timeMsSchema,
+  bus: z.object({ connected: z.boolean(), dropped: count, stale: count }),
+  mapping: z.object({
+    file: z.string(),
+    /** Counts the mappings taken into force since the controller started; 0: none yet. */
+    version: count,
+    loadedAtMs: timeMsSchema.nullable(),
+    types: count,
+    rules: count,
+    /** Why the file as it is now was refused; the mapping before it stays in force. */
+    problem: failureSchema.nullable(),
+    /** What is valid but cannot work at present: an image that no host has. */
+    warnings: z.array(z.string()),
+  }),
+  hosts: z.array(z.object({ host: hostIdSchema, generation: count, generationSeen: count })),
+  counts: z.object({ hosts: z.record(z.string(), count), vwns: z.record(z.string(), count), jobs: z.record(z.string(), count) }),
+})
+export type Status = z.output<typeof statusSchema>
+
+export const hostsReplySchema = z.object({ hosts: z.array(hostViewSchema) })
+export const vwnsReplySchema = z.object({ vwns: z.array(vwnViewSchema) })
+export const jobsReplySchema = z.object({ jobs: z.array(jobViewSchema) })
+export const typesReplySchema = z.object({ types: z.array(typeViewSchema) })
+export const imagesReplySchema = z.object({ images: z.array(imageViewSchema) })
+
+/** An order was taken; how far it has come is seen in the view. */
+export const hostOrderedSchema = z.object({ host: hostViewSchema })
+export const vwnOrderedSchema = z.object({ vwn: vwnViewSchema })
+
+const text = z.string().min(1).max(256)
+const listLimit = z.coerce.number().int().min(1).max(10_000).default(100)
+
+export const jobsQuerySchema = z.strictObject({
+  user: text.optional(),
+  host: text.optional(),
+  vwn: text.optional(),
+  type: text.optional(),
+  state: z.enum(jobStates).optional(),
+  /** `live`: not ended. */
+  only: z.enum(['live', 'ended']).optional(),
+  limit: listLimit,
+})
+export type JobsQuery = z.output<typeof jobsQuerySchema>
+
+export const vwnsQuerySchema = z.strictObject({
+  host: text.optional(),
+  type: text.optional(),
+  state: text.optional(),
+  /** VWNs that are gone are left out unless asked for. */
+  gone: z.stringbool().default(false),
+  limit: listLimit,
+})
+export type VwnsQuery = z.output<typeof vwnsQuerySchema>
+
+/** A group may be given several times or as `a,b`; without one, the user's own groups on the controller's machine count. */
+export const explainQuerySchema = z.strictObject({
+  user: text,
+  group: z.union([text, z.array(text).max(1024)]).optional(),
+  queue: text.optional(),
+  project: text.optional(),
+  batch_system: text.optional(),
+  type: text.optional(),
+})
+export type ExplainQuery = z.output<typeof explainQuerySchema>
