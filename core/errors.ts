@@ -60,6 +60,21 @@ export const catalogue = {
   ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
   ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
+
+  // the bait's VMs
+  HYPERVISOR_MISSING: { http: 500, exit: 1, retry: 'elsewhere', say: 'the hypervisor is not installed', hint: '`wnod doctor` names the package that has it' },
+  HYPERVISOR_FAILED: { http: 500, exit: 75, retry: 'same', say: 'the hypervisor did not start', hint: 'its last words are in the facts' },
+  HYPERVISOR_SILENT: { http: 504, exit: 75, retry: 'same', say: 'the hypervisor does not answer on its control socket', hint: 'the machine may be overloaded' },
+  HYPERVISOR_REFUSED: { http: 500, exit: 70, retry: 'never', say: 'the hypervisor refused a command', hint: 'its reason is in the facts' },
+  ACCELERATOR_UNUSABLE: { http: 503, exit: 1, retry: 'elsewhere', say: 'no guest could be started on this host', hint: '`wnod doctor` says what each accelerator did' },
+  SCRATCH_NO_SPACE: { http: 507, exit: 75, retry: 'elsewhere', say: 'no space is left for a scratch disk', hint: 'free some space, or ask for less scratch' },
+  VWN_BOOT_TIMEOUT: { http: 504, exit: 75, retry: 'same', say: 'VWN did not report ready in time', hint: 'read its serial log: `wnod console VWN`' },
+  VWN_DIED: { http: 500, exit: 75, retry: 'same', say: 'the VM ended by itself', hint: 'read its serial log: `wnod console VWN`' },
+  VWN_MISBEHAVED: { http: 502, exit: 75, retry: 'same', say: 'the guest said what it should not', hint: 'the image may be of another version than the bait' },
+  VWN_SILENT: { http: 504, exit: 75, retry: 'same', say: 'the guest does not answer any more', hint: 'read its serial log: `wnod console VWN`' },
+  VWN_DIRTY: { http: 500, exit: 75, retry: 'same', say: 'a job left something that could not be removed', hint: 'the VWN is thrown away; nobody else runs in it' },
+  VWN_NOT_OWNER: { http: 409, exit: 70, retry: 'never', say: 'this VWN belongs to another user', hint: 'a bug of the controller, which the bait refused to follow: please report it' },
+  VWN_REMOVED: { http: 409, exit: 75, retry: 'same', say: 'the VWN was removed', hint: 'an operator or the controller asked for it' },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
