@@ -1,0 +1,24 @@
+/** What goes wrong and how jobs end, as plain values that cross process boundaries. `wire/common.ts` checks the same shapes. */
+import { catalogue, type ErrorCode } from './errors.ts'
+
+/** An account of one failure: a row of the catalogue, and what it was about. */
+export interface Failure {
+  readonly code: string
+  readonly message: string
+  readonly hint: string
+}
+
+/** The account of a failure of this kind; `about` says which case it was. */
+export const failure = (code: ErrorCode, about = ''): Failure => ({
+  code,
+  message: about === '' ? catalogue[code].say : `${catalogue[code].say} (${about})`,
+  hint: catalogue[code].hint,
+})
+
+/** How a job ended, as far as anybody knows. `refused`: it never ran, so running it again is safe. `lost`: it may have run. */
+export type Outcome =
+  | { readonly is: 'exited'; readonly code: number }
+  | { readonly is: 'signalled'; readonly signal: string; readonly coreDumped: boolean }
+  | { readonly is: 'refused'; readonly failure: Failure }
+  | { readonly is: 'cancelled'; readonly signal: string | null }
+  | { readonly is: 'lost'; readonly failure: Failure }
