@@ -75,6 +75,27 @@ export const catalogue = {
   VWN_DIRTY: { http: 500, exit: 75, retry: 'same', say: 'a job left something that could not be removed', hint: 'the VWN is thrown away; nobody else runs in it' },
   VWN_NOT_OWNER: { http: 409, exit: 70, retry: 'never', say: 'this VWN belongs to another user', hint: 'a bug of the controller, which the bait refused to follow: please report it' },
   VWN_REMOVED: { http: 409, exit: 75, retry: 'same', say: 'the VWN was removed', hint: 'an operator or the controller asked for it' },
+
+  // the hand-over of a job
+  BAIT_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the bait of this host does not answer', hint: 'check that `wnod bait` runs here and that WNOD_SOCKET or --socket names its socket' },
+  JOB_REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the job request is not understood', hint: 'the facts name what is wrong; are starter and bait of one version?' },
+  JOB_REQUEST_TOO_LARGE: { http: 413, exit: 2, retry: 'never', say: 'arguments and environment of the job are larger than allowed', hint: 'hand large data over in a file or on stdin' },
+  JOB_IDENTITY_FALSE: { http: 403, exit: 1, retry: 'never', say: 'the job is not of the user it claims to be of', hint: 'user and groups must be what the user database of the host says' },
+  JOB_PLACES_TAKEN: { http: 503, exit: 75, retry: 'same', say: 'the bait serves as many job starters as it may', hint: 'try again when some have ended, or raise the limit in its settings' },
+  JOB_START_FAILED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the guest could not start the job', hint: 'the facts name the step that failed' },
+  JOB_GUEST_LOST: { http: 500, exit: 75, retry: 'elsewhere', say: 'the VWN was lost with the job in it', hint: 'the job may have run in part; see `wnod explain JOB` and the serial log of the VWN' },
+  JOB_BAIT_RESTARTED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the bait was restarted under the job', hint: 'a job that had not started never ran; one that had is lost' },
+  STAGE_FAILED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the files of the working directory could not be handed over', hint: 'the facts name the file or the step' },
+  STAGE_UNREADABLE: { http: 400, exit: 1, retry: 'never', say: 'a file of the working directory cannot be staged', hint: 'make it readable, or leave it out with --exclude' },
+  STAGE_ESCAPE: { http: 400, exit: 1, retry: 'never', say: 'a staged file would be written outside the working directory', hint: 'absolute paths, `..` and paths through symbolic links are not followed' },
+
+  // the way into a guest
+  GUEST_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the ssh server of the guest does not answer', hint: 'read the end of its serial log with `wnod console VWN`' },
+  GUEST_KEY_WRONG: { http: 502, exit: 1, retry: 'never', say: 'the guest shows another host key than it was given', hint: 'something else answers on its port; the VWN is thrown away' },
+  GUEST_AUTH_REFUSED: { http: 502, exit: 75, retry: 'elsewhere', say: 'the guest does not accept the key that it was given', hint: 'its identity did not reach it; read the end of its serial log' },
+  GUEST_CHANNEL_REFUSED: { http: 502, exit: 75, retry: 'elsewhere', say: 'the guest does not open a channel', hint: 'the agent or the ssh server in it is gone; read the end of its serial log' },
+  GUEST_SILENT: { http: 504, exit: 75, retry: 'elsewhere', say: 'the guest did not answer in time', hint: 'it hangs or is overloaded; the VWN is thrown away' },
+  GUEST_GARBAGE: { http: 502, exit: 75, retry: 'elsewhere', say: 'the guest says what nobody should say', hint: 'the VWN is thrown away; are bait and image of one version?' },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
