@@ -96,6 +96,16 @@ export const catalogue = {
   GUEST_CHANNEL_REFUSED: { http: 502, exit: 75, retry: 'elsewhere', say: 'the guest does not open a channel', hint: 'the agent or the ssh server in it is gone; read the end of its serial log' },
   GUEST_SILENT: { http: 504, exit: 75, retry: 'elsewhere', say: 'the guest did not answer in time', hint: 'it hangs or is overloaded; the VWN is thrown away' },
   GUEST_GARBAGE: { http: 502, exit: 75, retry: 'elsewhere', say: 'the guest says what nobody should say', hint: 'the VWN is thrown away; are bait and image of one version?' },
+
+  // the command line and local farms
+  CONTROLLER_AWAY: { http: 503, exit: 75, retry: 'same', say: 'the controller does not answer', hint: '`wnod up` starts a local farm; --home or WNOD_HOME names another one' },
+  CONTROLLER_STRANGE: { http: 502, exit: 70, retry: 'never', say: "the controller's answer was not understood", hint: 'two programs of different versions? compare `--version`' },
+  FARM_UP: { http: 409, exit: 1, retry: 'never', say: 'this farm is already up', hint: '`wnod down` stops it; --home DIR starts another one beside it' },
+  FARM_FOREIGN: { http: 409, exit: 1, retry: 'never', say: 'this home was not made by `wnod up`', hint: 'choose another --home: `wnod up` and `wnod down` leave what others made alone' },
+  FARM_NOT_READY: { http: 504, exit: 75, retry: 'same', say: 'the farm did not come up in time', hint: 'the named log says why' },
+  ONLY_ROOT: { http: 403, exit: 1, retry: 'never', say: 'only root may do this', hint: 'run it as root, or leave the option away' },
+  OPTION_INVALID: { http: 400, exit: 2, retry: 'never', say: 'an option cannot be used like this', hint: '`wnod COMMAND --help` shows what there is' },
+  CONSENT_NEEDED: { http: 409, exit: 1, retry: 'never', say: 'nothing was done: this needs your consent', hint: 'say it again with --yes' },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
