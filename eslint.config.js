@@ -12,9 +12,11 @@ const timeBans = [
   { selector: 'CallExpression[callee.name=/^(setTimeout|setInterval)$/]', message: time },
   { selector: "ImportDeclaration[source.value=/^(node:)?timers/]", message: time },
 ]
+const wait = 'Wait for a condition: `await until(() => …, { withinMs, what })`.'
 const sleepBans = [
-  { selector: 'CallExpression[callee.name=/^(sleep|delay|setTimeout|setInterval)$/]', message: 'Wait for a condition: `await until(() => …, { withinMs, what })`.' },
-  { selector: 'ImportDeclaration[source.value=/^(node:)?timers/]', message: 'Wait for a condition: `await until(() => …, { withinMs, what })`.' },
+  { selector: 'CallExpression[callee.name=/^(sleep|delay|setTimeout|setInterval)$/]', message: wait },
+  { selector: "CallExpression[callee.object.name='systemClock'][callee.property.name='sleep']", message: wait },
+  { selector: 'ImportDeclaration[source.value=/^(node:)?timers/]', message: wait },
 ]
 
 export default defineConfig(

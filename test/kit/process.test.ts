@@ -1,0 +1,60 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { expect, test } from 'vitest'
+import { bootId, commandLine, findProcesses, isAlive, killAndWait, parseStat, processOf, type ProcessRef } from '../../kit/process.ts'
+import { until } from '../../kit/until.ts'
+
+/** A child that is killed when the scope is left. */
+function child(script: string): Disposable & { readonly process: ChildProcess; readonly pid: number } {
+  const spawned = spawn('sh', ['-c', script], { stdio: ['ignore', 'pipe', 'ignore'] })
+  return { process: spawned, pid: spawned.pid ?? 0, [Symbol.dispose]: () => void spawned.kill('SIGKILL') }
+}
+
+const refOf = (pid: number): Promise<ProcessRef> => until(() => processOf(pid), { withinMs: 5_000, what: `process ${pid}` })
+const says = (process: ChildProcess): Promise<string> => new Promise((resolve) => process.stdout?.once('data', (data) => resolve(String(data))))
+
+test('a name with blanks and parentheses does not shift the fields', () => {
+  const after = Array.from({ length: 30 }, (_, index) => String(index + 5)).join(' ')
+  expect(parseStat(`42 (evil) S 1 ) (x) S 7 ${after}`)).toEqual({ state: 'S', parent: 7, startTicks: 22 })
+  expect(parseStat('')).toBeNull()
+  expect(parseStat('42 (cut) S')).toBeNull()
+})
+
+test('a process is known by pid and start', () => {
+  const self = processOf(process.pid)
+  expect(self?.startTicks).toBeGreaterThan(0)
+  expect(isAlive({ pid: process.pid, startTicks: self?.startTicks ?? 0 })).toBe(true)
+  expect(isAlive({ pid: process.pid, startTicks: 1 })).toBe(false)
+  expect(commandLine(process.pid)?.join(' ')).toContain('node')
+  expect(bootId()).toMatch(/^[0-9a-f-]{36}$/)
+})
+
+test('a process that is gone is nobody', async () => {
+  using sleeper = child('exec tail -f /dev/null')
+  const ref = await refOf(sleeper.pid)
+  expect(await killAndWait(ref)).toBe('asked')
+  expect(isAlive(ref)).toBe(false)
+  expect(await killAndWait(ref)).toBe('gone before')
+  await until(() => commandLine(ref.pid) === null, { withinMs: 5_000 })
+})
+
+test('a zombie has ended', async () => {
+  using parent = child('true & echo $!; exec tail -f /dev/null') // tail never waits for the child it inherits
+  const pid = Number(await says(parent.process))
+  await until(() => processOf(pid) === null, { withinMs: 5_000, what: 'the child to end' })
+  expect(commandLine(pid)).toBeNull()
+})
+
+test('one that does not listen is killed', async () => {
+  using stubborn = child("trap '' TERM; echo deaf; exec tail -f /dev/null") // what is ignored stays ignored over exec
+  expect(await says(stubborn.process)).toBe('deaf\n')
+  const ref = await refOf(stubborn.pid)
+  expect(await killAndWait(ref, { termMs: 50 })).toBe('killed')
+  expect(isAlive(ref)).toBe(false)
+})
+
+test('processes are found by their command line', async () => {
+  const mark = `wnod-test-${process.pid}`
+  using marked = child(`exec tail -f /dev/null --pid=${process.pid} ${mark} 2>/dev/null`)
+  const found = await until(() => findProcesses((args) => args[0] === 'tail' && args.includes(mark))[0], { withinMs: 5_000 })
+  expect(found.pid).toBe(marked.pid)
+})
