@@ -106,6 +106,21 @@ export const catalogue = {
   ONLY_ROOT: { http: 403, exit: 1, retry: 'never', say: 'only root may do this', hint: 'run it as root, or leave the option away' },
   OPTION_INVALID: { http: 400, exit: 2, retry: 'never', say: 'an option cannot be used like this', hint: '`wnod COMMAND --help` shows what there is' },
   CONSENT_NEEDED: { http: 409, exit: 1, retry: 'never', say: 'nothing was done: this needs your consent', hint: 'say it again with --yes' },
+
+  // who gets which VWN, and what becomes of jobs
+  MAPPING_NO_RULE: { http: 403, exit: 1, retry: 'never', say: 'no rule of the mapping speaks of this job', hint: '`wnod explain --user NAME` shows every rule and why it does not match' },
+  TYPE_UNKNOWN: { http: 404, exit: 1, retry: 'never', say: 'no such VWN type', hint: 'list VWN types with `wnod types`' },
+  TYPE_NOT_ALLOWED: { http: 403, exit: 1, retry: 'never', say: 'this VWN type is not open to you', hint: 'ask for one of the types named, or for none' },
+  LIMIT_IS_ZERO: { http: 403, exit: 1, retry: 'never', say: 'the mapping allows no VWN at all for this', hint: 'its limit is 0: ask the administrator' },
+  HOST_CLOSED: { http: 409, exit: 75, retry: 'elsewhere', say: 'the host takes no jobs', hint: 'an operator has closed it; `wnod hosts` shows it' },
+  HOST_TOO_SMALL: { http: 409, exit: 75, retry: 'elsewhere', say: 'the job asks for more than the host has', hint: 'ask for less, or run it on a larger host' },
+  IMAGE_NOT_ON_HOST: { http: 409, exit: 75, retry: 'elsewhere', say: 'the host does not have the OS image', hint: '`wnod images` lists who has it' },
+  VWN_VANISHED: { http: 500, exit: 75, retry: 'same', say: 'the host does not know the VWN any more', hint: 'its files were lost or removed by hand; a new VWN is made' },
+  VWN_HOST_LOST: { http: 504, exit: 75, retry: 'elsewhere', say: 'the host was silent for too long', hint: 'check the host, its bait and the way to the NATS server' },
+  JOB_ATTEMPTS_SPENT: { http: 503, exit: 75, retry: 'elsewhere', say: 'several VWNs for this job did not come up', hint: '`wnod explain JOB` names them; read their serial logs' },
+  JOB_WAITED_TOO_LONG: { http: 504, exit: 75, retry: 'elsewhere', say: 'the job got no VWN in time', hint: '`wnod explain JOB` says what it waited for' },
+  JOB_STAGE_TIMEOUT: { http: 504, exit: 75, retry: 'same', say: 'the working directory did not reach the guest in time', hint: 'stage less, or allow more time' },
+  JOB_START_TIMEOUT: { http: 504, exit: 75, retry: 'never', say: 'nobody knows whether the job started', hint: 'the guest did not answer in time and the job was stopped' },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
