@@ -21,6 +21,7 @@ const sleepBans = [
 
 export default defineConfig(
   { ignores: ['dist/', 'node_modules/', 'coverage/'] },
+  { files: ['**/*.{js,mjs}'], extends: [tseslint.configs.recommended] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.recommended],
@@ -41,7 +42,15 @@ export default defineConfig(
       '@typescript-eslint/no-empty-object-type': 'off',
     },
   },
-  // The clock itself; and three places too small to be handed one: code that runs in the guest, in the job starter, in a probe.
+  // Decisions neither wait nor look at the world.
+  {
+    files: ['core/**'],
+    rules: {
+      'no-restricted-syntax': ['error', defaultExport, enumBan, ...timeBans, { selector: ':function[async=true]', message: 'core/ decides; it never waits.' }],
+      'no-restricted-globals': ['error', 'process', 'Buffer', 'fetch', 'crypto', 'performance', 'setImmediate', 'queueMicrotask'],
+    },
+  },
+  // The clock itself; and two places too small to be handed one: what runs in the guest and the job starter.
   {
     files: ['kit/clock.ts', 'vwn-agent/**', 'hooks/**'],
     rules: { 'no-restricted-syntax': ['error', defaultExport, enumBan] },

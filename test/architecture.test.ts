@@ -19,7 +19,7 @@ const allowed: Record<string, readonly string[]> = {
   controller: ['db', 'wire', 'kit', 'core'],
   scripts: [],
 }
-/** Folders that may import packages and node's own modules besides. */
+/** Folders that import neither packages nor node's own modules. */
 const pure = new Set(['core'])
 
 const source = /\.(ts|mts|js|mjs|svelte|tsx)$/
