@@ -46,4 +46,7 @@ async function bundle({ from, to, format, target, minify = false }) {
 
 process.chdir(new URL('..', import.meta.url).pathname)
 await mkdir('dist', { recursive: true })
-for (const line of await Promise.all(programs.map(bundle))) process.stderr.write(`${line}\n`)
+for (const result of await Promise.allSettled(programs.map(bundle))) {
+  if (result.status === 'fulfilled') process.stderr.write(`${result.value}\n`)
+  else process.exitCode = 1 // esbuild has said why; the other programs are built all the same
+}
