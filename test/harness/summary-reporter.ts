@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs'
 import type { Reporter, TestModule } from 'vitest/node'
 
 /**
@@ -14,6 +13,6 @@ export default class SummaryReporter implements Reporter {
     }
     const skipped = count.skipped + count.pending
     const line = `${count.passed} passed, ${count.failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}\n`
-    process.once('exit', () => writeSync(1, line)) // after every other reporter has had its say
+    process.once('exit', () => process.stdout.write(line)) // after every other reporter has had its say
   }
 }
