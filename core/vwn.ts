@@ -11,7 +11,7 @@
  * wanted of the bait is a level (run, or gone), sent as often as anybody likes.
  */
 import type { Amount } from './amount.ts'
-import type { Failure } from './failure.ts'
+import { failure, type Failure } from './failure.ts'
 import type { HostId, ImageDigest, JobId, TypeName, VwnId } from './ids.ts'
 import { compareTokens, type LeaseToken } from './lease.ts'
 import { endOfUse, type ReuseLimits } from './reuse.ts'
@@ -205,9 +205,17 @@ function changed(vwn: Vwn, event: VwnEvent): Partial<Vwn> {
     case 'released': return { job: null, jobsRun: vwn.jobsRun + (vwn.state === 'busy' && event.reached ? 1 : 0) }
     case 'kill': return { insist: true, cause: vwn.cause ?? event.cause }
     case 'stop': case 'failed': case 'exited': case 'rejected': return { cause: vwn.cause ?? event.cause }
-    case 'accepted': case 'prepared': case 'ready': case 'cleaned': case 'deadline': case 'hostLost': case 'reclaimed': case 'fenced': return {}
+    case 'hostLost': return { cause: vwn.cause ?? failure('VWN_HOST_LOST', vwn.host) }
+    case 'deadline': return { cause: vwn.cause ?? lateness(vwn) }
+    case 'accepted': case 'prepared': case 'ready': case 'cleaned': case 'reclaimed': case 'fenced': return {}
     default: return event satisfies never
   }
+}
+
+/** An idle VWN that has outstayed its time has done nothing wrong. */
+function lateness({ state }: Vwn): Failure | null {
+  if (state === 'requested' || state === 'preparing' || state === 'booting') return failure('VWN_BOOT_TIMEOUT', `while ${state}`)
+  return state === 'cleaning' ? failure('VWN_SILENT', 'while it was scrubbed') : null
 }
 
 function enter(vwn: Vwn, facts: Partial<Vwn>, state: VwnState, at: Moment): Vwn {

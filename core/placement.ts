@@ -1,0 +1,196 @@
+/**
+ * Where one job runs: a warm VWN, a new one on some host, not yet, or never; with one sentence for each host. Same snapshot, same
+ * answer, whatever the order of hosts and VWNs: ties end in ids.
+ *
+ *   feasible hosts → a warm VWN of the same user (ready first, fewest jobs, then id)
+ *                  → a host with room (tightest hole, then id)
+ *                  → a host where stopping idle VWNs of others makes room (fewest, then tightest, then id)
+ *                  → wait, or refuse when waiting cannot help
+ */
+import { add, fits, noAmount, shortOf, subtract, type Amount } from './amount.ts'
+import { failure, type Failure } from './failure.ts'
+import { closedBecause, type Host, type HostImage } from './host.ts'
+import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
+import type { VwnType } from './mapping.ts'
+import { mismatch } from './reuse.ts'
+import type { Owner, Vwn } from './vwn.ts'
+
+/** What one job asks for, once the mapping has spoken. */
+export interface PlacementWant {
+  readonly type: VwnType
+  /** What the job asked for, else what its type gives. */
+  readonly shape: Amount
+  readonly owner: Owner
+  /** Where the batch system has dispatched it; null for a question without a job. */
+  readonly pinnedHost: HostId | null
+  /** VWNs of this user over these types at a time; null is no limit. */
+  readonly perUser: { readonly max: number; readonly types: readonly TypeName[] } | null
+}
+
+export interface HostSentence {
+  readonly host: HostId
+  readonly why: string
+}
+
+/** `makeRoom`: stop these idle VWNs, and ask again when they are gone. */
+export type Choice = { readonly why: string } & (
+  | { readonly is: 'reuse'; readonly vwn: VwnId; readonly host: HostId }
+  | { readonly is: 'boot'; readonly host: HostId; readonly image: HostImage }
+  | { readonly is: 'makeRoom'; readonly host: HostId; readonly evict: readonly VwnId[] }
+  | { readonly is: 'wait'; readonly hold: Hold | null }
+  | { readonly is: 'refused'; readonly failure: Failure }
+)
+export type Placement = Choice & { readonly perHost: readonly HostSentence[] }
+
+/** What is kept for a job that waits for room: its amount on a host, and idle VWNs that nobody may take up again. */
+export interface Hold {
+  readonly host: HostId
+  readonly amount: Amount
+  readonly vwns: readonly VwnId[]
+}
+
+interface Snapshot {
+  readonly want: PlacementWant
+  readonly hosts: readonly Host[]
+  readonly vwns: readonly Vwn[]
+  readonly holds: readonly Hold[]
+  readonly nowMs: number
+}
+
+/** One host's answer. `rank` orders equals: lower is better, id breaks ties. */
+type Answer = { readonly host: HostId; readonly why: string } & (
+  | { readonly is: 'warm'; readonly vwn: Vwn }
+  | { readonly is: 'room'; readonly image: HostImage; readonly left: Amount }
+  | { readonly is: 'evict'; readonly evict: readonly VwnId[]; readonly left: Amount }
+  | { readonly is: 'later'; readonly hold: Hold | null }
+  | { readonly is: 'never'; readonly failure: Failure }
+)
+
+/** The place for one job among these hosts and VWNs. */
+export function place(want: PlacementWant, hosts: readonly Host[], vwns: readonly Vwn[], holds: readonly Hold[], nowMs: number): Placement {
+  const present = vwns.filter((vwn) => vwn.state !== 'gone').sort((a, b) => compareIds(a.id, b.id))
+  const snapshot: Snapshot = { want, hosts, vwns: present, holds, nowMs }
+  const answers = [...hosts].sort((a, b) => compareIds(a.id, b.id)).map((host) => answerOf(host, snapshot))
+  const perHost = answers.map(({ host, why }) => ({ host, why }))
+  return { ...choose(want, answers), perHost }
+}
+
+function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
+  const warm = least(answers.filter((answer) => answer.is === 'warm'), (a, b) => readiness(a.vwn) - readiness(b.vwn) || a.vwn.jobsRun - b.vwn.jobsRun || compareIds(a.vwn.id, b.vwn.id))
+  if (warm !== null) return { is: 'reuse', vwn: warm.vwn.id, host: warm.host, why: warm.why }
+  const room = least(answers.filter((answer) => answer.is === 'room'), byHole)
+  if (room !== null) return { is: 'boot', host: room.host, image: room.image, why: room.why }
+  const evict = least(answers.filter((answer) => answer.is === 'evict'), (a, b) => a.evict.length - b.evict.length || byHole(a, b))
+  if (evict !== null) return { is: 'makeRoom', host: evict.host, evict: evict.evict, why: evict.why }
+  const later = answers.filter((answer) => answer.is === 'later')
+  const hold = later.find((answer) => answer.hold !== null)?.hold ?? null
+  const [only] = later
+  if (only !== undefined) return { is: 'wait', hold, why: later.length === 1 ? `${only.host}: ${only.why}` : `none of ${later.length} hosts can take it now` }
+  const never = answers.filter((answer) => answer.is === 'never')
+  const pinned = never.find((answer) => answer.host === want.pinnedHost) ?? never[0]
+  if (pinned === undefined || (want.pinnedHost !== null && pinned.host !== want.pinnedHost)) return { is: 'wait', hold: null, why: want.pinnedHost === null ? 'there is no host' : `its host ${want.pinnedHost} is not known` }
+  return { is: 'refused', failure: pinned.failure, why: `${pinned.host}: ${pinned.why}` }
+}
+
+const readiness = (vwn: Vwn): number => (vwn.state === 'idle' ? 0 : 1)
+const byHole = (a: { readonly left: Amount; readonly host: HostId }, b: { readonly left: Amount; readonly host: HostId }): number =>
+  a.left.cpus - b.left.cpus || a.left.memoryMib - b.left.memoryMib || a.left.scratchGib - b.left.scratchGib || compareIds(a.host, b.host)
+const least = <T>(values: readonly T[], compare: (a: T, b: T) => number): T | null => [...values].sort(compare)[0] ?? null
+
+function answerOf(host: Host, snapshot: Snapshot): Answer {
+  const { want } = snapshot
+  const never = (code: Parameters<typeof failure>[0], why: string): Answer => ({ is: 'never', host: host.id, why, failure: failure(code, `${host.id}: ${why}`) })
+  if (want.pinnedHost !== null && want.pinnedHost !== host.id) return never('HOST_CLOSED', `the batch system has dispatched the job to ${want.pinnedHost}`)
+  if (host.want === 'closed') return never('HOST_CLOSED', 'an operator has closed it')
+  const closed = closedBecause(host)
+  if (closed !== null) return { is: 'later', host: host.id, why: closed, hold: null }
+  const image = imageOn(host, want.type.image)
+  if (image === null) return never('IMAGE_NOT_ON_HOST', `it does not have image ${want.type.image}`)
+  const short = shortOf(want.shape, host.capacity)
+  if (short.length > 0) return never('HOST_TOO_SMALL', short.map((name) => `${want.shape[name]} ${words[name]} wanted, ${host.capacity[name]} there`).join(', '))
+  if (want.type.limit === 0) return never('LIMIT_IS_ZERO', `type ${want.type.name} has limit 0`)
+  if (want.perUser?.max === 0) return never('LIMIT_IS_ZERO', `${want.owner.user} may have no VWN`)
+  return warmOn(host, image, snapshot) ?? roomOn(host, image, snapshot)
+}
+
+const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of scratch' } as const
+
+/** The image that a host has under this name or digest, or null. */
+export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | null =>
+  least(host.images.filter(({ name, digest }) => name === image || digest === image), (a, b) => compareIds(a.digest, b.digest))
+
+/** A VWN that waits for its user's next job, or soon will. */
+function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
+  const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
+  const mine = free.filter((vwn) => (vwn.state === 'idle' || vwn.state === 'cleaning') && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
+  const vwn = least(mine, (a, b) => readiness(a) - readiness(b) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id))
+  if (vwn === null) return null
+  return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is being cleaned for ${want.owner.user}'s next job` }
+}
+
+const madeLike = (want: PlacementWant, image: ImageDigest) => ({ type: want.type.name, image, network: want.type.network, shape: want.shape, uid: want.owner.uid })
+
+/**
+ * Room for a new VWN. All that stands in its way is counted alike: amounts of the host, places under the type's limit, places under the
+ * user's. Idle VWNs never block anybody: they are stopped, oldest first, as soon as that is all that is needed. Room on its way (VWNs that
+ * are going) is waited for before another warm VWN is given up.
+ */
+function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snapshot): Answer {
+  const here = host.id
+  const alive = new Set(hosts.filter(({ fact }) => fact === 'alive').map(({ id }) => id))
+  const promised = holds.reduce((sum, hold) => (hold.host === here ? add(sum, hold.amount) : sum), noAmount)
+  const base: Room = { free: subtract(host.capacity, promised), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
+  const left = (staying: readonly Vwn[]): Amount => subtract(subtract(base.free, held(staying, here)), want.shape)
+  const hold = (kept: readonly Vwn[]): Hold => ({ host: here, amount: want.shape, vwns: kept.map(({ id }) => id) })
+  if (gap(base, vwns, here, want) === null) return { is: 'room', host: here, image, left: left(vwns), why: 'it has room' }
+
+  const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))
+  const staying = vwns.filter((vwn) => !going.includes(vwn))
+  if (gap(base, staying, here, want) === null) return { is: 'later', host: here, hold: hold([]), why: `room is on its way: ${list(going.filter((vwn) => matters(vwn, here, want)))} must be gone first` }
+
+  const idle = staying.filter((vwn) => vwn.state === 'idle' && alive.has(vwn.host) && matters(vwn, here, want)).sort((a, b) => a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id))
+  const rest = staying.filter((vwn) => !idle.includes(vwn))
+  const stuck = gap(base, rest, here, want)
+  // Idle VWNs alone do not suffice yet: nobody may take them up again, or a stream of small jobs would starve this one.
+  if (stuck !== null) return { is: 'later', host: here, hold: stuck.is === 'amount' ? hold(idle.filter((vwn) => vwn.host === here)) : null, why: stuck.why }
+  const kept = [...idle].reverse().filter(keepWhileItFits(base, rest, here, want))
+  const evict = idle.filter((vwn) => !kept.includes(vwn))
+  return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `idle ${list(evict)} must go first` }
+}
+
+/** Puts idle VWNs back, youngest first, for as long as there is room beside them. */
+function keepWhileItFits(base: Room, rest: readonly Vwn[], here: HostId, want: PlacementWant): (vwn: Vwn) => boolean {
+  const staying = [...rest]
+  return (vwn) => {
+    if (gap(base, [...staying, vwn], here, want) !== null) return false
+    staying.push(vwn)
+    return true
+  }
+}
+
+interface Room {
+  readonly free: Amount
+  readonly typePlaces: number | null
+  readonly userPlaces: number | null
+}
+
+/** What is missing for one more VWN beside these, or null. */
+function gap(room: Room, vwns: readonly Vwn[], here: HostId, want: PlacementWant): { readonly is: 'amount' | 'limit'; readonly why: string } | null {
+  const ofType = vwns.filter((vwn) => vwn.type === want.type.name).length
+  if (room.typePlaces !== null && ofType >= room.typePlaces) return { is: 'limit', why: `${ofType} of ${room.typePlaces} VWNs of type ${want.type.name} exist` }
+  const ofUser = vwns.filter((vwn) => countsForUser(vwn, want)).length
+  if (room.userPlaces !== null && ofUser >= room.userPlaces) return { is: 'limit', why: `${want.owner.user} has ${ofUser} of ${room.userPlaces} VWNs` }
+  const free = subtract(room.free, held(vwns, here))
+  const short = shortOf(want.shape, free)
+  if (fits(want.shape, free)) return null
+  return { is: 'amount', why: short.map((name) => `${want.shape[name]} ${words[name]} wanted, ${Math.max(0, free[name])} free`).join(', ') }
+}
+
+const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid === want.owner.uid && (want.perUser?.types.includes(vwn.type) ?? false)
+const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
+const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || vwn.state === 'fencing'
+const list = (vwns: readonly Vwn[]): string => vwns.map((vwn) => (vwn.owner === null ? vwn.id : `${vwn.id} of ${vwn.owner.user}`)).join(', ')
+
+/** What the VWNs of a host hold of it; all that are not gone do. */
+export const held = (vwns: readonly Vwn[], host: HostId): Amount =>
+  vwns.reduce((sum, vwn) => (vwn.host === host && vwn.state !== 'gone' ? add(sum, vwn.shape) : sum), noAmount)

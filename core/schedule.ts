@@ -1,0 +1,129 @@
+/**
+ * One turn of the scheduler: every waiting job in the order of arrival, each against what the jobs before it have left. The whole turn
+ * is decided on a working copy, so it never gives the same room twice.
+ *
+ * Nobody starves. A job that waits for room on a host holds it: what it needs is taken off that host for all later jobs, and idle
+ * VWNs that it will need are closed to them, turn after turn, until everything is free together. That costs idle cores for a while; the
+ * batch system has counted the job's cores on its host already, so what it waits for is only what warm VWNs keep.
+ */
+import type { Amount } from './amount.ts'
+import { failure, type Failure } from './failure.ts'
+import type { Host } from './host.ts'
+import { compareIds, vwnId, type HostId, type JobId, type TypeName, type VwnId } from './ids.ts'
+import { allowedBy, resolveType, type Mapping, type Resolution, type Who } from './mapping.ts'
+import { place, type Choice, type Hold, type HostSentence, type Placement, type PlacementWant } from './placement.ts'
+import { isLive, isReservedFor, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
+
+/** A job without a place, and all that its placement depends on. */
+export interface WaitingJob {
+  readonly id: JobId
+  readonly host: HostId
+  readonly owner: Owner
+  readonly groups: readonly string[]
+  readonly queue: string | null
+  readonly batchSystem: string | null
+  readonly type: TypeName | null
+  readonly cpus: number | null
+  readonly memoryMib: number | null
+  readonly scratchGib: number | null
+  readonly submittedAtMs: number
+}
+
+/** VWNs that may fail to come up for one job before it is given back to the batch system. */
+export const attemptsMax = 2
+
+export type Decision = { readonly job: JobId; readonly why: string; readonly perHost: readonly HostSentence[]; readonly resolution: Resolution } & (
+  | { readonly is: 'reuse'; readonly vwn: VwnId }
+  | { readonly is: 'boot'; readonly request: VwnRequest }
+  | { readonly is: 'wait'; readonly evict: readonly VwnId[] }                  // these idle VWNs are to be stopped for it
+  | { readonly is: 'refused'; readonly failure: Failure }
+)
+
+export interface Farm {
+  readonly hosts: readonly Host[]
+  /** All that are not gone, and those gone ones that were meant for a waiting job: they count as attempts. */
+  readonly vwns: readonly Vwn[]
+  readonly mapping: Mapping
+}
+
+/** A decision for each waiting job that has no VWN yet, in the order in which they came. */
+export function plan(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): readonly Decision[] {
+  const waiting = jobs.filter((job) => !farm.vwns.some((vwn) => isReservedFor(vwn, job.id)))
+  const queue = [...waiting].sort((a, b) => a.submittedAtMs - b.submittedAtMs || compareIds(a.id, b.id))
+  const turn: Turn = { vwns: farm.vwns, holds: [] }
+  return queue.map((job) => decide(job, farm, turn, nowMs))
+}
+
+/** What one job would get if it came now and nobody waited; without a host to be pinned to, on any. */
+export function explainPlacement(job: Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'> & { readonly host: HostId | null }, farm: Farm, nowMs: number): { readonly resolution: Resolution; readonly placement: Placement | null } {
+  const resolution = resolveType(farm.mapping, whoOf(job))
+  return { resolution, placement: resolution.is === 'matched' ? place(wantOf(job, resolution), farm.hosts, farm.vwns, [], nowMs) : null }
+}
+
+/** The working copy of one turn. */
+interface Turn {
+  vwns: readonly Vwn[]
+  holds: readonly Hold[]
+}
+
+function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decision {
+  const resolution = resolveType(farm.mapping, whoOf(job))
+  const base = { job: job.id, resolution, perHost: [] }
+  if (resolution.is === 'refused') return { ...base, is: 'refused', why: resolution.why, failure: failure(resolution.code, resolution.why) }
+  const failed = farm.vwns.filter((vwn) => vwn.job === job.id && !isLive(vwn))
+  if (failed.length >= attemptsMax) return { ...base, is: 'refused', ...spent(failed) }
+  const want = wantOf(job, resolution)
+  const placement = place(want, farm.hosts, turn.vwns, turn.holds, nowMs)
+  return { ...base, perHost: placement.perHost, ...take(job, want, placement, turn, nowMs) }
+}
+
+/** Enters a placement into the working copy. */
+function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Turn, nowMs: number) {
+  const { why } = placement
+  switch (placement.is) {
+    case 'reuse':
+      turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? { ...vwn, job: job.id, owner: vwn.owner ?? job.owner } : vwn))
+      return { is: 'reuse' as const, why, vwn: placement.vwn }
+    case 'boot': {
+      const request = requestFor(job, want, placement)
+      turn.vwns = [...turn.vwns, requestVwn(request, vwnId(`new-${job.id}`), { term: 0, epoch: 0 }, { nowMs, generation: 0 })]
+      return { is: 'boot' as const, why, request }
+    }
+    case 'makeRoom':
+      turn.vwns = turn.vwns.map((vwn) => (placement.evict.includes(vwn.id) ? { ...vwn, state: 'stopping' } : vwn))
+      turn.holds = [...turn.holds, { host: placement.host, amount: want.shape, vwns: [] }]
+      return { is: 'wait' as const, why, evict: placement.evict }
+    case 'wait':
+      if (placement.hold !== null) turn.holds = [...turn.holds, placement.hold]
+      return { is: 'wait' as const, why, evict: [] }
+    case 'refused': return { is: 'refused' as const, why, failure: placement.failure }
+    default: return placement satisfies never
+  }
+}
+
+function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure: Failure } {
+  const last = [...failed].sort((a, b) => compareIds(a.id, b.id)).at(-1)
+  const names = failed.map(({ id }) => id).sort(compareIds).join(', ')
+  return { why: `${names} did not come up`, failure: last?.cause ?? failure('JOB_ATTEMPTS_SPENT', names) }
+}
+
+const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest => ({
+  host, type: type.name, image: image.digest, contact: image.contact, network: type.network, shape, bootMs: type.bootMs, limits: type.limits, owner: job.owner, job: job.id,
+})
+
+type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
+
+const whoOf = (job: Asking): Who =>
+  ({ user: job.owner.user, groups: job.groups, queue: job.queue, project: job.owner.project, batchSystem: job.batchSystem, requestedType: job.type })
+
+function wantOf(job: Asking & { readonly host: HostId | null }, { rule, type }: Extract<Resolution, { is: 'matched' }>): PlacementWant {
+  const { perUser } = rule.limits
+  return { type, shape: shapeOf(job, type.shape), owner: job.owner, pinnedHost: job.host, perUser: perUser === null ? null : { max: perUser, types: allowedBy(rule) } }
+}
+
+const shapeOf = (job: Asking, usual: Amount): Amount =>
+  ({ cpus: job.cpus ?? usual.cpus, memoryMib: job.memoryMib ?? usual.memoryMib, scratchGib: job.scratchGib ?? usual.scratchGib })
+
+/** Idle VWNs that should go although nobody needs their room: their host takes no more jobs, or they may not be used again. */
+export const retired = (vwns: readonly Vwn[], hosts: readonly Host[]): readonly VwnId[] =>
+  vwns.filter((vwn) => vwn.state === 'idle' && hosts.some((host) => host.id === vwn.host && host.want !== 'open')).map(({ id }) => id).sort(compareIds)
