@@ -349,9 +349,9 @@ export class Receiver {
     this.#acknowledge()
   }
 
-  /** True when everything that has come was consumed. */
+  /** True when everything that has come was consumed, or nobody wants it. */
   get idle(): boolean {
-    return !this.#busy && this.#queue.length === 0
+    return this.#stopped || (!this.#busy && this.#queue.length === 0)
   }
 
   /** True after the last byte of an ended stream was consumed. */

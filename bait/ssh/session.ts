@@ -1,0 +1,161 @@
+/**
+ * The one ssh connection of a VWN. Both keys were made for this VWN alone and exchanged outside the network, so there is nothing to
+ * trust on first use: another host key is an impostor.
+ */
+import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { Client, utils, type ClientChannel, type ConnectConfig } from 'ssh2'
+import { isVwnError, VwnError } from '../../core/errors.ts'
+import { systemClock, type Clock } from '../../kit/clock.ts'
+import { agentSocketPath } from '../../wire/guest.ts'
+import type { GuestAddress, GuestSession } from '../contracts.ts'
+
+/** How long a server may take from its first byte to a finished login; emulated guests need seconds. */
+const loginMs = 60_000
+/** A port forward accepts before the guest listens: one that stays silent is asked again rather than waited for. */
+const firstByteMs = 2_000
+/** A guest that has not answered for half a minute is dead to us. */
+const keepalive = { keepaliveInterval: 5_000, keepaliveCountMax: 6 }
+
+/** Quick ones first, for a guest whose processor may be emulated; docs/decisions has the measurement. */
+const algorithms: NonNullable<ConnectConfig['algorithms']> = {
+  kex: ['curve25519-sha256', 'curve25519-sha256@libssh.org'],
+  serverHostKey: ['ssh-ed25519'],
+  cipher: ['aes128-gcm@openssh.com', 'aes128-ctr', 'chacha20-poly1305@openssh.com'],
+  hmac: ['hmac-sha2-256-etm@openssh.com', 'hmac-sha2-256', 'hmac-sha1'],
+  compress: ['none'],
+}
+
+export interface ConnectOptions {
+  readonly clock?: Clock
+  /** Socket of the agent in the guest, for tests. */
+  readonly agentSocket?: string
+  /** For measurements. */
+  readonly algorithms?: ConnectConfig['algorithms']
+}
+
+/** One attempt to log in to a guest as root; the session is open when it resolves. */
+export async function connectGuest(address: GuestAddress, signal: AbortSignal, options: ConnectOptions = {}): Promise<GuestSession> {
+  const { clock = systemClock, agentSocket = agentSocketPath } = options
+  const socket = await openSocket(address, clock, signal)
+  const client = new Client()
+  let close: () => void = () => {}
+  const closed = new Promise<void>((resolve) => (close = resolve))
+  let keyWrong = false
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const abort = (): void => reject(new VwnError('CANCELLED', { what: 'login to the guest' }, { cause: signal.reason }))
+      signal.addEventListener('abort', abort, { once: true })
+      client.on('close', () => {
+        signal.removeEventListener('abort', abort)
+        close()
+        reject(new Error('the connection was closed'))
+      })
+      client.on('error', reject) // stays on: an error of an open session shows as `closed`
+      client.once('ready', () => {
+        signal.removeEventListener('abort', abort)
+        resolve()
+      })
+      client.connect({
+        sock: socket,
+        username: 'root',
+        privateKey: address.clientKey,
+        algorithms: options.algorithms ?? algorithms,
+        readyTimeout: loginMs,
+        ...keepalive,
+        hostVerifier: (shown: Buffer) => {
+          keyWrong = !shown.equals(publicKeyBytes(address.hostKey))
+          return !keyWrong
+        },
+      })
+      if (signal.aborted) abort()
+    })
+  } catch (error) {
+    client.destroy()
+    socket.destroy()
+    throw loginFailure(address, error, keyWrong)
+  }
+  return session(client, closed, agentSocket)
+}
+
+/** Logs in as soon as the guest's server is up; gives up on a wrong key, and with the last failure when `signal` aborts. */
+export async function connectWhenUp(address: GuestAddress, signal: AbortSignal, options: ConnectOptions & { pauseMs?: number } = {}): Promise<GuestSession> {
+  const { clock = systemClock, pauseMs = 100 } = options
+  for (;;) {
+    try {
+      return await connectGuest(address, signal, options)
+    } catch (error) {
+      if (isVwnError(error, 'GUEST_KEY_WRONG') || signal.aborted) throw error
+      await clock.sleep(pauseMs, signal).catch(() => undefined)
+      if (signal.aborted) throw error
+    }
+  }
+}
+
+function session(client: Client, closed: Promise<void>, agentSocket: string): GuestSession {
+  const channel = (what: string, ask: (answer: (error: Error | undefined, channel: ClientChannel) => void) => void, signal?: AbortSignal): Promise<ClientChannel> =>
+    new Promise((resolve, reject) => {
+      const refuse = (cause: unknown): void => reject(new VwnError('GUEST_CHANNEL_REFUSED', { what }, { cause }))
+      const abort = (): void => reject(new VwnError('CANCELLED', { what }, { cause: signal?.reason }))
+      if (signal?.aborted) return abort()
+      signal?.addEventListener('abort', abort, { once: true })
+      void closed.then(() => refuse(new Error('the connection to the guest is gone')))
+      try {
+        ask((error, opened) => {
+          signal?.removeEventListener('abort', abort)
+          if (error !== undefined && error !== null) refuse(error)
+          else if (signal?.aborted) opened.destroy()
+          else resolve(opened)
+        })
+      } catch (error) {
+        refuse(error)
+      }
+    })
+  return {
+    client,
+    closed,
+    openAgent: (signal): Promise<Duplex> =>
+      channel('agent', (answer) => void client.openssh_forwardOutStreamLocal(agentSocket, answer), signal),
+    exec: (command, signal) => channel('exec', (answer) => void client.exec(command, answer), signal),
+    close: () => client.destroy(),
+  }
+}
+
+/** Connected, and the server has begun to speak. */
+function openSocket(address: GuestAddress, clock: Clock, signal: AbortSignal): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address.host, port: address.port, noDelay: true })
+    const settle = (act: () => void): void => {
+      timer.cancel()
+      signal.removeEventListener('abort', abort)
+      socket.removeAllListeners()
+      act()
+    }
+    const fail = (cause: unknown): void =>
+      settle(() => {
+        socket.on('error', () => {}).destroy()
+        reject(new VwnError('GUEST_UNREACHABLE', { host: address.host, port: address.port }, { cause }))
+      })
+    const abort = (): void => fail(signal.reason)
+    const timer = clock.after(firstByteMs, () => fail(new Error(`no word from it for ${firstByteMs} ms`)))
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) return abort()
+    socket.once('error', fail)
+    socket.once('end', () => fail(new Error('it closed the connection')))
+    socket.once('readable', () => settle(() => resolve(socket)))
+  })
+}
+
+function loginFailure(address: GuestAddress, cause: unknown, keyWrong: boolean): VwnError {
+  if (isVwnError(cause)) return cause
+  const where = { host: address.host, port: address.port }
+  if (keyWrong) return new VwnError('GUEST_KEY_WRONG', where)
+  const level = cause instanceof Error && 'level' in cause ? cause.level : null
+  return new VwnError(level === 'client-authentication' ? 'GUEST_AUTH_REFUSED' : 'GUEST_UNREACHABLE', where, { cause })
+}
+
+function publicKeyBytes(line: string): Buffer {
+  const key = utils.parseKey(line)
+  if (key instanceof Error) throw new VwnError('GUEST_KEY_WRONG', { why: 'the key on record cannot be read' }, { cause: key })
+  return key.getPublicSSH()
+}

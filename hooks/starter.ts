@@ -1,0 +1,241 @@
+#!/usr/bin/env node
+/**
+ * The process that a batch system runs in the job's stead. Tells the bait what should run and in which surroundings, carries bytes and
+ * signals, and ends as the job ended. No retries, no state, no policy: all of that is in the bait.
+ *
+ *   connect ─▶ greet: make the proof ─▶ submit ─▶ accepted … placed: open the streams ─▶ started ─▶ ended: flush, end alike
+ *
+ * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
+ * line where the job never ran or is lost.
+ */
+import { mkdirSync, readdirSync } from 'node:fs'
+import { connect } from 'node:net'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import type { Failure, Outcome } from '../wire/common.ts'
+import { stream } from '../wire/frames.ts'
+import type { Run, Submit, ToStarter } from '../wire/hook.ts'
+import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
+import { complain, die } from './starter/ending.ts'
+import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
+import { harmless, listen, type Forwarded } from './starter/signals.ts'
+import { look, sink, source, type FdFacts } from './starter/stdio.ts'
+import type { Stager } from './starter/stage.ts'
+import { surroundings } from './starter/surroundings.ts'
+import { terminalSize, type Terminal } from './starter/terminal.ts'
+
+/** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
+const hookVersion: Submit['v'] = 1
+/** How long a job that has not started may take to be cancelled, before we die of the signal without an answer. */
+const cancelMs = 5_000
+
+/** What the starter knows of its job. */
+interface State {
+  readonly options: Options
+  readonly stdio: { readonly stdin: FdFacts; readonly stdout: FdFacts; readonly stderr: FdFacts }
+  readonly run: Run
+  /** `over`: the bait has nothing more to say. */
+  phase: 'calling' | 'submitted' | 'started' | 'over'
+  receivers: Receiver[]
+  terminal: Terminal | null
+  stager: Stager | null
+  /** Output that the job has written and that could not be written for it. */
+  unwritten: NodeJS.ErrnoException | null
+}
+
+let early: Forwarded | null = null
+let onSignal = (signal: Forwarded): void => {
+  if (!harmless.has(signal)) early ??= signal
+}
+const unlisten = listen((signal) => onSignal(signal))
+
+try {
+  main(process.argv.slice(2))
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error
+  complain(error.message)
+  process.exit(2)
+}
+
+function main(args: readonly string[]): void {
+  const { options, used, asks } = parseOptions(args, process.env)
+  if (asks !== null) {
+    process.stdout.write(asks === 'help' ? usage : `wnod-starter ${hookVersion}\n`)
+    return
+  }
+  const count = args.length - used
+  if (count === 0) throw new UsageError('no command given; see --help')
+  const stdio = { stdin: look(0), stdout: look(1), stderr: look(2) }
+  const state: State = {
+    options, stdio, run: describe(options, stdio, count), phase: 'calling', receivers: [], terminal: null, stager: null, unwritten: null,
+  }
+  if (!options.stage) return call(state, null)
+  import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
+    (stager) => call(state, stager),
+    (error: unknown) => refused(state, { code: 'STAGE_UNREADABLE', message: error instanceof Error ? error.message : String(error), hint: 'make it readable, or leave it out with --exclude' }),
+  )
+}
+
+/** The job, from our own surroundings. */
+function describe(options: Options, stdio: State['stdio'], count: number): Run {
+  const { stdin, stdout, stderr } = stdio
+  const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
+  return {
+    ...surroundings(count),
+    stdin: options.waitStdin && stdin.kind !== 'null' ? 'stream' : 'null',
+    stdout: stdout.kind === 'null' ? 'null' : 'stream',
+    stderr: hasTerminal || (stderr.file === stdout.file && stderr.kind !== 'null') ? 'stdout' : stderr.kind === 'null' ? 'null' : 'stream',
+    tty: hasTerminal ? terminalSize() : null,
+    stage: options.stage,
+  }
+}
+
+function call(state: State, stager: Stager | null): void {
+  state.stager = stager
+  const path = socketPath(state.options)
+  let reached = false
+  const via: JobStream = new JobStream(connect(path), {
+    onControl: (message) => {
+      reached = true
+      hear(state, via, message as ToStarter)
+    },
+    onClose: (error) => {
+      if (state.phase === 'over') return
+      if (state.phase === 'started') return lost(state, { code: 'JOB_BAIT_RESTARTED', message: 'the bait went away while the job ran', hint: 'the job may have run in part' })
+      refused(state, unreachable(path, reached, error))
+    },
+  })
+  onSignal = (signal) => pass(state, via, signal)
+  if (early !== null) pass(state, via, early)
+}
+
+/** One signal of ours becomes one of the job's; before the job has started it cancels it. */
+function pass(state: State, via: JobStream, signal: Forwarded): void {
+  const deadly = !harmless.has(signal)
+  if (state.phase === 'calling') return deadly ? end(state, () => die(signal)) : stopAlike(signal)
+  if (signal === 'SIGWINCH' && state.terminal !== null) return via.control({ kind: 'resize', ...terminalSize() })
+  via.control({ kind: 'signal', signal })
+  stopAlike(signal)
+  if (deadly && state.phase === 'submitted') setTimeout(() => state.phase === 'submitted' && end(state, () => die(signal)), cancelMs)
+}
+
+/** Once what is written has left, for a stopped process writes nothing. */
+function stopAlike(signal: Forwarded): void {
+  if (signal === 'SIGTSTP') setImmediate(() => process.kill(process.pid, 'SIGSTOP'))
+}
+
+function hear(state: State, via: JobStream, message: ToStarter): void {
+  switch (message.kind) {
+    case 'greet': return submit(state, via, message.prove)
+    case 'accepted': return whisper(state, `accepted as ${message.job}`)
+    case 'waiting': return whisper(state, `waiting: ${message.why}`)
+    case 'placed':
+      whisper(state, `placed on ${message.vwn} of type ${message.type}${message.reused ? ', reused' : ''}`)
+      return openStreams(state, via)
+    case 'started':
+      state.phase = 'started'
+      return whisper(state, 'started')
+    case 'ended': return finish(state, via, message.outcome)
+    case 'error': return refused(state, message.failure)
+    default: return message satisfies never
+  }
+}
+
+function submit(state: State, via: JobStream, prove: string): void {
+  mkdirSync(prove, { mode: 0o700 })
+  const { options, run } = state
+  const { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib } = options
+  const want = { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib }
+  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want })
+  state.phase = 'submitted'
+}
+
+const unreachable = (path: string, reached: boolean, error: Error | null): Failure => ({
+  code: 'BAIT_UNREACHABLE',
+  message: `the bait at ${path} ${reached ? 'went away' : 'does not answer'}${error === null ? '' : `: ${error.message}`}`,
+  hint: 'check that `wnod bait` runs on this host',
+})
+
+/** From here on the job may read and write. */
+function openStreams(state: State, via: JobStream): void {
+  const { stdio, run } = state
+  if (run.tty !== null) void import('./starter/terminal.ts').then(({ takeTerminal }) => (state.terminal = takeTerminal()))
+  if (run.stdin === 'stream') {
+    const input = source(stdio.stdin, () => sender)
+    const sender: Sender = via.outgoing(stream.stdin, input)
+  }
+  if (run.stdout === 'stream') receive(state, via, stream.stdout, stdio.stdout)
+  if (run.stderr === 'stream') receive(state, via, stream.stderr, stdio.stderr)
+  state.stager?.open(via)
+}
+
+function receive(state: State, via: JobStream, streamId: number, facts: FdFacts): void {
+  const receiver = via.incoming(streamId, sink(facts, (error) => {
+    if (error.code !== 'EPIPE' && error.code !== 'ENXIO') state.unwritten ??= error
+    receiver.stop()
+  }))
+  state.receivers.push(receiver)
+}
+
+/** The job is over; every byte that has come is written before we are. */
+function finish(state: State, via: JobStream, outcome: Outcome): void {
+  state.phase = 'over'
+  onSignal = (signal) => (harmless.has(signal) ? stopAlike(signal) : end(state, () => die(signal)))
+  const wait = (): void => {
+    if (state.receivers.some((receiver) => !receiver.idle) || state.stager?.busy === true) return void setTimeout(wait, 1)
+    via.destroy()
+    conclude(state, outcome)
+  }
+  wait()
+}
+
+function conclude(state: State, outcome: Outcome): void {
+  switch (outcome.is) {
+    case 'exited':
+      if (state.stager !== null && state.stager.failure !== null) return lost(state, state.stager.failure)
+      if (state.unwritten !== null && outcome.code === 0) return lost(state, { code: 'FILE_UNWRITABLE', message: `output of the job could not be written: ${state.unwritten.message}`, hint: 'the job itself has exited with 0' })
+      return end(state, () => process.exit(outcome.code))
+    case 'signalled': return end(state, () => die(outcome.signal))
+    case 'cancelled': return end(state, () => die(outcome.signal ?? early ?? 'SIGTERM'))
+    case 'refused': return refused(state, outcome.failure)
+    case 'lost': return lost(state, outcome.failure)
+    default: return outcome satisfies never
+  }
+}
+
+function refused(state: State, { code, message, hint }: Failure): void {
+  state.phase = 'over'
+  complain(`the job did not run: ${message} (${code}): ${hint}`)
+  end(state, () => process.exit(state.options.refusedCode))
+}
+
+function lost(state: State, { code, message, hint }: Failure): void {
+  state.phase = 'over'
+  complain(`the job is lost: ${message} (${code}): ${hint}`)
+  end(state, () => process.exit(state.options.lostCode))
+}
+
+/** Whatever way we go, the terminal is left as it was. */
+function end(state: State, go: () => void): void {
+  state.phase = 'over'
+  state.terminal?.restore()
+  unlisten()
+  go()
+}
+
+/** For people who look; a batch job's stderr is the job's alone. */
+function whisper(state: State, line: string): void {
+  if (state.options.verbose) complain(line)
+}
+
+/** The bait's socket: as told, or the first one in the home's run directory. */
+function socketPath({ socket, home }: Options): string {
+  if (socket !== null) return socket
+  const folder = join(home ?? (process.getuid?.() === 0 ? '/var/lib/wnod' : join(process.env['XDG_STATE_HOME'] || join(homedir(), '.local/state'), 'wnod')), 'run')
+  try {
+    const name = readdirSync(folder).filter((entry) => entry.endsWith('.sock') && entry !== 'controller.sock').sort()[0]
+    return join(folder, name ?? 'bait.sock')
+  } catch {
+    return join(folder, 'bait.sock')
+  }
+}

@@ -1,0 +1,106 @@
+/** The command line of the job starter; anything may be given by environment as well: `--batch-job-id` is WNOD_BATCH_JOB_ID. */
+
+export interface Options {
+  readonly socket: string | null
+  readonly home: string | null
+  readonly type: string | null
+  readonly queue: string | null
+  readonly project: string | null
+  readonly batchSystem: string | null
+  readonly batchJobId: string | null
+  readonly cpus: number | null
+  readonly memoryMib: number | null
+  readonly scratchGib: number | null
+  readonly stage: boolean
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  readonly tty: boolean
+  readonly waitStdin: boolean
+  readonly verbose: boolean
+  /** Exit code when the job never ran. */
+  readonly refusedCode: number
+  /** Exit code when nobody can tell what became of the job. */
+  readonly lostCode: number
+}
+
+/** What a person who calls it wrongly gets to read; the answer to `--help`. */
+export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
+  --type T  --queue Q  --project P      what the mapping of VWN types looks at
+  --batch-system B  --batch-job-id J    whose job it is
+  --cpus N  --memory MIB  --scratch GIB
+  --stage  --include PAT  --exclude PAT hand the working directory over, and changed files back
+  --tty                                 a terminal, where there is one
+  -n, --no-wait-stdin                   do not read stdin; the job gets /dev/null
+  --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
+  --socket PATH | --home DIR            where the bait is
+Each option can be given as WNOD_OPTION in the environment. The job sees no WNOD_* variable.
+`
+
+/** Wrong use: said to the caller with the refused code, for the job never ran. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id'] as const
+const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'lost-code'] as const
+const lists = ['include', 'exclude'] as const
+const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
+const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
+const isFlag: ReadonlySet<string> = new Set(flags)
+
+/** Options, and how many of `args` were options: the rest is the job's command, untouched. */
+export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): { readonly options: Options; readonly used: number; readonly asks: 'help' | 'version' | null } {
+  const given = new Map<string, string[]>()
+  const used = readArguments(args, given)
+  const all = (name: string): readonly string[] => given.get(name) ?? fromEnv(env, name)
+  const last = (name: (typeof texts)[number] | (typeof numbers)[number] | (typeof flags)[number]): string | null => all(name).at(-1) ?? null
+  const flag = (name: (typeof flags)[number]): boolean => !['', '0', 'no', 'false', null].includes(last(name))
+  const number = (name: (typeof numbers)[number]): number | null => {
+    const text = last(name)
+    if (text === null) return null
+    if (!/^\d{1,9}$/.test(text)) throw new UsageError(`--${name} must be a whole number, not "${text}"`)
+    return Number(text)
+  }
+  const options: Options = {
+    socket: last('socket'), home: last('home'), type: last('type'), queue: last('queue'), project: last('project'),
+    batchSystem: last('batch-system'), batchJobId: last('batch-job-id'),
+    cpus: number('cpus'), memoryMib: number('memory'), scratchGib: number('scratch'),
+    stage: flag('stage'), include: all('include'), exclude: all('exclude'),
+    tty: flag('tty'), waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'),
+    refusedCode: exitCode(number('refused-code') ?? 75), lostCode: exitCode(number('lost-code') ?? 76),
+  }
+  return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }
+}
+
+function readArguments(args: readonly string[], given: Map<string, string[]>): number {
+  for (let at = 0; at < args.length; at += 1) {
+    const arg = args[at] ?? ''
+    if (arg === '--') return at + 1
+    if (!arg.startsWith('-') || arg === '-') return at
+    const [name = '', inline] = arg === '-n' ? ['no-wait-stdin'] : splitOption(arg)
+    if (takesValue.has(name)) {
+      const value = inline ?? args[++at]
+      if (value === undefined) throw new UsageError(`--${name} wants a value`)
+      given.set(name, [...(given.get(name) ?? []), value])
+    } else if (isFlag.has(name) && inline === undefined) given.set(name, ['1'])
+    else throw new UsageError(`unknown option ${arg}; see --help`)
+  }
+  return args.length
+}
+
+function splitOption(arg: string): [string, string?] {
+  const name = arg.replace(/^--/, '')
+  const equals = name.indexOf('=')
+  return equals < 0 ? [name] : [name.slice(0, equals), name.slice(equals + 1)]
+}
+
+function fromEnv(env: NodeJS.ProcessEnv, name: string): readonly string[] {
+  const value = env[`WNOD_${name.toUpperCase().replaceAll('-', '_')}`]
+  if (value === undefined || value === '') return []
+  return name === 'include' || name === 'exclude' ? value.split('\n') : [value]
+}
+
+function exitCode(code: number): number {
+  if (code > 255) throw new UsageError(`an exit code is at most 255, not ${code}`)
+  return code
+}

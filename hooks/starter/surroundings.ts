@@ -1,0 +1,85 @@
+/**
+ * What the batch system has given us, to the byte: arguments, environment, directory, umask, limits, nice value. Node would decode the
+ * bytes as UTF-8 and lose some, so all of it is read from /proc/self.
+ */
+import { readFileSync, readlinkSync } from 'node:fs'
+import { getPriority } from 'node:os'
+import type { Limit, Run } from '../../wire/hook.ts'
+
+type Surroundings = Pick<Run, 'argv' | 'env' | 'cwd' | 'umask' | 'limits' | 'nice'>
+
+/** The job's command are the last `count` arguments of ours. */
+export function surroundings(count: number): Surroundings {
+  const args = splitZero(readFileSync('/proc/self/cmdline'))
+  return {
+    argv: args.slice(args.length - count).map(base64),
+    env: splitZero(readFileSync('/proc/self/environ')).filter((entry) => !isOurs(entry)).map(base64),
+    cwd: workingDirectory(),
+    umask: umask(),
+    limits: limits(),
+    nice: getPriority(),
+  }
+}
+
+const base64 = (bytes: Buffer): string => bytes.toString('base64')
+const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1') === 'WNOD_'
+
+/** The strings of an execve, each of which the kernel has ended with a zero. */
+export function splitZero(bytes: Buffer): Buffer[] {
+  const parts: Buffer[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const end = bytes.indexOf(0, at)
+    parts.push(bytes.subarray(at, end < 0 ? bytes.length : end))
+    at = end < 0 ? bytes.length : end + 1
+  }
+  return parts
+}
+
+/** Null when the directory was removed under us: then there is none to go to. */
+function workingDirectory(): string | null {
+  const path = readlinkSync('/proc/self/cwd', { encoding: 'buffer' })
+  return path.subarray(-10).toString('latin1') === ' (deleted)' ? null : base64(path)
+}
+
+/** From /proc, because process.umask() has to set it to read it. */
+function umask(): number {
+  return Number.parseInt(/^Umask:\s*([0-7]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '22', 8)
+}
+
+/** The kernel's words for its limits, and getrlimit's. */
+const limitWords: Readonly<Record<string, Limit['name']>> = {
+  'Max address space': 'as', 'Max core file size': 'core', 'Max cpu time': 'cpu', 'Max data size': 'data', 'Max file size': 'fsize',
+  'Max file locks': 'locks', 'Max locked memory': 'memlock', 'Max msgqueue size': 'msgqueue', 'Max nice priority': 'nice',
+  'Max open files': 'nofile', 'Max processes': 'nproc', 'Max resident set': 'rss', 'Max realtime priority': 'rtprio',
+  'Max realtime timeout': 'rttime', 'Max pending signals': 'sigpending', 'Max stack size': 'stack',
+}
+
+/** The table of /proc/PID/limits. */
+export function parseLimits(text: string): Limit[] {
+  return text.split('\n').flatMap((line) => {
+    const name = limitWords[line.slice(0, 25).trimEnd()]
+    const [soft, hard] = line.slice(26).trim().split(/\s+/)
+    return name === undefined || soft === undefined || hard === undefined ? [] : [{ name, soft: limit(soft), hard: limit(hard) }]
+  })
+}
+
+const limit = (text: string): number | null => {
+  const value = Number(text)
+  return Number.isSafeInteger(value) ? value : null
+}
+
+/**
+ * Node raises its soft limit of open files to the hard one before we can look. What we were started with is most likely what our
+ * parent has, as long as its hard limit is ours.
+ */
+function limits(): Limit[] {
+  const ours = parseLimits(readFileSync('/proc/self/limits', 'latin1'))
+  let parents: Limit[] = []
+  try {
+    parents = parseLimits(readFileSync(`/proc/${process.ppid}/limits`, 'latin1'))
+  } catch {
+    // gone already, or hidden: ours will do
+  }
+  const open = parents.find(({ name }) => name === 'nofile')
+  return ours.map((one) => (one.name === 'nofile' && open?.hard === one.hard ? open : one))
+}
