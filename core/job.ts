@@ -32,6 +32,9 @@ export type JobEvent =
   | { readonly kind: 'deadline' }
   | { readonly kind: 'vwnLost'; readonly failure: Failure }                    // the VWN, or all contact with it, is gone for good
 export type JobEventKind = JobEvent['kind']
+export const jobEventKinds = [
+  'assigned', 'refused', 'staged', 'started', 'failed', 'exited', 'collected', 'suspend', 'resume', 'cancel', 'deadline', 'vwnLost',
+] as const satisfies readonly JobEventKind[]
 
 /** From where to where, on what. Where two states are named, the job's own facts decide; the usual one comes first. */
 export const moves = {
@@ -137,7 +140,7 @@ export function reissue(job: Job): readonly JobEffect[] {
 }
 
 /** The kinds of events that would move this job now. */
-export const legalNow = (job: Job): readonly JobEventKind[] => Object.keys(table[job.state]) as JobEventKind[]
+export const legalNow = ({ state }: Job): readonly JobEventKind[] => jobEventKinds.filter((kind) => table[state][kind] !== undefined)
 
 const table: Readonly<Record<JobState, Partial<Record<JobEventKind, readonly JobState[]>>>> = moves
 

@@ -48,6 +48,9 @@ export type VwnEvent =
   | { readonly kind: 'reclaimed' }                                             // nothing of it is left on the host
   | { readonly kind: 'fenced'; readonly proof: FenceProof }
 export type VwnEventKind = VwnEvent['kind']
+export const vwnEventKinds = [
+  'accepted', 'rejected', 'prepared', 'ready', 'assigned', 'released', 'cleaned', 'failed', 'exited', 'stop', 'kill', 'deadline', 'hostLost', 'reclaimed', 'fenced',
+] as const satisfies readonly VwnEventKind[]
 
 const alive = { stop: ['stopping'], kill: ['stopping'], exited: ['stopping'], deadline: ['stopping'], hostLost: ['fencing'] } as const
 
@@ -133,7 +136,7 @@ export function requestVwn(request: VwnRequest, id: VwnId, token: LeaseToken, at
 export function step(vwn: Vwn, event: VwnEvent, token: LeaseToken, at: Moment): Verdict {
   const claim = compareTokens(token, vwn.token)
   if (claim !== 0) return { is: 'ignored', why: claim < 0 ? 'speaks of an older claim' : 'speaks of a claim that nobody has made' }
-  if (!targets(vwn.state).has(event.kind)) return misfit(vwn, event)
+  if (table[vwn.state][event.kind] === undefined) return misfit(vwn, event)
   const objection = objectionTo(vwn, event)
   if (objection !== null) return objection
   const next = enter(vwn, changed(vwn, event), targetOf(vwn, event, at.nowMs), at)
@@ -160,17 +163,15 @@ export const isLive = (vwn: Vwn): boolean => vwn.state !== 'stopping' && vwn.sta
 export const isReservedFor = (vwn: Vwn, job: JobId): boolean => vwn.job === job && isLive(vwn)
 
 /** The kinds of events that would move this VWN now. */
-export const legalNow = (vwn: Vwn): readonly VwnEventKind[] => [...targets(vwn.state).keys()]
+export const legalNow = ({ state }: Vwn): readonly VwnEventKind[] => vwnEventKinds.filter((kind) => table[state][kind] !== undefined)
 
 /** What time alone does to a VWN. Nobody is blamed for a host that cannot be heard: there only the end of its lease counts. */
 export function due(vwn: Vwn, host: { readonly alive: boolean; readonly leaseEnded: boolean }, nowMs: number): VwnEvent | null {
-  if (host.leaseEnded && targets(vwn.state).has('hostLost')) return { kind: 'hostLost' }
+  if (host.leaseEnded && table[vwn.state].hostLost !== undefined) return { kind: 'hostLost' }
   return host.alive && vwn.deadlineMs !== null && nowMs >= vwn.deadlineMs ? { kind: 'deadline' } : null
 }
 
 const table: Readonly<Record<VwnState, Partial<Record<VwnEventKind, readonly VwnState[]>>>> = moves
-const targets = (state: VwnState): ReadonlyMap<VwnEventKind, readonly VwnState[]> =>
-  new Map(Object.entries(table[state]) as [VwnEventKind, readonly VwnState[]][])
 
 /** Requests of people and of the scheduler deserve an answer; news that comes twice or late does not. */
 function misfit(vwn: Vwn, event: VwnEvent): Verdict {
@@ -195,7 +196,7 @@ function targetOf(vwn: Vwn, event: VwnEvent, nowMs: number): VwnState {
     if (!event.reached) return 'idle'
     return endOfUse({ ...vwn, jobsRun: vwn.jobsRun + 1 }, nowMs) === null ? 'cleaning' : 'stopping'
   }
-  return targets(vwn.state).get(event.kind)?.[0] ?? vwn.state
+  return table[vwn.state][event.kind]?.[0] ?? vwn.state
 }
 
 /** The facts that an event brings, apart from the state. */
