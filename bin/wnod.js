@@ -1,2 +1,12 @@
 #!/usr/bin/env node
-await (await import('./built.js')).run('wnod.js')
+// `wnod run` is the job starter itself, in this very process: what starts once per job passes by the rest of the command line.
+import { run } from './built.js'
+
+const [command, ...rest] = process.argv.slice(2)
+const options = rest.includes('--') ? rest.slice(0, rest.indexOf('--')) : rest
+if (command === 'run' && !options.some((option) => option === '--as' || option.startsWith('--as='))) {
+  process.argv.splice(2, 1)
+  await run('starter.cjs')
+} else {
+  await run('wnod.js')
+}

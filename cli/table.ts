@@ -52,7 +52,6 @@ function narrow<Row>(columns: readonly Column<Row>[], widths: number[], width: n
 }
 
 /** What came from elsewhere must not move the cursor or break the line. */
-// eslint-disable-next-line no-control-regex
 const plain = (value: string | number | null): string => (value === null ? '-' : String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' '))
 
 const lengthOf = (text: string): number => [...text].length

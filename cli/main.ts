@@ -1,0 +1,213 @@
+/** `wnod`: the operator's and user's command. Each command loads its own code only when it is the one. */
+import { Command, CommanderError } from 'commander'
+import { version } from '../kit/version.ts'
+import { VwnError } from '../core/errors.ts'
+import type { Context } from './context.ts'
+import { sayFailure, wholeNumber } from './failure.ts'
+import { become } from './programs.ts'
+
+interface Common {
+  readonly home?: string
+  readonly json?: boolean
+}
+
+const program = new Command('wnod')
+  .description('Worker nodes on demand: batch jobs run inside virtual worker nodes.')
+  .version(version)
+  .option('--home <dir>', 'the folder with all state of one farm (default: WNOD_HOME)')
+  .enablePositionalOptions()
+  .exitOverride()
+  .showHelpAfterError('hint: `wnod --help` shows every command')
+
+const contextOf = async (command: Command): Promise<Context> =>
+  (await import('./context.ts')).makeContext(command.optsWithGlobals<Common>())
+
+/** A command that prints data, as a table or, with --json, as it came. */
+const listing = (name: string, description: string): Command =>
+  program.command(name).description(description).option('--json', 'print JSON').option('--home <dir>', 'as `wnod --home`')
+
+const verb = listing
+
+/** What follows a command, as it came: Commander would drop a `--`. */
+function argumentsOf(name: string): readonly string[] {
+  const args = process.argv.slice(2)
+  const at = args.findIndex((arg, i) => arg === name && args[i - 1] !== '--home')
+  return args.slice(at + 1)
+}
+
+/** A command that is another program of ours: its options are not looked at here. */
+const passOn = (name: string, description: string, go: (args: readonly string[]) => Promise<void>): Command =>
+  program
+    .command(name)
+    .description(description)
+    .argument('[args...]')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async () => {
+      const { home } = program.opts<Common>()
+      if (home !== undefined) process.env['WNOD_HOME'] = home
+      process.env['WNOD_IMAGES'] ??= (await import('./context.ts')).findHome(home).images
+      await go(argumentsOf(name))
+    })
+
+// ---------------------------------------------------------------- local farm
+
+program
+  .command('up')
+  .description('start a local farm: NATS server, controller and baits')
+  .option('--home <dir>', 'as `wnod --home`')
+  .option('--baits <n>', 'how many baits, as hosts h1 … hN', wholeNumber('--baits', 1, 64))
+  .option('--cpus <n>', 'cpus that the whole farm may give to VWNs', wholeNumber('--cpus', 1, 4096))
+  .option('--memory <mib>', 'memory that the whole farm may give to VWNs', wholeNumber('--memory', 64, 2 ** 24))
+  .option('--scratch <gib>', 'scratch disk that the whole farm may give to VWNs', wholeNumber('--scratch', 1, 2 ** 16))
+  .option('--nats-port <port>', 'port of the NATS server (default: a free one)', wholeNumber('--nats-port', 1, 65_535))
+  .option('--http-port <port>', "port of the controller's read-only HTTP (default: a free one)", wholeNumber('--http-port', 1, 65_535))
+  .option('--detach', 'return as soon as the farm is ready')
+  .action(async (_options: unknown, command: Command) => {
+    const { up } = await import('./farm/up.ts')
+    await up(await contextOf(command), command.opts())
+  })
+
+program
+  .command('down')
+  .description('stop the local farm of this home and remove what it made, images aside')
+  .option('--home <dir>', 'as `wnod --home`')
+  .option('--keep', 'only stop it: settings, logs and history stay for the next `wnod up`')
+  .action(async (_options: unknown, command: Command) => {
+    const { down } = await import('./farm/down.ts')
+    await down(await contextOf(command), command.opts())
+  })
+
+// What `wnod up --detach` leaves in the background.
+program
+  .command('supervise', { hidden: true })
+  .option('--home <dir>')
+  .action(async (_options: unknown, command: Command) => {
+    const { superviseFarm } = await import('./farm/up.ts')
+    await superviseFarm(await contextOf(command))
+  })
+
+// ---------------------------------------------------------------- programs
+
+passOn('run', 'run a command in a VWN, as the job starter does: run [OPTIONS] -- COMMAND ARG…', async (args) => {
+  const { runAs, takeAs } = await import('./run-as.ts')
+  const as = takeAs(args)
+  await (as === null ? become('starter.cjs', args) : runAs(as.user, as.rest, process.env))
+})
+passOn('controller', 'run the controller', (args) => become('controller.js', args))
+passOn('bait', 'run a bait', (args) => become('bait.js', args))
+passOn('image', 'build, list, verify and remove OS images', (args) => become('image.js', args))
+passOn('doctor', 'what this host can do, and what is missing', (args) => become('bait.js', ['doctor', ...args]))
+passOn('audit', 'what exists here that no record explains, and the reverse', (args) => become('bait.js', ['audit', ...args]))
+
+// ---------------------------------------------------------------- listings
+
+listing('hosts', 'the hosts of the farm').action(async (_options: unknown, command: Command) => {
+  await (await import('./show/listings.ts')).hosts(await contextOf(command))
+})
+
+listing('vwns', 'the virtual worker nodes')
+  .option('--all', 'also those that are gone')
+  .option('--host <host>', 'only on this host')
+  .option('--type <type>', 'only of this type')
+  .option('--state <state>', 'only in this state')
+  .option('--limit <n>', 'at most so many', wholeNumber('--limit', 1, 10_000))
+  .action(async (_options: unknown, command: Command) => {
+    const { all, host, type, state, limit } = command.opts<{ all?: boolean; host?: string; type?: string; state?: string; limit?: number }>()
+    await (await import('./show/listings.ts')).vwns(await contextOf(command), { gone: all, host, type, state, limit })
+  })
+
+listing('jobs', 'the jobs, latest first')
+  .option('--live', 'only jobs that have not ended')
+  .option('--user <user>', 'only of this user')
+  .option('--host <host>', 'only on this host')
+  .option('--vwn <vwn>', 'only in this VWN')
+  .option('--type <type>', 'only in VWNs of this type')
+  .option('--limit <n>', 'at most so many', wholeNumber('--limit', 1, 10_000))
+  .action(async (_options: unknown, command: Command) => {
+    const { live, user, host, vwn, type, limit } = command.opts<{ live?: boolean; user?: string; host?: string; vwn?: string; type?: string; limit?: number }>()
+    await (await import('./show/listings.ts')).jobs(await contextOf(command), { only: live ? 'live' : undefined, user, host, vwn, type, limit })
+  })
+
+listing('types', 'the VWN types that the mapping knows').action(async (_options: unknown, command: Command) => {
+  await (await import('./show/listings.ts')).types(await contextOf(command))
+})
+
+listing('images', 'the OS images that the hosts have').action(async (_options: unknown, command: Command) => {
+  await (await import('./show/listings.ts')).images(await contextOf(command))
+})
+
+listing('show', 'one VWN, job or host in full')
+  .argument('<id>', 'v17, h1-17 or h1')
+  .action(async (id: string, _options: unknown, command: Command) => {
+    await (await import('./show/one.ts')).showOne(await contextOf(command), id)
+  })
+
+listing('explain', 'why a job got what it got; or what a user would get')
+  .argument('[job]')
+  .option('--user <user>', 'what this user would get')
+  .option('--group <group...>', "the user's groups (default: as this machine knows them)")
+  .option('--queue <queue>')
+  .option('--project <project>')
+  .option('--batch-system <name>')
+  .option('--type <type>', 'the type the user would ask for')
+  .action(async (job: string | undefined, _options: unknown, command: Command) => {
+    const { user, group, queue, project, batchSystem, type } =
+      command.opts<{ user?: string; group?: string[]; queue?: string; project?: string; batchSystem?: string; type?: string }>()
+    if ((job === undefined) === (user === undefined)) throw new VwnError('OPTION_INVALID', { problem: 'name either a job or --user' })
+    const asked = job === undefined ? { query: { user, group, queue, project, batch_system: batchSystem, type } } : { job }
+    await (await import('./show/one.ts')).explainOne(await contextOf(command), asked)
+  })
+
+listing('receipt', 'where the time of a job went')
+  .argument('<job>')
+  .action(async (job: string, _options: unknown, command: Command) => {
+    await (await import('./show/one.ts')).receipt(await contextOf(command), job)
+  })
+
+// ---------------------------------------------------------------- orders
+
+verb('drain', 'the host finishes what it has and takes no more')
+  .argument('<host>')
+  .action(async (host: string, _options: unknown, command: Command) => {
+    await (await import('./orders.ts')).orderHost(await contextOf(command), 'drain', host)
+  })
+
+verb('undrain', 'the host takes jobs again')
+  .argument('<host>')
+  .action(async (host: string, _options: unknown, command: Command) => {
+    await (await import('./orders.ts')).orderHost(await contextOf(command), 'undrain', host)
+  })
+
+verb('kill', 'end a VWN at once, and the job in it')
+  .argument('<vwn>')
+  .option('--yes', 'do it, not only show it')
+  .action(async (vwn: string, _options: unknown, command: Command) => {
+    await (await import('./orders.ts')).kill(await contextOf(command), vwn, command.opts<{ yes?: boolean }>().yes ?? false)
+  })
+
+verb('console', "the serial log of a VWN of this machine's baits")
+  .argument('<vwn>')
+  .option('--follow', 'go on printing until the VWN is gone')
+  .action(async (vwn: string, _options: unknown, command: Command) => {
+    await (await import('./orders.ts')).printConsole(await contextOf(command), vwn, command.opts<{ follow?: boolean }>().follow ?? false)
+  })
+
+/** Commander has said what was wrong; asking for help or the version is no failure. */
+function exitStatus(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2
+  return sayFailure(error, (text) => void process.stderr.write(`${text}\n`))
+}
+
+// A reader that has seen enough (`wnod jobs | head`) is no failure either.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = exitStatus(error)
+}

@@ -1,0 +1,98 @@
+/** The listings: `wnod hosts | vwns | jobs | types | images`. */
+import { hostsReplySchema, imagesReplySchema, jobsReplySchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
+import type { HostView, ImageView, JobView, TypeView, VwnView } from '../../wire/api.ts'
+import { systemClock } from '../../kit/clock.ts'
+import { show, type Context } from '../context.ts'
+import type { Query } from '../client.ts'
+import { duration, table, type Column } from '../table.ts'
+import { outcomeWords } from './words.ts'
+
+const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
+const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
+
+const hostColumns: readonly Column<HostView>[] = [
+  { title: 'HOST', cell: (host) => host.host },
+  { title: 'WANT', cell: (host) => host.want },
+  { title: 'FACT', cell: (host) => host.fact },
+  { title: 'CPUS', cell: (host) => `${host.used.cpus}/${host.capacity.cpus}`, right: true },
+  { title: 'MEMORY', cell: (host) => `${gib(host.used.memoryMib)}/${gib(host.capacity.memoryMib)}`, right: true },
+  { title: 'SCRATCH', cell: (host) => `${host.used.scratchGib}G/${host.capacity.scratchGib}G`, right: true },
+  { title: 'VWNS', cell: (host) => host.vwns, right: true },
+  { title: 'JOBS', cell: (host) => host.jobs, right: true },
+  { title: 'ACCEL', cell: (host) => host.accelerators.filter((one) => one.works).map((one) => one.name).join(',') || 'none' },
+  { title: 'HEARD', cell: (host) => (host.lastReportAtMs === null ? 'never' : `${age(host.lastReportAtMs)} ago`) },
+]
+
+const vwnColumns: readonly Column<VwnView>[] = [
+  { title: 'VWN', cell: (vwn) => vwn.vwn },
+  { title: 'HOST', cell: (vwn) => vwn.host },
+  { title: 'TYPE', cell: (vwn) => vwn.type },
+  { title: 'STATE', cell: (vwn) => vwn.state },
+  { title: 'SINCE', cell: (vwn) => age(vwn.sinceMs) },
+  { title: 'OWNER', cell: (vwn) => vwn.owner?.user ?? vwn.owner?.uid ?? null, cut: true },
+  { title: 'JOB', cell: (vwn) => vwn.job },
+  { title: 'RAN', cell: (vwn) => vwn.jobsRun, right: true },
+  { title: 'CPUS', cell: (vwn) => vwn.shape.cpus, right: true },
+  { title: 'MEMORY', cell: (vwn) => gib(vwn.shape.memoryMib), right: true },
+  { title: 'ACCEL', cell: (vwn) => vwn.accelerator },
+  { title: 'CAUSE', cell: (vwn) => vwn.cause?.code ?? null, cut: true },
+]
+
+const jobColumns: readonly Column<JobView>[] = [
+  { title: 'JOB', cell: (job) => job.job },
+  { title: 'NAME', cell: (job) => job.name, cut: true },
+  { title: 'USER', cell: (job) => job.user, cut: true },
+  { title: 'STATE', cell: (job) => job.state },
+  { title: 'TYPE', cell: (job) => job.type ?? job.requestedType },
+  { title: 'VWN', cell: (job) => job.vwn },
+  { title: 'REUSED', cell: (job) => (job.reused === null ? null : job.reused ? 'reused' : 'new') },
+  { title: 'AGE', cell: (job) => age(job.submittedAtMs) },
+  { title: 'RUN', cell: (job) => duration(job.phases.run), right: true },
+  { title: 'OUTCOME', cell: (job) => (job.outcome === null ? (job.why ?? '-') : outcomeWords(job.outcome)), cut: true },
+]
+
+const typeColumns: readonly Column<TypeView>[] = [
+  { title: 'TYPE', cell: (type) => type.type },
+  { title: 'IMAGE', cell: (type) => type.image, cut: true },
+  { title: 'CPUS', cell: (type) => type.shape.cpus, right: true },
+  { title: 'MEMORY', cell: (type) => gib(type.shape.memoryMib), right: true },
+  { title: 'SCRATCH', cell: (type) => `${type.shape.scratchGib}G`, right: true },
+  { title: 'NETWORK', cell: (type) => type.network },
+  { title: 'REUSE', cell: (type) => (type.reuse ? `${type.jobsMax} jobs, ${duration(type.ageMaxMs)}` : 'no') },
+  { title: 'VWNS', cell: (type) => `${type.vwns}${type.limit === null ? '' : `/${type.limit}`}`, right: true },
+  { title: 'HOSTS', cell: (type) => type.hosts.join(',') || 'none', cut: true },
+  { title: 'PROBLEM', cell: (type) => type.problem, cut: true },
+]
+
+const imageColumns: readonly Column<ImageView>[] = [
+  { title: 'IMAGE', cell: (image) => image.name },
+  { title: 'DIGEST', cell: (image) => image.digest.slice(0, 12) },
+  { title: 'CONTACT', cell: (image) => image.contact },
+  { title: 'TYPES', cell: (image) => image.types.join(',') || 'none', cut: true },
+  { title: 'HOSTS', cell: (image) => image.hosts.join(',') || 'none', cut: true },
+]
+
+/** Every host of the farm, what is wanted of it and what is so. */
+export async function hosts(context: Context): Promise<void> {
+  show(context, await context.api.get('/hosts', hostsReplySchema), (reply) => table(hostColumns, reply.hosts, context.width))
+}
+
+/** The VWNs that are there, or also those that are gone. */
+export async function vwns(context: Context, query: Query): Promise<void> {
+  show(context, await context.api.get('/vwns', vwnsReplySchema, query), (reply) => table(vwnColumns, reply.vwns, context.width))
+}
+
+/** The latest jobs. */
+export async function jobs(context: Context, query: Query): Promise<void> {
+  show(context, await context.api.get('/jobs', jobsReplySchema, query), (reply) => table(jobColumns, reply.jobs, context.width))
+}
+
+/** The VWN types of the mapping in force. */
+export async function types(context: Context): Promise<void> {
+  show(context, await context.api.get('/types', typesReplySchema), (reply) => table(typeColumns, reply.types, context.width))
+}
+
+/** The OS images that hosts have. */
+export async function images(context: Context): Promise<void> {
+  show(context, await context.api.get('/images', imagesReplySchema), (reply) => table(imageColumns, reply.images, context.width))
+}

@@ -1,0 +1,28 @@
+import type { Outcome } from '../../wire/common.ts'
+
+/** How a job ended, in a few words. */
+export function outcomeWords(outcome: Outcome): string {
+  switch (outcome.is) {
+    case 'exited':
+      return `exit ${outcome.code}`
+    case 'signalled':
+      return outcome.coreDumped ? `${outcome.signal} (core dumped)` : outcome.signal
+    case 'refused':
+      return `refused: ${outcome.failure.code}`
+    case 'cancelled':
+      return outcome.signal === null ? 'cancelled' : `cancelled by ${outcome.signal}`
+    case 'lost':
+      return `lost: ${outcome.failure.code}`
+    default:
+      return outcome satisfies never
+  }
+}
+
+/** A moment as people write it, in this machine's time zone. */
+export function moment(atMs: number | null): string | null {
+  if (atMs === null) return null
+  const at = new Date(atMs)
+  const two = (value: number): string => String(value).padStart(2, '0')
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
+}
