@@ -1,0 +1,157 @@
+/** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
+import type { Outcome } from '../../core/failure.ts'
+import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { Database } from '../open.ts'
+import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
+
+/** What the bait says of a job, from its first report to its last. */
+export interface JobReported {
+  readonly job: JobId
+  readonly host: HostId
+  readonly name: string
+  /** A state of the job's life, or `ended`. */
+  readonly state: string
+  readonly identity: {
+    readonly user: string
+    readonly uid: number
+    readonly gid: number
+    readonly group: string
+    readonly groups: readonly { readonly gid: number; readonly name: string }[]
+  }
+  readonly want: {
+    readonly type: TypeName | null
+    readonly queue: string | null
+    readonly project: string | null
+    readonly batchSystem: string | null
+    readonly batchJobId: string | null
+    readonly cpus: number | null
+    readonly memoryMib: number | null
+    readonly scratchGib: number | null
+  }
+  readonly vwn: VwnId | null
+  readonly submittedAtMs: number
+  readonly phases: Readonly<Record<string, number>>
+  readonly outcome: Outcome | null
+  readonly endedAtMs: number | null
+  readonly reused: boolean | null
+  readonly usage: Readonly<Record<string, number | null>> | null
+}
+
+/** What the controller decided about a job. */
+export interface JobDecided {
+  /** The VWN type that the mapping gave it, and the rule that did; null until decided, or when refused. */
+  readonly type: TypeName | null
+  readonly rule: string | null
+  /** Why it waits, or why it was refused. */
+  readonly why: string | null
+  readonly refused: boolean
+}
+
+export type JobRecord = JobReported & JobDecided
+
+type ReportedRow = {
+  id: string; host: string; name: string; state: string
+  user: string; uid: number; gid: number; group_name: string; groups: string
+  requested_type: string | null; queue: string | null; project: string | null; batch_system: string | null; batch_job_id: string | null
+  want_cpus: number | null; want_memory_mib: number | null; want_scratch_gib: number | null
+  vwn: string | null; submitted_at_ms: number; phases: string
+  outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null
+}
+type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refused: number }
+
+const columns = [
+  'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
+  'want_cpus', 'want_memory_mib', 'want_scratch_gib', 'vwn', 'submitted_at_ms', 'phases', 'outcome', 'ended_at_ms', 'reused', 'usage',
+] as const satisfies readonly (keyof ReportedRow)[]
+
+function toRow({ identity, want, ...job }: JobReported): ReportedRow {
+  return {
+    id: job.job, host: job.host, name: job.name, state: job.state,
+    user: identity.user, uid: identity.uid, gid: identity.gid, group_name: identity.group, groups: JSON.stringify(identity.groups),
+    requested_type: want.type, queue: want.queue, project: want.project, batch_system: want.batchSystem, batch_job_id: want.batchJobId,
+    want_cpus: want.cpus, want_memory_mib: want.memoryMib, want_scratch_gib: want.scratchGib,
+    vwn: job.vwn, submitted_at_ms: job.submittedAtMs, phases: JSON.stringify(job.phases), outcome: toJson(job.outcome),
+    ended_at_ms: job.endedAtMs, reused: job.reused === null ? null : Number(job.reused), usage: toJson(job.usage),
+  }
+}
+
+function fromRow(row: JobRow): JobRecord {
+  return {
+    job: jobId(row.id), host: hostId(row.host), name: row.name, state: row.state,
+    identity: { user: row.user, uid: row.uid, gid: row.gid, group: row.group_name, groups: fromJson(row.groups) },
+    want: {
+      type: row.requested_type === null ? null : typeName(row.requested_type),
+      queue: row.queue, project: row.project, batchSystem: row.batch_system, batchJobId: row.batch_job_id,
+      cpus: row.want_cpus, memoryMib: row.want_memory_mib, scratchGib: row.want_scratch_gib,
+    },
+    vwn: row.vwn === null ? null : vwnId(row.vwn), submittedAtMs: row.submitted_at_ms, phases: fromJson(row.phases),
+    outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
+    usage: fromJsonOrNull(row.usage),
+    type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why, refused: row.refused === 1,
+  }
+}
+
+// An ended job is history: whatever is said of it later, by whomever, changes nothing.
+const save = statement(`${upsert('job', 'id', columns)} where job.state <> 'ended'`)
+/** The job is on record as reported; false when it had ended before, and nothing was changed. */
+export const saveJob = (db: Database, job: JobReported): boolean => save(db).run(toRow(job)).changes === 1
+
+const decide = statement(`update job set type = @type, rule = @rule, why = @why, refused = @refused where id = @id`)
+/** What was decided about a job is on record. */
+export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void =>
+  void decide(db).run({ id, type: decided.type, rule: decided.rule, why: decided.why, refused: Number(decided.refused) })
+
+const get = statement<JobRow>('select * from job where id = ?')
+/** The job with this id, ended or not. */
+export function getJob(db: Database, id: JobId): JobRecord | null {
+  const row = get(db).get(id)
+  return row === undefined ? null : fromRow(row)
+}
+
+const live = statement<JobRow>(`select * from job where state <> 'ended' order by submitted_at_ms, length(id), id`)
+/** Every job that has not ended, oldest first. */
+export const liveJobs = (db: Database): JobRecord[] => live(db).all().map(fromRow)
+
+const liveOn = statement<JobRow>(`select * from job where state <> 'ended' and host = ? order by submitted_at_ms, length(id), id`)
+/** As `liveJobs`, of one host. */
+export const liveJobsOn = (db: Database, host: HostId): JobRecord[] => liveOn(db).all(host).map(fromRow)
+
+const list = statement<JobRow>(`
+  select * from job
+  where (@user is null or user = @user) and (@host is null or host = @host) and (@vwn is null or vwn = @vwn)
+    and (@type is null or type = @type) and (@state is null or state = @state)
+    and (@only is null or (state = 'ended') = (@only = 'ended'))
+  order by submitted_at_ms desc, length(id) desc, id desc limit @limit`)
+export interface JobFilter {
+  readonly user?: string | undefined
+  readonly host?: string | undefined
+  readonly vwn?: string | undefined
+  readonly type?: string | undefined
+  readonly state?: string | undefined
+  readonly only?: 'live' | 'ended' | undefined
+  readonly limit: number
+}
+/** The newest jobs that fit the filter. */
+export const listJobs = (db: Database, filter: JobFilter): JobRecord[] =>
+  list(db).all({ user: null, host: null, vwn: null, type: null, state: null, only: null, ...given(filter) }).map(fromRow)
+
+const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from job group by state')
+/** How many jobs there are in each state. */
+export const countJobs = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
+
+const forget = statement(`delete from job where state = 'ended' and ended_at_ms < ?`)
+/** Drops jobs, with their explanations, that ended before this moment; returns how many. */
+export const forgetJobs = (db: Database, beforeMs: number): number => forget(db).run(beforeMs).changes
+
+const explain = statement(`insert into explanation (job, at_ms, body) values (@job, @atMs, @body)
+  on conflict (job) do update set at_ms = excluded.at_ms, body = excluded.body`)
+/** The reasons of the last decision about a job. */
+export const saveExplanation = (db: Database, job: JobId, atMs: number, body: unknown): void =>
+  void explain(db).run({ job, atMs, body: JSON.stringify(body) })
+
+const explained = statement<Row & { body: string }>('select body from explanation where job = ?')
+/** What `saveExplanation` kept, to be parsed by whoever wrote it. */
+export function getExplanation(db: Database, job: JobId): unknown {
+  const row = explained(db).get(job)
+  return row === undefined ? null : fromJson(row.body)
+}

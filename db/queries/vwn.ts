@@ -1,0 +1,117 @@
+/** VWNs: the row that core decides on, and beside it what the bait last said about the VM, which nothing is decided on. */
+import type { Failure } from '../../core/failure.ts'
+import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type VwnId } from '../../core/ids.ts'
+import type { Vwn } from '../../core/vwn.ts'
+import type { Database } from '../open.ts'
+import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
+
+type VwnRow = Row & {
+  id: string; host: string; type: string; image: string; contact: Vwn['contact']; network: Vwn['network']
+  cpus: number; memory_mib: number; scratch_gib: number; boot_ms: number
+  reuse: Vwn['limits']['reuse']; jobs_run_max: number; age_ms_max: number; idle_ms_max: number
+  owner_user: string | null; owner_uid: number | null; owner_group: string | null; owner_project: string | null
+  state: Vwn['state']; insist: number; term: number; epoch: number; generation: number; job: string | null; jobs_run: number
+  created_at_ms: number; state_since_ms: number; deadline_ms: number | null; cause: string | null; ended_at_ms: number | null
+}
+
+const columns = [
+  'id', 'host', 'type', 'image', 'contact', 'network', 'cpus', 'memory_mib', 'scratch_gib', 'boot_ms', 'reuse', 'jobs_run_max', 'age_ms_max',
+  'idle_ms_max', 'owner_user', 'owner_uid', 'owner_group', 'owner_project', 'state', 'insist', 'term', 'epoch', 'generation', 'job', 'jobs_run',
+  'created_at_ms', 'state_since_ms', 'deadline_ms', 'cause', 'ended_at_ms',
+] as const satisfies readonly (keyof VwnRow)[]
+
+function toRow(vwn: Vwn): VwnRow {
+  return {
+    id: vwn.id, host: vwn.host, type: vwn.type, image: vwn.image, contact: vwn.contact, network: vwn.network,
+    cpus: vwn.shape.cpus, memory_mib: vwn.shape.memoryMib, scratch_gib: vwn.shape.scratchGib, boot_ms: vwn.bootMs,
+    reuse: vwn.limits.reuse, jobs_run_max: vwn.limits.jobsRunMax, age_ms_max: vwn.limits.ageMsMax, idle_ms_max: vwn.limits.idleMsMax,
+    owner_user: vwn.owner?.user ?? null, owner_uid: vwn.owner?.uid ?? null, owner_group: vwn.owner?.group ?? null,
+    owner_project: vwn.owner?.project ?? null,
+    state: vwn.state, insist: vwn.insist ? 1 : 0, term: vwn.token.term, epoch: vwn.token.epoch, generation: vwn.generation,
+    job: vwn.job, jobs_run: vwn.jobsRun, created_at_ms: vwn.createdAtMs, state_since_ms: vwn.stateSinceMs,
+    deadline_ms: vwn.deadlineMs, cause: toJson(vwn.cause), ended_at_ms: vwn.endedAtMs,
+  }
+}
+
+function fromRow(row: VwnRow): Vwn {
+  const { owner_user: user, owner_uid: uid, owner_group: group } = row
+  return {
+    id: vwnId(row.id), host: hostId(row.host), type: typeName(row.type), image: imageDigest(row.image), contact: row.contact, network: row.network,
+    shape: { cpus: row.cpus, memoryMib: row.memory_mib, scratchGib: row.scratch_gib }, bootMs: row.boot_ms,
+    limits: { reuse: row.reuse, jobsRunMax: row.jobs_run_max, ageMsMax: row.age_ms_max, idleMsMax: row.idle_ms_max },
+    owner: user === null || uid === null || group === null ? null : { user, uid, group, project: row.owner_project },
+    state: row.state, insist: row.insist === 1, token: { term: row.term, epoch: row.epoch }, generation: row.generation,
+    job: row.job === null ? null : jobId(row.job), jobsRun: row.jobs_run, createdAtMs: row.created_at_ms, stateSinceMs: row.state_since_ms,
+    deadlineMs: row.deadline_ms, cause: fromJsonOrNull<Failure>(row.cause), endedAtMs: row.ended_at_ms,
+  }
+}
+
+const save = statement(upsert('vwn', 'id', columns))
+/** The row is as given, whether it existed or not. */
+export const saveVwn = (db: Database, vwn: Vwn): void => void save(db).run(toRow(vwn))
+
+const get = statement<VwnRow>('select * from vwn where id = ?')
+/** The VWN with this id, gone or not. */
+export function getVwn(db: Database, id: VwnId): Vwn | null {
+  const row = get(db).get(id)
+  return row === undefined ? null : fromRow(row)
+}
+
+const present = statement<VwnRow>(`select * from vwn where state <> 'gone' order by created_at_ms, length(id), id`)
+/** Every VWN that is not gone, oldest first. */
+export const presentVwns = (db: Database): Vwn[] => present(db).all().map(fromRow)
+
+const presentOn = statement<VwnRow>(`select * from vwn where host = ? and state <> 'gone' order by created_at_ms, length(id), id`)
+/** As `presentVwns`, of one host. */
+export const presentVwnsOn = (db: Database, host: HostId): Vwn[] => presentOn(db).all(host).map(fromRow)
+
+const list = statement<VwnRow>(`
+  select * from vwn
+  where (@host is null or host = @host) and (@type is null or type = @type) and (@state is null or state = @state)
+    and (@gone or state <> 'gone')
+  order by created_at_ms desc, length(id) desc, id desc limit @limit`)
+export interface VwnFilter {
+  readonly host?: string | undefined
+  readonly type?: string | undefined
+  readonly state?: string | undefined
+  readonly gone: boolean
+  readonly limit: number
+}
+/** The newest VWNs that fit the filter. */
+export const listVwns = (db: Database, filter: VwnFilter): Vwn[] =>
+  list(db).all({ host: null, type: null, state: null, ...given(filter), gone: Number(filter.gone || filter.state === 'gone') }).map(fromRow)
+
+const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from vwn group by state')
+/** How many VWNs there are in each state. */
+export const countVwns = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
+
+/** What the bait said last about the VM behind a VWN; for people, and for the record. */
+export interface VwnFacts {
+  readonly observed: string
+  readonly bootAttempt: number
+  readonly phases: Readonly<Record<string, number>>
+  readonly accelerator: string | null
+  readonly pid: number | null
+}
+type FactsRow = Row & { observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null }
+
+const putFacts = statement(
+  'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid where id = @id',
+)
+/** Keeps what was said about a VWN; of an unknown one nothing is kept. */
+export const saveVwnFacts = (db: Database, id: VwnId, facts: VwnFacts): void =>
+  void putFacts(db).run({
+    id, observed: facts.observed, boot_attempt: facts.bootAttempt, phases: JSON.stringify(facts.phases), accelerator: facts.accelerator, pid: facts.pid,
+  })
+
+const takeFacts = statement<FactsRow>('select observed, boot_attempt, phases, accelerator, pid from vwn where id = ? and observed is not null')
+/** What was last said about a VWN; null when nothing ever was. */
+export function vwnFacts(db: Database, id: VwnId): VwnFacts | null {
+  const row = takeFacts(db).get(id)
+  if (row === undefined) return null
+  return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid }
+}
+
+const forget = statement(`delete from vwn where state = 'gone' and ended_at_ms < ?`)
+/** Drops VWNs, with their events, that were gone before this moment; returns how many. */
+export const forgetVwns = (db: Database, beforeMs: number): number => forget(db).run(beforeMs).changes
