@@ -61,6 +61,14 @@ export const catalogue = {
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
   ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
 
+  // images
+  IMAGE_DIGEST_MISMATCH: { http: 500, exit: 1, retry: 'elsewhere', say: 'an OS image is not what its digest says', hint: 'a file was changed or damaged: remove it with `wnod image rm DIGEST` and build it again' },
+  IMAGE_BUILD_FAILED: { http: 500, exit: 1, retry: 'never', say: 'the OS image could not be built', hint: 'the facts name the step; nothing of it was kept' },
+  IMAGE_IN_USE: { http: 409, exit: 1, retry: 'never', say: 'the OS image is still named', hint: 'say it again with --yes to remove it all the same; running VWNs keep what they have open' },
+  RECIPE_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the recipe is not valid', hint: 'compare it with those in images/recipes' },
+  RECIPE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'no such recipe', hint: 'name one of images/recipes, or the path of a .yaml file' },
+  MIRROR_UNKNOWN: { http: 400, exit: 1, retry: 'never', say: 'it is not known where to get Debian packages', hint: 'set WNOD_DEBIAN_SOURCES to a sources file that has the suite of the recipe (sources.list(5))' },
+
   // the bait's VMs
   HYPERVISOR_MISSING: { http: 500, exit: 1, retry: 'elsewhere', say: 'the hypervisor is not installed', hint: '`wnod doctor` names the package that has it' },
   HYPERVISOR_FAILED: { http: 500, exit: 75, retry: 'same', say: 'the hypervisor did not start', hint: 'its last words are in the facts' },
