@@ -108,7 +108,7 @@ async function someRun({ home }: Context, record: FarmRecord): Promise<boolean> 
 async function waitReady(context: Context, record: FarmRecord, check: () => void, signal?: AbortSignal): Promise<void> {
   const startedMs = systemClock.monotonicMs()
   let lacks: string | null = null
-  let hopeless: Error | null = null
+  const hopeless: Error[] = []
   for (const condition of conditions(context.home, context.api, record)) {
     const holds = async (): Promise<boolean> => {
       try {
@@ -116,7 +116,7 @@ async function waitReady(context: Context, record: FarmRecord, check: () => void
         lacks = await condition.lacks()
         return lacks === null
       } catch (error) {
-        hopeless = error instanceof Error ? error : new Error(String(error))
+        hopeless.push(error instanceof Error ? error : new Error(String(error)))
         return true
       }
     }
@@ -125,7 +125,7 @@ async function waitReady(context: Context, record: FarmRecord, check: () => void
       const log = context.home.log(condition.name)
       throw new VwnError('FARM_NOT_READY', { program: condition.name, lacks, log, said: logTail(log) })
     })
-    if (hopeless !== null) throw hopeless
+    if (hopeless[0] !== undefined) throw hopeless[0]
     context.say(`${condition.name} is ready (${((systemClock.monotonicMs() - startedMs) / 1000).toFixed(1)} s)`)
   }
 }
