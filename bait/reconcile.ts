@@ -1,0 +1,115 @@
+/**
+ * One turn of the bait: for every VWN that is wanted or here, one action of core/reconcile.ts. Verbs are started, not awaited:
+ * they take seconds, and each of them ends by waking the loop again. Nothing is judged before the first Orders have come; a dead
+ * VM alone may be cleared away without them.
+ */
+import { failure } from '../core/failure.ts'
+import { compareIds, type JobId, type VwnId } from '../core/ids.ts'
+import { isNewer, reconcile, type Action } from '../core/reconcile.ts'
+import type { Orders, WantedVwn } from '../wire/bait.ts'
+import type { Clean, Jobs } from './contracts.ts'
+import type { Log } from '../kit/log.ts'
+import type { LiveVwn } from './vwns/vwn.ts'
+import type { Vwns } from './vwns/vwns.ts'
+
+export interface Reconciler {
+  /** The newest Orders taken in; term 0 when none yet. */
+  readonly seen: { readonly term: number; readonly generation: number }
+  /** Takes in Orders, if they are news. */
+  take(orders: Orders): boolean
+  /** Starts whatever is due now. */
+  runOnce(): void
+  /** Resolves when no verb is under way. */
+  settled(): Promise<void>
+}
+
+export interface ReconcilerParts {
+  readonly vwns: Vwns
+  readonly jobs: Jobs
+  readonly clean: Clean
+  readonly log: Log
+  readonly wake: () => void
+}
+
+/** A reconciler that has no Orders yet. */
+export function createReconciler(parts: ReconcilerParts): Reconciler {
+  const { vwns, jobs, clean, log, wake } = parts
+  const underWay = new Map<string, Promise<void>>()
+  let orders: Orders | null = null
+
+  /** The same verb on the same VWN once at a time; another one may overtake it, as a kill does. */
+  const start = (vwn: VwnId, verb: Action['do'], work: () => Promise<void>): void => {
+    const key = `${vwn} ${verb}`
+    if (underWay.has(key)) return
+    const done = work()
+      .catch((error: unknown) => log.error({ vwn, verb, err: error }, 'action failed, it will be tried again'))
+      .finally(() => {
+        underWay.delete(key)
+        wake()
+      })
+    underWay.set(key, done)
+  }
+  const attach = async (vwn: LiveVwn, wanted: WantedVwn | null, job: JobId): Promise<void> => {
+    const uid = jobs.live().find((live) => live.job === job)?.identity.uid
+    if (uid === undefined) return
+    const stranger = [vwn.handle.ownerUid, wanted?.ownerUid ?? null].find((owner) => owner !== null && owner !== uid)
+    if (stranger !== undefined) {
+      log.error({ vwn: vwn.id, job, uid, ownerUid: stranger }, 'refuses to put a job into the vwn of another user')
+      return jobs.answer({ job, is: 'refused', failure: failure('VWN_NOT_OWNER', `vwn=${vwn.id} job=${job}`) })
+    }
+    const reused = vwn.madeFor !== job || vwn.handle.jobsRun > 0
+    const place = await vwn.attach(job, uid)
+    if (place === null) return
+    const { boot = null, contact = null } = reused ? {} : vwn.handle.phases
+    const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact })
+    vwn.released(mustClean)
+  }
+  const scrub = async (vwn: LiveVwn): Promise<void> => {
+    const job = vwn.handle.job
+    const report = await vwn.clean(clean)
+    if (report !== null && job !== null) jobs.scrubbed(job, report.tookMs)
+  }
+  const act = (id: VwnId, wanted: WantedVwn | null, vwn: LiveVwn | null): void => {
+    const action = reconcile(wanted, vwn?.local() ?? null, (job) => jobs.waits(job))
+    if (vwn === null) {
+      if (action.do === 'prepare' && wanted !== null) vwns.create(wanted)
+      if (action.do === 'report' && wanted !== null) vwns.createGone(wanted)
+      return
+    }
+    switch (action.do) {
+      case 'rest': case 'wait': case 'prepare': case 'report': return
+      case 'attach': return start(id, 'attach', () => attach(vwn, wanted, action.job))
+      case 'clean': return start(id, 'clean', () => scrub(vwn))
+      case 'shutdown': return start(id, 'shutdown', () => vwn.stop(null, false))
+      case 'kill': return start(id, 'kill', () => vwn.stop(failure('VWN_REMOVED'), true))
+      case 'reclaim': return start(id, 'reclaim', () => vwn.reclaim())
+      case 'forget': return start(id, 'forget', () => vwns.forget(id))
+      default: return action satisfies never
+    }
+  }
+  return {
+    get seen() {
+      return { term: orders?.term ?? 0, generation: orders?.generation ?? 0 }
+    },
+    take(news) {
+      if (orders !== null && !isNewer(news, orders)) return false
+      orders = news
+      for (const answer of news.answers) jobs.answer(answer)
+      jobs.acknowledge(news.acknowledged)
+      wake()
+      return true
+    },
+    runOnce() {
+      if (orders === null) {
+        for (const vwn of vwns.all()) if (vwn.local().state === 'dead') start(vwn.id, 'reclaim', () => vwn.reclaim())
+        return
+      }
+      const wanted = new Map(orders.vwns.map((one) => [one.vwn, one]))
+      const ids = new Set([...wanted.keys(), ...vwns.all().map(({ id }) => id)])
+      for (const id of [...ids].sort(compareIds)) act(id, wanted.get(id) ?? null, vwns.get(id))
+    },
+    async settled() {
+      while (underWay.size > 0) await Promise.all(underWay.values())
+    },
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * From a running VM to a guest that is available. Two ways, by the image's contract:
+ *
+ *   contact agent   hello ─▶ identity ─▶ ready (on the virtio port) ─▶ ssh session
+ *   contact ssh     the server's first byte ─▶ ssh session ─▶ a probe command answers
+ *
+ * Nothing here waits for time to pass: each step waits for the guest's word, until `signal` says that it is too late.
+ */
+import { connect } from 'node:net'
+import { isVwnError, VwnError } from '../../core/errors.ts'
+import type { HostId, VwnId } from '../../core/ids.ts'
+import { sameToken, type LeaseToken } from '../../core/lease.ts'
+import { randomBytes } from '../../kit/clock.ts'
+import type { Kit } from '../../kit/service.ts'
+import { until } from '../../kit/until.ts'
+import { guestVersion, type FromPort, type GuestIdentity } from '../../wire/guest.ts'
+import type { GuestAddress, GuestSession } from '../contracts.ts'
+import type { KeyPair } from './keys.ts'
+import { openGuestPort, type GuestPort } from './port.ts'
+
+/** One attempt to open an ssh session; bait/ssh/session.ts is the real one. */
+export type Connect = (address: GuestAddress, signal: AbortSignal) => Promise<GuestSession>
+
+/** Who the guest is to be, and how to reach it. */
+export interface Meeting {
+  readonly host: HostId
+  readonly vwn: VwnId
+  readonly token: LeaseToken
+  readonly portSocket: string
+  readonly sshPort: number
+  readonly hostKey: KeyPair
+  readonly clientKey: KeyPair
+  /** For guests without agent: succeeds when the guest can take a job. */
+  readonly probe?: string | null
+}
+
+/** A guest that is available. */
+export interface Guest {
+  readonly session: GuestSession
+  /** Null where no agent is. */
+  readonly port: GuestPort | null
+}
+
+/** What happens on the way. */
+export interface Way {
+  /** Lets the guest run; called when nothing that it says can be missed any more. */
+  start(): Promise<void>
+  /** The guest's first word has come. */
+  hello(): void
+}
+
+const anyCommand = 'exit 0'
+/** How long a forward may accept and stay silent before it is asked again: the guest was not listening yet. */
+const bannerMs = 400
+const pauseMs = 50
+const pingMs = 15_000
+
+/** Where this guest's ssh server is, and its only right key. */
+export const addressOf = (meeting: Pick<Meeting, 'sshPort' | 'hostKey' | 'clientKey'>): GuestAddress =>
+  ({ host: '127.0.0.1', port: meeting.sshPort, hostKey: meeting.hostKey.shared, clientKey: meeting.clientKey.secret })
+
+/** Meets a guest that has the agent. */
+export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
+  const ready = gate()
+  const identity = identityOf(meeting)
+  let greeted = false
+  const port = await portTo(kit, meeting, signal, (message) => {
+    if (message.kind === 'hello') {
+      if (!greeted) on.hello()
+      greeted = true
+      port.send({ ...identity, nowMs: kit.clock.nowMs() }) // said again to every hello: the agent takes it once
+    } else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) ready.open()
+    else if (message.kind === 'trouble') kit.log.warn({ vwn: meeting.vwn, what: message.what }, 'guest has trouble')
+  })
+  try {
+    await on.start()
+    await orAborted(ready.opened, signal, 'hello and ready of the agent')
+    return { port, session: await sessionTo(kit, meeting, connectGuest, signal) }
+  } catch (error) {
+    port.close()
+    throw error
+  }
+}
+
+/** Meets a guest that has an ssh server and nothing of ours. */
+export async function meetSsh(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
+  await on.start()
+  while (!(await speaks(kit, meeting.sshPort, signal))) await kit.clock.sleep(pauseMs, signal)
+  on.hello()
+  const session = await sessionTo(kit, meeting, connectGuest, signal)
+  try {
+    await probe(session, meeting.probe ?? anyCommand, signal)
+    return { port: null, session }
+  } catch (error) {
+    session.close()
+    throw error
+  }
+}
+
+/** Finds a guest again that was met by a bait before this one: it must answer, on the port where it has an agent. */
+export async function meetAgain(kit: Kit, meeting: Meeting, contact: 'agent' | 'ssh', connectGuest: Connect, signal: AbortSignal): Promise<Guest> {
+  if (contact === 'ssh') return meetSsh(kit, meeting, connectGuest, { start: () => Promise.resolve(), hello: () => undefined }, signal)
+  const ponged = gate()
+  const port = await portTo(kit, meeting, signal, (message) => {
+    if (message.kind === 'pong') ponged.open()
+  })
+  try {
+    port.send({ kind: 'ping', n: 1 })
+    using _deadline = kit.clock.after(pingMs, () => ponged.refuse(new VwnError('VWN_SILENT', { vwn: meeting.vwn, pingMs })))
+    await orAborted(ponged.opened, signal, 'pong of the agent')
+    return { port, session: await sessionTo(kit, meeting, connectGuest, signal) }
+  } catch (error) {
+    port.close()
+    throw error
+  }
+}
+
+/** Logs in; a server that is not up yet is asked again, one with a wrong key is not. */
+export async function sessionTo(kit: Kit, meeting: Meeting, connectGuest: Connect, signal: AbortSignal): Promise<GuestSession> {
+  for (;;) {
+    try {
+      return await connectGuest(addressOf(meeting), signal)
+    } catch (error) {
+      if (signal.aborted || isVwnError(error, 'GUEST_KEY_WRONG')) throw error
+      kit.log.debug({ vwn: meeting.vwn, err: error }, 'guest login failed, trying again')
+      await kit.clock.sleep(pauseMs, signal)
+    }
+  }
+}
+
+function portTo(kit: Kit, meeting: Meeting, signal: AbortSignal, onMessage: (message: FromPort) => void): Promise<GuestPort> {
+  const log = kit.log.child({ vwn: meeting.vwn })
+  return until(() => openGuestPort({ path: meeting.portSocket, clock: kit.clock, log, onMessage }), {
+    withinMs: 10_000, everyMs: 10, clock: kit.clock, signal, what: 'port of the guest',
+  })
+}
+
+function identityOf(meeting: Meeting): Omit<GuestIdentity, 'nowMs'> {
+  return {
+    kind: 'identity',
+    v: guestVersion,
+    vwn: meeting.vwn,
+    token: meeting.token,
+    hostname: `${meeting.host}-${meeting.vwn}`,
+    machineId: Buffer.from(randomBytes(16)).toString('hex'),
+    hostKey: meeting.hostKey.secret,
+    authorizedKey: meeting.clientKey.shared,
+    entropy: Buffer.from(randomBytes(64)).toString('base64'),
+  }
+}
+
+/** True when a server answers there with the first bytes of ssh. */
+function speaks(kit: Kit, port: number, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port })
+    const answer = (value: boolean) => (): void => {
+      timer.cancel()
+      signal.removeEventListener('abort', no)
+      socket.destroy()
+      resolve(value)
+    }
+    const no = answer(false)
+    const timer = kit.clock.after(bannerMs, no)
+    signal.addEventListener('abort', no, { once: true })
+    socket.once('data', (bytes) => answer(bytes.subarray(0, 4).toString('latin1') === 'SSH-')())
+    socket.once('close', no)
+    socket.once('error', no)
+  })
+}
+
+async function probe(session: GuestSession, command: string, signal: AbortSignal): Promise<void> {
+  const channel = await session.exec(command, signal)
+  channel.resume()
+  channel.stderr.resume()
+  const ended = new Promise<number | null>((resolve) => {
+    channel.once('exit', (code: number | null) => resolve(code))
+    channel.once('close', () => resolve(null))
+  })
+  const exit = await orAborted(ended, signal, 'probe command')
+  if (exit !== 0) throw new VwnError('VWN_MISBEHAVED', { probe: command, exit })
+}
+
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
+  const stop = gate()
+  const abort = (): void => stop.refuse(new VwnError('CANCELLED', { what }, { cause: signal.reason }))
+  if (signal.aborted) abort()
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await Promise.race([promise, stop.opened as Promise<never>])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** A promise with its two ends. */
+function gate(): { opened: Promise<void>; open: () => void; refuse: (error: unknown) => void } {
+  let open: () => void = () => undefined
+  let refuse: (error: unknown) => void = () => undefined
+  const opened = new Promise<void>((resolve, reject) => {
+    open = resolve
+    refuse = reject
+  })
+  opened.catch(() => undefined)
+  return { opened, open, refuse }
+}

@@ -1,0 +1,319 @@
+/**
+ * One VWN on this host, from intent to nothing. The reconcile loop calls the verbs; every state is entered here and nowhere else.
+ *
+ *   preparing ─▶ booting ─▶ idle ─attach▶ busy ─clean▶ cleaning ─▶ idle
+ *       └──────────┴─────────┴───────────┴────────────┴─▶ stopping ─▶ gone        told to go
+ *                            └───────────┴────────────┴─▶ dead ─reclaim▶ gone      its VM ended, or never came to life
+ *
+ * The record (handles.ts) is written before the effect that it explains, so whatever moment the bait dies at, the next one knows.
+ */
+import { VwnError } from '../../core/errors.ts'
+import { failure, type Failure } from '../../core/failure.ts'
+import type { JobId, VwnId } from '../../core/ids.ts'
+import type { Local, LocalState } from '../../core/reconcile.ts'
+import type { ObservedVwn } from '../../wire/bait.ts'
+import type { Clean, CleanReport, GuestSession, ReadyVwn } from '../contracts.ts'
+import { failureOf, withConsole } from '../failures.ts'
+import { serialTail } from '../serial-log.ts'
+import { bootOnce, closeGuest, type EffectName, type Means, type Running } from './boot.ts'
+import { sessionTo, type Meeting } from './guest.ts'
+import { makeFolder, type Handle, type Handles } from './handles.ts'
+import { newKeyPair } from './keys.ts'
+
+export interface LiveVwn {
+  readonly id: VwnId
+  readonly handle: Handle
+  /** The job that it was booted for: to any other it comes warm. */
+  readonly madeFor: JobId | null
+  /** For the decision. */
+  local(): Local
+  /** For the Report. */
+  observed(): ObservedVwn
+  /** idle → busy, on record; null when it is not idle (any more), or its guest turned out to be out of reach. */
+  attach(job: JobId, ownerUid: number): Promise<ReadyVwn | null>
+  /** The job has let go of it. */
+  released(mustClean: boolean): void
+  /** busy → idle by way of a scrub; null when there was nothing to scrub, or it failed and the VWN goes. */
+  clean(scrub: Clean): Promise<CleanReport | null>
+  /** Asks the VM to end, then insists; all its files are gone when it resolves. Safe to repeat. */
+  stop(cause: Failure | null, insist: boolean): Promise<void>
+  /** Removes what a dead VM left. */
+  reclaim(): Promise<void>
+  /** Lets go of everything here; the VM runs on for the next bait. */
+  release(): Promise<void>
+}
+
+/** What one VWN needs beside what it works with. */
+export interface VwnDeps extends Means {
+  readonly handles: Handles
+  readonly onChange: () => void
+}
+
+const bootAttempts = 2
+const cleanMs = 90_000
+const reconnectMs = 30_000
+const askMs = 2_000
+/** Failures that a second attempt would only repeat. */
+const final = new Set<string>(['SCRATCH_NO_SPACE', 'DISK_FULL', 'IMAGE_NOT_FOUND', 'IMAGE_DAMAGED', 'HYPERVISOR_MISSING', 'COMMAND_MISSING'])
+
+/** A new VWN; it starts to prepare itself at once. */
+export function createVwn(deps: VwnDeps, handle: Handle, madeFor: JobId | null): LiveVwn {
+  return liveVwn(deps, { handle, state: 'preparing', madeFor, running: null })
+}
+
+/** A VWN that a bait before this one made. With a job on record it is `busy` with one that is over: a scrub is due. */
+export function adoptVwn(deps: VwnDeps, handle: Handle, running: Running): LiveVwn {
+  return liveVwn(deps, { handle, state: handle.job === null ? 'idle' : 'busy', madeFor: null, running })
+}
+
+/** Only the record is left: what became of it. */
+export function buriedVwn(deps: VwnDeps, handle: Handle): LiveVwn {
+  return liveVwn(deps, { handle, state: 'gone', madeFor: null, running: null })
+}
+
+interface Beginning {
+  readonly handle: Handle
+  readonly state: 'preparing' | 'idle' | 'busy' | 'gone'
+  readonly madeFor: JobId | null
+  readonly running: Running | null
+}
+
+function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
+  const { kit, handles } = deps
+  const log = kit.log.child({ vwn: from.handle.vwn })
+  const paths = deps.paths.vm(from.handle.vwn)
+  const stopping = new AbortController()
+  let { handle, running } = from
+  let state: LocalState = from.state
+  let job = { over: from.state === 'busy', mustClean: true }
+  let saved: Promise<void> = Promise.resolve()
+  let stop: Promise<void> | null = null
+  let removal: Promise<void> | null = null
+
+  const record = async (facts: Partial<Handle>): Promise<Handle> => {
+    handle = { ...handle, ...facts }
+    const now = handle
+    saved = saved.catch(() => undefined).then(() => handles.save(now))
+    await saved
+    return now
+  }
+  const after = async (effect: EffectName): Promise<void> => deps.after(effect, handle)
+  const enter = (next: LocalState): void => {
+    if (state === next) return
+    log.info({ from: state, to: next, job: handle.job, tookMs: Math.round(kit.clock.nowMs() - handle.sinceMs), cause: handle.cause?.code }, 'vwn moves')
+    state = next
+    handle = { ...handle, sinceMs: kit.clock.nowMs() }
+    deps.onChange()
+  }
+  const is = (one: LocalState): boolean => state === one
+  /** The VM is no more: say why, with the guest's last words; reclaiming is the reconcile loop's next step. */
+  const die = async (cause: Failure): Promise<void> => {
+    if (state === 'stopping' || state === 'dead' || state === 'gone') return
+    handle = { ...handle, cause: handle.cause ?? withConsole(cause, await serialTail(paths.serialLog)) }
+    if (running !== null) closeGuest(running.guest)
+    enter('dead')
+  }
+
+  const attempt = async (keys: { host: ReturnType<typeof newKeyPair>; client: ReturnType<typeof newKeyPair> }): Promise<Running> => {
+    const late = new AbortController()
+    const { bootMs } = handle.spec
+    using _deadline = kit.clock.after(bootMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { vwn: handle.vwn, bootMs, attempt: handle.bootAttempt })))
+    try {
+      return await bootOnce(deps, handle, keys, async (facts) => {
+        const now = await record(facts)
+        if (facts.stage === 'spawned') enter('booting')
+        return now
+      }, AbortSignal.any([late.signal, stopping.signal]))
+    } catch (error) {
+      throw late.signal.aborted && !stopping.signal.aborted ? late.signal.reason : error
+    }
+  }
+  const prepare = async (): Promise<void> => {
+    await makeFolder(paths.folder)
+    const keys = { host: newKeyPair(), client: newKeyPair() }
+    await record({ hostKey: keys.host, clientKey: keys.client })
+    await after('intent')
+    for (let tried = 1; running === null; tried += 1) {
+      handle = { ...handle, bootAttempt: tried }
+      try {
+        running = await attempt(keys)
+      } catch (error) {
+        const code = failureOf(error, 'HYPERVISOR_FAILED').code
+        if (stopping.signal.aborted || tried === bootAttempts || final.has(code)) throw error
+        log.warn({ err: error, tried, console: await serialTail(paths.serialLog, 500) }, 'boot failed, trying once more')
+        await handles.removeFiles(handle.vwn)
+      }
+    }
+    watch(running)
+    enter('idle')
+    await after('ready')
+  }
+
+  const over = new WeakSet<GuestSession>()
+  const watchSession = (session: GuestSession): void => {
+    void session.closed.then(() => {
+      over.add(session)
+      if (is('idle')) void reach()
+    })
+  }
+  /** From now on the VM's end and the session's end are noticed. */
+  const watch = ({ vm, guest }: Running): void => {
+    void vm.exit.then(({ code, signal, said }) => die(failureOf(new VwnError('VWN_DIED', { code, signal, said: said || undefined }), 'VWN_DIED')))
+    watchSession(guest.session)
+  }
+  /** The open session; a broken one is opened again, and a guest that cannot be reached any more is given up. */
+  let reaching: Promise<ReadyVwn | null> | null = null
+  const reach = (): Promise<ReadyVwn | null> => {
+    reaching ??= openSession().finally(() => (reaching = null))
+    return reaching
+  }
+  const openSession = async (): Promise<ReadyVwn | null> => {
+    if (running === null) return null
+    const now = running
+    const placeOf = (session: GuestSession): ReadyVwn => ({ vwn: handle.vwn, token: handle.token, spec: handle.spec, session })
+    if (!over.has(now.guest.session)) return placeOf(now.guest.session)
+    const late = new AbortController()
+    using _deadline = kit.clock.after(reconnectMs, () => late.abort(new VwnError('VWN_SILENT', { vwn: handle.vwn, reconnectMs })))
+    try {
+      const session = await sessionTo(kit, meetingOf(deps, handle), deps.connectGuest, AbortSignal.any([late.signal, stopping.signal]))
+      running = { ...now, guest: { ...now.guest, session } }
+      watchSession(session)
+      return placeOf(session)
+    } catch (error) {
+      if (!stopping.signal.aborted) void end(failureOf(late.signal.aborted ? late.signal.reason : error, 'VWN_SILENT'), true)
+      return null
+    }
+  }
+
+  const end = (cause: Failure | null, insist: boolean): Promise<void> => {
+    if (state === 'dead' || state === 'gone') return remove()
+    if (stop !== null) {
+      if (insist) void running?.vm.kill().catch(() => undefined)
+      return stop
+    }
+    handle = { ...handle, cause: handle.cause ?? cause }
+    enter('stopping')
+    stopping.abort(new VwnError('VWN_REMOVED', { vwn: handle.vwn }))
+    stop = (async () => {
+      await driven
+      if (running !== null) await endVm(running, insist)
+      await after('stopped')
+      await remove()
+    })().catch((error: unknown) => {
+      log.error({ err: error }, 'vwn could not be removed, trying again')
+      stop = null
+      state = 'dead' // the loop comes back to reclaim it
+    })
+    return stop
+  }
+  const endVm = async ({ vm, guest }: Running, insist: boolean): Promise<void> => {
+    closeGuest(guest)
+    if (!insist) {
+      await vm.shutdown().catch((error: unknown) => log.debug({ err: error }, 'vm does not listen'))
+      await Promise.race([vm.exit, kit.clock.sleep(askMs)])
+    }
+    await vm.kill()
+  }
+  const remove = (): Promise<void> => {
+    if (state === 'gone') return Promise.resolve()
+    removal ??= (async () => {
+      await driven
+      if (running !== null) await running.vm.kill()
+      await running?.serial.close()
+      running = null
+      await deps.cgroups.leave(handle.vwn)
+      await handles.removeFiles(handle.vwn)
+      await after('removed')
+      // On a full disk there is no room even for this: then nothing at all is left of it.
+      await record({ stage: 'gone', job: null, vm: null, sshPort: null, hostKey: null, clientKey: null }).catch(() => handles.forget(handle.vwn))
+      enter('gone')
+      await after('gone')
+    })().finally(() => (removal = null))
+    return removal
+  }
+
+  const driven: Promise<void> = from.state !== 'preparing' ? Promise.resolve() : prepare().catch(async (error: unknown) => {
+    if (!stopping.signal.aborted) await die(failureOf(error, 'HYPERVISOR_FAILED'))
+  })
+  if (running !== null) watch(running)
+
+  return {
+    id: handle.vwn,
+    madeFor: from.madeFor,
+    get handle() {
+      return handle
+    },
+    local: () => ({ token: handle.token, state, job: state === 'busy' ? handle.job : null, jobOver: state === 'busy' && job.over }),
+    observed: () => observedOf(handle, state, from.madeFor),
+    async attach(wanted, ownerUid) {
+      if (state !== 'idle') return null
+      job = { over: false, mustClean: true }
+      handle = { ...handle, job: wanted, ownerUid }
+      enter('busy')
+      const [place] = await Promise.all([reach(), record({ job: wanted, ownerUid })])
+      await after('assigned')
+      return place
+    },
+    released(mustClean) {
+      job = { over: true, mustClean }
+      deps.onChange()
+    },
+    async clean(scrub) {
+      if (state !== 'busy' || !job.over) return null
+      if (!job.mustClean) {
+        await record({ job: null })
+        if (is('busy')) enter('idle')
+        return null
+      }
+      await after('released')
+      enter('cleaning')
+      const report = await scrubbed(reach, scrub, AbortSignal.any([stopping.signal, kit.signal])).catch((error: unknown) => failureOf(error, 'VWN_SILENT'))
+      if (!is('cleaning')) return null
+      if ('code' in report || report.left.length > 0) {
+        const cause = 'code' in report ? report : failure('VWN_DIRTY', report.left.join(', ').slice(0, 2000))
+        void end(cause, true)
+        return null
+      }
+      await record({ job: null, jobsRun: handle.jobsRun + 1 })
+      await after('cleaned')
+      if (is('cleaning')) enter('idle')
+      return report
+    },
+    stop: end,
+    reclaim: remove,
+    async release() {
+      stopping.abort(new VwnError('CANCELLED', { what: 'the bait ends' }))
+      await driven
+      if (running === null) return
+      closeGuest(running.guest)
+      running.vm.release()
+      await running.serial.close()
+    },
+  }
+
+  async function scrubbed(place: () => Promise<ReadyVwn | null>, scrub: Clean, signal: AbortSignal): Promise<CleanReport> {
+    const late = new AbortController()
+    using _deadline = kit.clock.after(cleanMs, () => late.abort(new VwnError('VWN_SILENT', { what: 'scrub', cleanMs })))
+    const ready = await place()
+    if (ready === null) throw new VwnError('VWN_SILENT', { what: 'scrub' })
+    return scrub(ready, AbortSignal.any([late.signal, signal]))
+  }
+}
+
+/** How the guest of a VWN on record is reached. */
+export function meetingOf(means: Means, handle: Handle): Meeting {
+  const { sshPort, hostKey, clientKey } = handle
+  if (sshPort === null || hostKey === null || clientKey === null) throw new Error(`${handle.vwn} was never reached`)
+  return { ...handle, host: means.host, portSocket: means.paths.vm(handle.vwn).agentSocket, sshPort, hostKey, clientKey }
+}
+
+function observedOf(handle: Handle, state: LocalState, madeFor: JobId | null): ObservedVwn {
+  const { vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator, vm } = handle
+  const waiting = state === 'preparing' || state === 'booting'
+  return {
+    vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator,
+    state: state === 'dead' ? 'stopping' : state,
+    job: waiting ? madeFor : state === 'idle' || state === 'gone' ? null : handle.job,
+    pid: state === 'gone' ? null : (vm?.pid ?? null),
+  }
+}
