@@ -13,14 +13,10 @@
  */
 import { z } from 'zod'
 import { bytesSchema, identitySchema, jobIdSchema, tokenSchema, usageSchema, vwnIdSchema } from './common.ts'
+import { guestVersion } from './guest-facts.ts'
 import { resizeSchema, runSchema, signalMessageSchema } from './hook.ts'
 
-export const guestVersion = 1
-export const agentPortName = 'org.wnod.agent'
-/** The agent's job socket in the guest; only root may connect. */
-export const agentSocketPath = '/run/wnod/agent.sock'
-/** Longest line on the virtio port. */
-export const portLineBytesMax = 64 * 1024
+export { agentPortName, agentSocketPath, guestVersion, portLineBytesMax } from './guest-facts.ts'
 
 export const helloSchema = z.strictObject({
   kind: z.literal('hello'),
