@@ -79,6 +79,15 @@ program
     await down(await contextOf(command), command.opts())
   })
 
+program
+  .command('creds')
+  .description('make NATS credentials for a farm that is not a local one: claims for the server, a file per program')
+  .argument('<folder>')
+  .argument('<hosts...>')
+  .action(async (folder: string, hosts: string[], _options: unknown, command: Command) => {
+    await (await import('./write-creds.ts')).writeCreds(await contextOf(command), folder, hosts)
+  })
+
 // What `wnod up --detach` leaves in the background.
 program
   .command('supervise', { hidden: true })

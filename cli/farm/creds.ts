@@ -64,7 +64,11 @@ jetstream {
   max_file_store: 1GB
 }
 
-operator: ${creds.operator}
+${claims(creds)}`
+}
+
+/** The part of nats.conf that says who may connect. */
+export const claims = (creds: FarmCreds): string => `operator: ${creds.operator}
 system_account: ${creds.systemAccount.id}
 resolver: MEMORY
 resolver_preload: {
@@ -72,4 +76,3 @@ resolver_preload: {
   ${creds.systemAccount.id}: ${creds.systemAccount.jwt}
 }
 `
-}

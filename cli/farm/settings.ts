@@ -19,7 +19,9 @@ creds = ${JSON.stringify(home.creds(program))}
 
 /** The text of etc/controller.toml. */
 export const controllerSettings = (home: Home, ports: { natsPort: number; httpPort: number }): string =>
-  `${header('controller')}${nats(home, 'controller', ports.natsPort)}
+  `${header('controller')}
+images = ${JSON.stringify(home.images)}
+${nats(home, 'controller', ports.natsPort)}
 [http]
 port = ${ports.httpPort}
 `

@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { execFileSync, spawn } from 'node:child_process'
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from 'nats'
 import { expect, test } from 'vitest'
-import { makeCreds, natsConfig } from '../../cli/farm/creds.ts'
+import { claims, makeCreds, natsConfig } from '../../cli/farm/creds.ts'
 import { hostId } from '../../core/ids.ts'
 import { freePort } from '../../kit/socket.ts'
 import { Undo } from '../../kit/undo.ts'
@@ -42,4 +42,13 @@ test('each program may say and hear what it needs, and nothing of the others', a
   const overheard = bait.subscribe(subjects.orders(h2))
   await expect((async () => { for await (const _ of overheard) break })()).rejects.toThrow(/permission/i)
   await expect(connect({ port, reconnect: false })).rejects.toThrow(/authorization/i)
+})
+
+test("the shipped nats.conf is one that Debian's server takes", async () => {
+  await using undo = new Undo()
+  const folder = await mkdtemp(join(tmpdir(), 'wnod-'))
+  undo.push('folder', () => rm(folder, { recursive: true }))
+  await copyFile(new URL('../../systemd/nats.conf', import.meta.url), join(folder, 'nats.conf'))
+  await writeFile(join(folder, 'wnod-claims.conf'), claims(await makeCreds([hostId('h1')])))
+  expect(() => execFileSync('nats-server', ['-t', '-c', join(folder, 'nats.conf')], { stdio: 'pipe' })).not.toThrow()
 })
