@@ -36,6 +36,14 @@ export interface SenderEvents {
   onDone?(): void
 }
 
+/** What the owner of a relay is told of each of its streams. */
+export interface RelayEvents {
+  /** The last byte has been handed on. The end itself is held back until `pass` is called. */
+  onEnd?(stream: number, pass: () => void): void
+  /** It has ended and its last byte was acknowledged, or its reader has closed. */
+  onSettled?(stream: number): void
+}
+
 /** Bytes that a relay may hold for a connection that does not read; a peer that keeps to its windows never gets there. */
 const relayBytesMax = 8 * windowBytes
 
@@ -93,13 +101,10 @@ export class JobStream {
     return receiver
   }
 
-  /**
-   * From now on the bytes of `streams` go from here to `to`, and their acknowledgements back. `onSettled` is called for each
-   * stream that has ended and whose last byte was acknowledged.
-   */
-  relay(to: JobStream, streams: readonly number[], onSettled: (stream: number) => void = () => {}): void {
+  /** From now on the bytes of `streams` go from here to `to`, and their acknowledgements back. */
+  relay(to: JobStream, streams: readonly number[], events: RelayEvents = {}): void {
     for (const stream of streams) {
-      const relay = new Relay(this, to, onSettled)
+      const relay = new Relay(this, to, events)
       this.#relays.set(stream, relay)
       to.#relays.set(stream, relay)
       this.#replay(stream)
@@ -421,32 +426,39 @@ export class Receiver {
 class Relay {
   readonly #from: JobStream
   readonly #to: JobStream
-  readonly #onSettled: (stream: number) => void
+  readonly #events: RelayEvents
   #endsAt: number | null = null
   #acked = 0
   #stopped = false
   #settled = false
 
-  constructor(from: JobStream, to: JobStream, onSettled: (stream: number) => void) {
+  constructor(from: JobStream, to: JobStream, events: RelayEvents) {
     this.#from = from
     this.#to = to
-    this.#onSettled = onSettled
+    this.#events = events
   }
 
   pass(cameBy: JobStream, frame: Frame): void {
     const carriesBytes = frame.type === frameType.data || frame.type === frameType.end
     if (carriesBytes !== (cameBy === this.#from)) throw new FrameError(`stream ${frame.stream} in the wrong direction`)
     const target = carriesBytes ? this.#to : this.#from
-    if (frame.type === frameType.end) this.#endsAt = frame.offset
+    const header = encodeHeader(frame.type, frame.stream, frame.offset, frame.payload.length)
+    if (frame.type === frameType.end) {
+      this.#endsAt = frame.offset
+      if (this.#events.onEnd === undefined) target.send(header)
+      else this.#events.onEnd(frame.stream, () => target.send(header))
+    } else if (frame.payload.length === 0) target.send(header)
+    else target.send(header, frame.payload)
     if (frame.type === frameType.ack) this.#acked = frame.offset
     if (frame.type === frameType.stop) this.#stopped = true
-    const header = encodeHeader(frame.type, frame.stream, frame.offset, frame.payload.length)
-    if (frame.payload.length === 0) target.send(header)
-    else target.send(header, frame.payload)
     if (target.pendingBytes > relayBytesMax) cameBy.waitFor(target)
+    this.#settle(frame.stream)
+  }
+
+  #settle(stream: number): void {
     if (this.#settled || this.#endsAt === null || (!this.#stopped && this.#acked < this.#endsAt)) return
     this.#settled = true
-    this.#onSettled(frame.stream)
+    this.#events.onSettled?.(stream)
   }
 }
 

@@ -165,7 +165,7 @@ test('a reader that closes stops the writer', async () => {
 test('a relay hands bytes on without holding more than the windows, and notices the end', async () => {
   const [job, left] = await ends()
   const [right, user] = await ends()
-  const settled = new Promise<number>((resolve) => left.via.relay(right.via, [stream.stdout], resolve))
+  const settled = new Promise<number>((resolve) => left.via.relay(right.via, [stream.stdout], { onSettled: resolve }))
   const bytes = randomBytes(20 * windowBytes + 3)
   sendAll(job.via, stream.stdout, Readable.from([bytes]))
   const got = await collect(user.via, stream.stdout)
@@ -185,7 +185,7 @@ test('a relay passes on what was acknowledged before it was made, and a stop', a
   let onStop: () => void = () => {}
   const stopped = new Promise<void>((resolve) => (onStop = resolve))
   job.via.outgoing(stream.stdout, { onStop })
-  const settled = new Promise<number>((resolve) => left.via.relay(right.via, [stream.stdout], resolve))
+  const settled = new Promise<number>((resolve) => left.via.relay(right.via, [stream.stdout], { onSettled: resolve }))
   await stopped
   expect(await settled).toBe(stream.stdout)
 })

@@ -1,0 +1,217 @@
+/**
+ * Drives one job through its life (core/job.ts): events come from its starter, its guest, the controller and the clock; what the new
+ * state asks for is done here.
+ *
+ *   starter ─ signal, resize, gone ─┐                      ┌─▶ record on disk   before `run`, and at the end
+ *   guest   ─ staged … collected ───┼─▶ deliver ─▶ step ─▶ ┼─▶ contact          stage, run, signal, close
+ *   clock, controller ──────────────┘                      └─▶ starter          placed, started, ended
+ */
+import { failure } from '../../core/failure.ts'
+import type { VwnId } from '../../core/ids.ts'
+import { acceptJob, hasEnded, step, type Job, type JobEffect, type JobEvent, type JobExit, type JobLimits } from '../../core/job.ts'
+import type { Timer } from '../../kit/clock.ts'
+import type { Kit } from '../../kit/service.ts'
+import type { Answer, LiveJob } from '../../wire/bait.ts'
+import type { Outcome, PhaseName, Usage } from '../../wire/common.ts'
+import { guestVersion } from '../../wire/guest.ts'
+import type { FromStarter, Submit } from '../../wire/hook.ts'
+import type { ReadyVwn } from '../contracts.ts'
+import { failureOf } from '../failures.ts'
+import type { StarterLink } from '../starter-socket.ts'
+import type { Contact, ContactEvents, OpenContact } from './contact.ts'
+import type { JobRecord } from './record.ts'
+
+export interface DriveDeps {
+  readonly kit: Kit
+  readonly limits: JobLimits
+  readonly save: (record: JobRecord) => Promise<void>
+  readonly openContact: (place: ReadyVwn) => OpenContact
+  /** Called at every change of what `live` shows. */
+  readonly onChange: () => void
+  /** The job's last record, after it is on disk and before the starter hears of it. */
+  readonly onEnded: (record: JobRecord) => void
+}
+
+export interface PlaceFacts {
+  readonly reused: boolean
+  readonly bootMs: number | null
+  readonly contactMs: number | null
+}
+
+export interface DrivenJob {
+  live(): LiveJob | null
+  waits(): boolean
+  assign(place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
+  answer(answer: Answer): void
+}
+
+type Identified = Pick<JobRecord, 'job' | 'identity' | 'want' | 'name' | 'submittedAtMs'>
+
+/** Signals that change nothing in a process that has made no arrangements; all others cancel a job that has not started. */
+const harmless: ReadonlySet<string> = new Set(['SIGCONT', 'SIGTSTP', 'SIGSTOP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH', 'SIGCHLD'])
+
+/** A job that is on record as accepted; it lives until its end was told to its starter. */
+export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): DrivenJob {
+  const { kit } = deps
+  const log = kit.log.child({ job: who.job })
+  const { run } = link.submit
+  const phases: Partial<Record<PhaseName, number>> = {}
+  const freed = gate<{ mustClean: boolean }>()
+  let job: Job = acceptJob(who.job, kit.clock.nowMs(), deps.limits)
+  let contact: Contact | null = null
+  let place: ReadyVwn | null = null
+  let reused = false
+  let usage: Usage | null = null
+  let waitsFor: string | null = null
+  let deadline: Timer | null = null
+  let gone = false
+  let markMs = kit.clock.monotonicMs()
+
+  const deliver = (event: JobEvent): boolean => {
+    const verdict = step(job, event, kit.clock.nowMs())
+    if (verdict.is === 'ignored') {
+      log.debug({ event: event.kind, why: verdict.why }, 'job event ignored')
+      return false
+    }
+    const before = job.state
+    job = verdict.next
+    if (before !== job.state) log.info({ from: before, to: job.state, vwn: job.vwn, event: event.kind }, 'job moves')
+    deadline?.cancel()
+    deadline = job.deadlineMs === null ? null : kit.clock.after(Math.max(0, job.deadlineMs - kit.clock.nowMs()), () => deliver({ kind: 'deadline' }))
+    for (const effect of verdict.effects) act(effect)
+    deps.onChange()
+    return true
+  }
+  const act = (effect: JobEffect): void => {
+    switch (effect.do) {
+      case 'stage': return once('stage', () => contact?.stage())
+      case 'run': return once('run', () => void start())
+      case 'suspend': return contact?.signal('SIGTSTP')
+      case 'resume': return contact?.signal('SIGCONT')
+      case 'ask':
+        contact?.signal('SIGTERM')
+        return contact?.signal('SIGCONT')
+      case 'insist': return contact?.signal('SIGKILL')
+      case 'killVwn': return giveUp(effect.vwn)
+      case 'collect':
+        if (gone) deliver({ kind: 'cancel', signal: null }) // nobody is left to take the rest
+        return
+      case 'end': return void end(effect.outcome)
+      default: return effect satisfies never
+    }
+  }
+  /** Effects may be repeated, these two may not be done twice. */
+  const done = new Set<string>()
+  const once = (what: 'stage' | 'run', carryOut: () => void): void => {
+    if (done.has(what)) return
+    done.add(what)
+    carryOut()
+  }
+  const phase = (name: PhaseName): void => {
+    const nowMs = kit.clock.monotonicMs()
+    phases[name] = Math.max(0, nowMs - markMs)
+    markMs = nowMs
+  }
+  const record = (): JobRecord => ({ v: 1, ...who, state: job.state, vwn: job.vwn, phases: { ...phases }, reused, end: null })
+
+  /** Past this the job may have run: so it says on disk before the guest hears of it. */
+  const start = async (): Promise<void> => {
+    try {
+      await deps.save(record())
+    } catch (error) {
+      deliver({ kind: 'failed', failure: failureOf(error, 'FILE_UNWRITABLE') })
+      return
+    }
+    if (job.state !== 'starting') deliver({ kind: 'failed', failure: failure('CANCELLED') }) // cancelled meanwhile, and never told to run
+    else contact?.run()
+  }
+  const giveUp = (vwn: VwnId): void => {
+    place?.session.close()
+    deliver({ kind: 'vwnLost', failure: failure('JOB_GUEST_LOST', `${vwn} was given up, the job did not end`) })
+  }
+  const end = async (outcome: Outcome): Promise<void> => {
+    deadline?.cancel()
+    contact?.close()
+    freed.open({ mustClean: contact?.touched ?? false })
+    const last: JobRecord = { ...record(), end: { outcome, endedAtMs: kit.clock.nowMs(), usage } }
+    try {
+      await deps.save(last)
+    } catch (error) {
+      log.error({ err: error }, 'end of a job could not be recorded')
+    }
+    deps.onEnded(last)
+    link.tell({ kind: 'ended', outcome, phases: last.phases })
+    link.end()
+  }
+  const fromGuest: ContactEvents = {
+    onStaged: () => {
+      if (run.stage) phase('stage')
+      deliver({ kind: 'staged' })
+    },
+    onStarted: () => {
+      phase('start')
+      if (deliver({ kind: 'started' })) link.tell({ kind: 'started' })
+    },
+    onExited: (exit: JobExit, measured) => {
+      phase('run')
+      usage = measured
+      deliver({ kind: 'exited', exit })
+    },
+    onCollected: () => {
+      phase('collect')
+      deliver({ kind: 'collected' })
+    },
+    onFailed: (why) => deliver({ kind: 'failed', failure: why }),
+    onLost: (why) => deliver({ kind: 'vwnLost', failure: why }),
+  }
+  const onSignal = (name: string): void => {
+    const running = ['running', 'suspended', 'stopping', 'collecting'].includes(job.state)
+    if (name === 'SIGTSTP' && deliver({ kind: 'suspend' })) return
+    if (name === 'SIGCONT' && job.state !== 'running' && deliver({ kind: 'resume' })) return
+    if (running) contact?.signal(name)
+    else if (!harmless.has(name)) deliver({ kind: 'cancel', signal: name })
+  }
+  const onMessage = (message: Exclude<FromStarter, Submit>): void => {
+    switch (message.kind) {
+      case 'signal': return onSignal(message.signal)
+      case 'resize': return contact?.resize({ rows: message.rows, cols: message.cols })
+      default: return message satisfies never
+    }
+  }
+  const onGone = (): void => {
+    gone = true
+    if (!hasEnded(job)) deliver({ kind: 'cancel', signal: null })
+  }
+  link.tell({ kind: 'accepted', job: who.job })
+  link.listen({ onMessage, onGone })
+  return {
+    live: () => (job.state === 'done' || job.state === 'lost' ? null : { ...who, state: job.state, vwn: job.vwn, phases: { ...phases } }),
+    waits: () => job.state === 'waiting',
+    assign(to, facts) {
+      if (job.state !== 'waiting') return Promise.resolve({ mustClean: false })
+      phase('wait')
+      if (facts.bootMs !== null) phases.boot = facts.bootMs
+      if (facts.contactMs !== null) phases.contact = facts.contactMs
+      place = to
+      reused = facts.reused
+      link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused })
+      const task = { kind: 'run', v: guestVersion, job: who.job, identity: who.identity, run, memoryBytes: null } as const
+      contact = deps.openContact(to)({ place: to, link, task, on: fromGuest, log })
+      deliver({ kind: 'assigned', vwn: to.vwn })
+      return freed.opened
+    },
+    answer(answer) {
+      if (answer.is === 'refused') deliver({ kind: 'refused', failure: answer.failure })
+      else if (job.state === 'waiting' && answer.why !== waitsFor) {
+        waitsFor = answer.why
+        link.tell({ kind: 'waiting', why: answer.why })
+      }
+    },
+  }
+}
+
+function gate<T>(): { readonly opened: Promise<T>; readonly open: (value: T) => void } {
+  let open: (value: T) => void = () => {}
+  const opened = new Promise<T>((resolve) => (open = resolve))
+  return { opened, open }
+}
