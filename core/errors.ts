@@ -129,6 +129,8 @@ export const catalogue = {
   JOB_WAITED_TOO_LONG: { http: 504, exit: 75, retry: 'elsewhere', say: 'the job got no VWN in time', hint: '`wnod explain JOB` says what it waited for' },
   JOB_STAGE_TIMEOUT: { http: 504, exit: 75, retry: 'same', say: 'the working directory did not reach the guest in time', hint: 'stage less, or allow more time' },
   JOB_START_TIMEOUT: { http: 504, exit: 75, retry: 'never', say: 'nobody knows whether the job started', hint: 'the guest did not answer in time and the job was stopped' },
+  JOB_VANISHED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the bait does not know the job any more', hint: 'its record was lost on the host; nobody knows whether it ran' },
+  JOB_ID_TAKEN: { http: 409, exit: 75, retry: 'same', say: 'an earlier job of this name is on record', hint: "the bait's counter was set back, probably with its folder; the next job gets the next number" },
 } as const satisfies Record<string, Entry>
 
 /** A row of the catalogue. Code branches on this, never on text. */
