@@ -108,8 +108,12 @@ function programEnv(): NodeJS.ProcessEnv {
   return env
 }
 
-/** Debian keeps nats-server and mkfs where the PATH of ordinary users does not look. */
-export const searchPath = (): string => [...new Set([...(process.env['PATH'] ?? '').split(':'), '/usr/local/sbin', '/usr/sbin', '/sbin'])].filter((folder) => folder !== '').join(':')
+/** Debian keeps nats-server and mkfs where the PATH of ordinary users, who have /usr/bin, does not look. */
+export function searchPath(): string {
+  const folders = (process.env['PATH'] ?? '').split(':').filter((folder) => folder !== '')
+  const more = folders.includes('/usr/bin') ? ['/usr/local/sbin', '/usr/sbin', '/sbin'] : []
+  return [...new Set([...folders, ...more])].join(':')
+}
 
 /** Programs append to their log and never reopen it: it is copied aside and cut in place. */
 function boundLog(file: string): void {
