@@ -1,0 +1,102 @@
+/** The jobs half of a bait, alone: real socket, real records, a real starter process; a test says when a job gets a place. */
+import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { GuestAddress, GuestSession, ReadyVwn } from '../../bait/contracts.ts'
+import { createJobs, type JobDesk } from '../../bait/job/jobs.ts'
+import { hostUsers } from '../../bait/job/users.ts'
+import { connectGuest } from '../../bait/ssh/session.ts'
+import { starterSocket } from '../../bait/starter-socket.ts'
+import { hostId, imageDigest, typeName, vwnId, type JobId } from '../../core/ids.ts'
+import type { JobLimits } from '../../core/job.ts'
+import { systemClock } from '../../kit/clock.ts'
+import { captureLog, type LogLine } from '../../kit/log.ts'
+import { until } from '../../kit/until.ts'
+
+const root = join(import.meta.dirname, '../..')
+/** The starter as it ships, built once per run. */
+export const starterFile = join(tmpdir(), `wnod-starter-${process.pid}.cjs`)
+
+/** Builds the starter from the sources of now. */
+export function buildStarter(): void {
+  execFileSync(join(root, 'node_modules/.bin/esbuild'), ['hooks/starter.ts', `--outfile=${starterFile}`, '--bundle', '--platform=node', '--format=cjs', '--target=node20', '--minify', '--log-level=error'], { cwd: root })
+}
+
+export interface Desk extends AsyncDisposable {
+  readonly jobs: JobDesk
+  readonly socket: string
+  readonly folder: string
+  readonly lines: readonly LogLine[]
+  /** Gives the oldest waiting job this guest, and says when the guest is free again. */
+  place(session: GuestSession): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
+}
+
+export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number } = {}): Promise<Desk> {
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'wnod-desk-'))
+  const { log, lines } = captureLog()
+  const kit = { clock: systemClock, log, signal: new AbortController().signal }
+  const host = hostId('h1')
+  const socket = join(folder, 'h1.sock')
+  const jobs = createJobs(kit, { host, folder: join(folder, 'jobs'), ...(options.limits && { limits: options.limits }) })
+  await jobs.recover()
+  const door = starterSocket(kit, {
+    host, path: socket, proof: join(folder, 'proof'), users: hostUsers(systemClock), onJob: (link) => jobs.accept(link),
+    ...(options.submitMs !== undefined && { submitMs: options.submitMs }),
+  })
+  await door.start()
+  return {
+    jobs, socket, folder, lines,
+    async place(session) {
+      const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
+      return { job, freed: jobs.assign(job, readyVwn(session), { reused: false, bootMs: null, contactMs: null }) }
+    },
+    async [Symbol.asyncDispose]() {
+      await door.stop()
+      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** The jobs half of the next bait, on the records of one that was killed. */
+export async function recovered(folder: string): Promise<JobDesk> {
+  const kit = { clock: systemClock, log: captureLog().log, signal: new AbortController().signal }
+  const jobs = createJobs(kit, { host: hostId('h1'), folder: join(folder, 'jobs') })
+  await jobs.recover()
+  return jobs
+}
+
+export const readyVwn = (session: GuestSession, contact: 'agent' | 'ssh' = 'agent'): ReadyVwn => ({
+  vwn: vwnId('v1'),
+  token: { term: 1, epoch: 1 },
+  spec: { type: typeName('el9'), image: imageDigest('0'.repeat(64)), contact, shape: { cpus: 1, memoryMib: 512, scratchGib: 1 }, network: 'isolated', bootMs: 60_000 },
+  session,
+})
+
+export const sessionOf = (address: GuestAddress): Promise<GuestSession> => connectGuest(address, AbortSignal.timeout(10_000))
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: Buffer
+  readonly stderr: Buffer
+}
+
+/** A starter process; everything it says is kept. */
+export function runStarter(desk: Desk, command: readonly string[], options: { input?: Buffer | string; args?: readonly string[]; env?: NodeJS.ProcessEnv; uid?: number; gid?: number } = {}) {
+  const child = spawn(process.execPath, [starterFile, '--socket', desk.socket, ...(options.args ?? []), '--', ...command], {
+    env: options.env ?? { PATH: process.env['PATH'] ?? '' },
+    cwd: '/tmp',
+    ...(options.uid !== undefined && { uid: options.uid }), ...(options.gid !== undefined && { gid: options.gid }),
+  })
+  const stdout: Buffer[] = []
+  const stderr: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk))
+  child.stdin.on('error', () => {}) // the job reads no more
+  if (options.input !== undefined) child.stdin.end(options.input)
+  const ended = new Promise<Ended>((resolve) => {
+    child.on('close', (code, signal) => resolve({ code, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) }))
+  })
+  return { child, ended, stdout: () => Buffer.concat(stdout).toString() }
+}

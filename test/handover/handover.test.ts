@@ -1,0 +1,221 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { jobLimits } from '../../core/job.ts'
+import { until } from '../../kit/until.ts'
+import { JobStream } from '../../wire/job-stream.ts'
+import { buildStarter, openDesk, recovered, runStarter, sessionOf, starterFile } from './desk.ts'
+import { fakeGuest } from './fake-agent.ts'
+
+beforeAll(buildStarter, 60_000)
+afterAll(() => rmSync(starterFile, { force: true }))
+
+const within = { withinMs: 20_000 }
+const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
+
+/** A desk with one guest, and a starter whose job has been given that guest. */
+async function farm() {
+  const guest = await fakeGuest()
+  const desk = await openDesk()
+  const session = await sessionOf(guest.address)
+  return {
+    guest, desk, session,
+    async run(command: readonly string[], options: Parameters<typeof runStarter>[2] = {}) {
+      const starter = runStarter(desk, command, options)
+      const { freed, job } = await desk.place(session)
+      return { ...starter, freed, job }
+    },
+    async [Symbol.asyncDispose]() {
+      session.close()
+      await desk[Symbol.asyncDispose]()
+      await guest[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test('output, errors and exit code come back', async () => {
+  await using at = await farm()
+  const { ended, freed, job } = await at.run(['sh', '-c', 'printf out; printf err >&2; exit 7'], { input: '' })
+  expect(await ended).toEqual({ code: 7, signal: null, stdout: Buffer.from('out'), stderr: Buffer.from('err') })
+  expect(await freed).toEqual({ mustClean: true })
+  const record = await until(() => at.desk.jobs.ended()[0], within)
+  expect(record).toMatchObject({ job, vwn: 'v1', name: 'sh', outcome: { is: 'exited', code: 7 } })
+  expect(record.phases).toMatchObject({ wait: expect.any(Number) as number, start: expect.any(Number) as number, run: expect.any(Number) as number })
+  at.desk.jobs.acknowledge([job])
+  expect(at.desk.jobs.ended()).toEqual([])
+})
+
+test('death by a signal is death by that signal', async () => {
+  await using at = await farm()
+  const { ended } = await at.run(['sh', '-c', 'kill -SEGV $$'], { input: '' })
+  expect(await ended).toMatchObject({ code: null, signal: 'SIGSEGV' })
+})
+
+test('bytes go both ways unchanged', async () => {
+  await using at = await farm()
+  const bytes = randomBytes(10 * 1024 * 1024 + 7)
+  const { ended } = await at.run(['sh', '-c', 'cat; echo done >&2'], { input: bytes })
+  const { code, stdout, stderr } = await ended
+  expect({ code, sha: sha(stdout), stderr: stderr.toString() }).toEqual({ code: 0, sha: sha(bytes), stderr: 'done\n' })
+})
+
+test('a signal to the starter reaches the job once', async () => {
+  await using at = await farm()
+  const { child, ended, stdout } = await at.run(['sh', '-c', 'trap "echo got" USR1; trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.05; done'])
+  await until(() => stdout().includes('up'), within)
+  child.kill('SIGUSR1')
+  child.kill('SIGUSR1')
+  await until(() => stdout().includes('got'), within)
+  child.kill('SIGTERM')
+  expect(await ended).toMatchObject({ code: 3, stdout: Buffer.from('up\ngot\nbye\n') })
+})
+
+test('the death of the starter ends the job', async () => {
+  await using at = await farm()
+  const { child, freed, stdout } = await at.run(['sh', '-c', 'echo up; exec sleep 1000'])
+  await until(() => stdout().includes('up'), within)
+  expect(at.guest.alive()).toHaveLength(1)
+  child.kill('SIGKILL')
+  expect(await freed).toEqual({ mustClean: true })
+  await until(() => at.guest.alive().length === 0, within)
+  expect((await until(() => at.desk.jobs.ended()[0], within)).outcome).toEqual({ is: 'cancelled', signal: null })
+})
+
+test('a job that ignores TERM is killed when its starter is gone', async () => {
+  const guest = await fakeGuest()
+  await using desk = await openDesk({ limits: { ...jobLimits, stopMs: 300 } })
+  const session = await sessionOf(guest.address)
+  const { child, stdout } = runStarter(desk, ['sh', '-c', 'trap "" TERM; echo up; while :; do sleep 0.05; done'])
+  const { freed } = await desk.place(session)
+  await until(() => stdout().includes('up'), within)
+  child.kill('SIGKILL')
+  await freed
+  await until(() => guest.alive().length === 0, within)
+  session.close()
+  await guest[Symbol.asyncDispose]()
+})
+
+test('a guest that dies with the job leaves it lost', async () => {
+  await using at = await farm()
+  const { ended, stdout } = await at.run(['sh', '-c', 'echo up; exec sleep 1000'])
+  await until(() => stdout().includes('up'), within)
+  at.guest.die()
+  const { code, stderr } = await ended
+  expect(code).toBe(76)
+  expect(stderr.toString()).toMatch(/^wnod: the job is lost: .*\(JOB_GUEST_LOST\): .*\n$/)
+})
+
+test('a guest that cannot start the job leaves it refused', async () => {
+  await using guest = await fakeGuest({ fails: { step: 'chdir', message: 'no such directory' } })
+  await using desk = await openDesk()
+  const session = await sessionOf(guest.address)
+  const { ended } = runStarter(desk, ['true'], { args: ['--refused-code', '99'] })
+  await desk.place(session)
+  expect(await ended).toMatchObject({ code: 99, stdout: Buffer.alloc(0) })
+  session.close()
+})
+
+test('a job is refused while it waits when the controller says so', async () => {
+  await using desk = await openDesk()
+  const { ended } = runStarter(desk, ['true'])
+  const job = (await until(() => desk.jobs.live()[0], within)).job
+  desk.jobs.answer({ job, is: 'refused', failure: { code: 'TYPE_UNKNOWN', message: 'no such type', hint: 'choose another' } })
+  const { code, stderr } = await ended
+  expect(code).toBe(75)
+  expect(stderr.toString()).toBe('wnod: the job did not run: no such type (TYPE_UNKNOWN): choose another\n')
+})
+
+test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s cancels a waiting job, and the starter dies of it', async (signal) => {
+  await using desk = await openDesk()
+  const { child, ended } = runStarter(desk, ['true'])
+  await until(() => desk.jobs.live()[0], within)
+  child.kill(signal)
+  expect(await ended).toMatchObject({ code: null, signal, stderr: Buffer.alloc(0) })
+  expect((await until(() => desk.jobs.ended()[0], within)).outcome).toEqual({ is: 'cancelled', signal })
+})
+
+test('a bait that starts again says what became of its jobs', async () => {
+  await using guest = await fakeGuest()
+  await using first = await openDesk()
+  const session = await sessionOf(guest.address)
+  const running = runStarter(first, ['sleep', '1000'])
+  await first.place(session)
+  await until(() => first.jobs.live().some(({ state }) => state === 'running'), within)
+  const waiting = runStarter(first, ['true'])
+  await until(() => first.jobs.live().length === 2, within)
+  const next = await recovered(first.folder)
+  expect(next.ended().map(({ job, outcome }) => [job, outcome.is])).toEqual([['h1-1', 'lost'], ['h1-2', 'refused']])
+  next.acknowledge(next.ended().map(({ job }) => job))
+  running.child.kill('SIGKILL')
+  waiting.child.kill('SIGKILL')
+  await Promise.all([running.ended, waiting.ended])
+  session.close()
+})
+
+test.runIf(process.getuid?.() === 0)('the job of another user is his own', async () => {
+  await using at = await farm()
+  const { ended } = await at.run(['true'], { uid: 65534, gid: 65534, input: '' })
+  expect(await ended).toMatchObject({ code: 0 })
+  expect(at.guest.tasks[0]).toMatchObject({ identity: { user: 'nobody', uid: 65534, gid: 65534, group: 'nogroup' } })
+})
+
+test.runIf(process.getuid?.() === 0)('a group that the user is not in is a lie', async () => {
+  await using desk = await openDesk()
+  const { ended } = runStarter(desk, ['true'], { uid: 65534, gid: 4 })
+  const { code, stderr } = await ended
+  expect(code).toBe(75)
+  expect(stderr.toString()).toContain('(JOB_IDENTITY_FALSE)')
+})
+
+test.each([
+  ['who made no proof', { uid: 0 }, false],
+  ['who is not who it says', { uid: 12345 }, true],
+])('a caller %s is refused', async (_what, claim, proves) => {
+  await using desk = await openDesk()
+  const said = await new Promise<unknown>((resolve) => {
+    const via = new JobStream(connect(desk.socket), {
+      onControl: (message) => {
+        const greet = message as { kind: string; prove: string }
+        if (greet.kind !== 'greet') return resolve(message)
+        if (proves) mkdirSync(greet.prove, { mode: 0o700 })
+        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false }
+        const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
+        via.control({ kind: 'submit', v: 1, gid: 0, groups: [], run, want, ...claim })
+      },
+      onClose: () => {},
+    })
+  })
+  expect(said).toMatchObject({ kind: 'error', failure: { code: 'JOB_IDENTITY_FALSE' } })
+  expect(readdirSync(join(desk.folder, 'proof'))).toEqual([])
+})
+
+test('a guest with another host key is an impostor', async () => {
+  await using guest = await fakeGuest({ impostor: true })
+  await expect(sessionOf(guest.address)).rejects.toMatchObject({ code: 'GUEST_KEY_WRONG' })
+})
+
+test('a guest that nobody serves is unreachable', async () => {
+  const guest = await fakeGuest()
+  await guest[Symbol.asyncDispose]()
+  await expect(sessionOf(guest.address)).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE' })
+})
+
+test.each([
+  ['random bytes', randomBytes(64)],
+  ['text', Buffer.from('GET / HTTP/1.0\r\n\r\n')],
+  ['a huge frame', Buffer.from('ffffffff01000000000000000000', 'hex')],
+  ['half a frame, and then nothing', Buffer.from('0000')],
+])('%s on the socket is dropped, and the bait stays up', async (_what, bytes) => {
+  await using desk = await openDesk({ submitMs: 200 })
+  const socket = connect(desk.socket)
+  socket.on('error', () => {})
+  socket.write(bytes)
+  await new Promise((resolve) => socket.on('close', resolve).resume())
+  expect(desk.lines.some(({ msg }) => msg.includes('dropped'))).toBe(true)
+  const { child, ended } = runStarter(desk, ['true'])
+  await until(() => desk.jobs.live()[0], within)
+  child.kill('SIGTERM')
+  await ended
+})
