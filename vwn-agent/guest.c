@@ -3,6 +3,7 @@
 //   wnod-guest init                        process 1 of an image with the agent: network up, agent started, orphans reaped
 //   wnod-guest exec SPEC STATUS            becomes the job that descriptor SPEC describes
 //   wnod-guest tty  SPEC STATUS CONTROL    runs that job on a terminal of its own and relays it to descriptors 0 and 1
+//   wnod-guest serve PROGRAM ARG...        starts the agent and does for it what node cannot: serve.c
 //
 // SPEC is read to its end; vwn-agent/spec.ts describes the layout. On STATUS go lines, and it closes when the job's own program
 // has begun: "pid N" (tty only), "moved N ERRNO" (the job starts in its N-th directory), "unrunnable ERRNO" (exec failed: stderr has
@@ -152,9 +153,8 @@ static struct cursor read_all(int fd)
     return (struct cursor){ bytes, bytes + used };
 }
 
-static struct spec read_spec(int fd)
+static struct spec parse_spec(struct cursor c)
 {
-    struct cursor c = read_all(fd);
     struct spec s = { 0 };
     uint32_t count;
     errno = EBADMSG;
@@ -402,6 +402,8 @@ _Noreturn static void run_on_terminal(struct spec *s, int control)
     end_as(status);
 }
 
+#include "serve.c"
+
 // ---------------------------------------------------------------- process 1
 
 static void say(const char *text) { dprintf(STDERR_FILENO, "wnod-guest: %s\n", text); }
@@ -445,18 +447,19 @@ static void start_network(void)
     close(fd);
 }
 
+// Starts the agent from a snapshot of its heap where the image has one: that takes a quarter of the time of starting from source.
 static pid_t start_agent(void)
 {
-    static char *const argv[] = { "node", "/usr/lib/wnod/agent.cjs", NULL };
-    static char *const env[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", NULL };
+    static char *const path[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", NULL };
+    static char *from_source[] = { "/usr/bin/node", "/usr/lib/wnod/agent.cjs", NULL };
+    static char *from_snapshot[] = { "/usr/bin/node", "--snapshot-blob", "/usr/lib/wnod/agent.blob", NULL };
     pid_t agent = fork();
     if (agent != 0)
         return agent;
     setsid();
     write_file("/proc/self/oom_score_adj", "-1000"); // when memory runs out a job dies, never what watches it
-    execve("/usr/bin/node", argv, env);
-    perror("node");
-    _exit(NOT_FOUND);
+    environ = (char **)path;
+    _exit(serve(access(from_snapshot[2], R_OK) == 0 ? from_snapshot : from_source));
 }
 
 // Without the agent nobody can reach this guest: it ends, and with it the VM.
@@ -485,14 +488,16 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "";
     if (strcmp(mode, "init") == 0 && getpid() == 1)
         run_init();
+    if (strcmp(mode, "serve") == 0 && argc > 2)
+        return serve(argv + 2);
     bool tty = strcmp(mode, "tty") == 0;
     if (argc != (tty ? 5 : 4) || (!tty && strcmp(mode, "exec") != 0)) {
-        say("usage: init (as process 1) | exec SPEC STATUS | tty SPEC STATUS CONTROL");
+        say("usage: init (as process 1) | serve PROGRAM ARG... | exec SPEC STATUS | tty SPEC STATUS CONTROL");
         return 2;
     }
     status_fd = atoi(argv[3]);
     fcntl(status_fd, F_SETFD, FD_CLOEXEC);
-    struct spec spec = read_spec(atoi(argv[2]));
+    struct spec spec = parse_spec(read_all(atoi(argv[2])));
     if (tty)
         run_on_terminal(&spec, atoi(argv[4]));
     new_session();

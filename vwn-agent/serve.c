@@ -1,0 +1,406 @@
+// wnod-guest serve PROGRAM ARG...: starts the agent and does for it what node cannot, or can only do slowly. Part of guest.c.
+//
+// The agent finds a socket as its descriptor 3. It writes one command a line and gets one answer for each, in order:
+//
+//   start MODE IN OUT ERR LENGTH   and LENGTH bytes of vwn-agent/spec.ts: a process; MODE is exec or tty, the streams are `pipe`, `null`,
+//                                  or `out` (ERR: the same pipe as OUT). "started PID JOB MOVED": PID is what will exit, JOB the
+//                                  job's own process, MOVED the directory it starts in.
+//   resize PID ROWS COLS           of a process on a terminal
+//   become OFFSET HEX              wall clock = monotonic clock + OFFSET ms; HEX bytes go into the random pool, which reseeds at once
+//   listen PORT SSHD CONFIG        each connection to PORT gets an SSHD of its own
+//   ipc                            removes every System V segment, semaphore set and queue
+//   unmount PATH                   detaches what is mounted there
+//
+// An answer is "done", or as above, or "failed STEP ERRNO". Between answers come two kinds of news:
+//
+//   pipes R W R W R W              descriptors of this process: the pipes that the next process will have. The agent opens its ends as
+//                                  /proc/PID/fd/N, before the start, so that they share no flags with the job's.
+//   exited PID CODE SIGNAL         one of the numbers is -1
+//
+// Node itself is too large to fork often, and its module for it takes half a second to load where the processor is emulated.
+#include <linux/random.h>
+#include <stdarg.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/signalfd.h>
+#include <time.h>
+
+enum { PIPES = 3, PIPE_BYTES = 1 << 20, AGENT_FD = 3, PROCESSES = 64, LINE_BYTES = 2048 };
+
+static int agent_fd = -1;  // our end of the socket
+static int listen_fd = -1; // where ssh connections come in
+static int pipes[PIPES][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
+static char sshd_program[256], sshd_config[256];
+static struct { pid_t pid; int control; } processes[PROCESSES]; // pid 0: a free row
+
+static void say_agent(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say_agent(const char *format, ...)
+{
+    char line[256];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    if (write(agent_fd, line, (size_t)length) != length)
+        exit(1); // without the agent nothing is left to do
+}
+
+static void say_failed(const char *step) { say_agent("failed %s %d\n", step, errno); }
+
+// ---------------------------------------------------------------- processes
+
+static void make_pipes(void)
+{
+    for (int i = 0; i < PIPES; i++) {
+        for (int end = 0; end < 2; end++)
+            if (pipes[i][end] >= 0)
+                close(pipes[i][end]);
+        if (pipe2(pipes[i], O_CLOEXEC) != 0) {
+            perror("wnod-guest: pipe");
+            exit(1);
+        }
+        fcntl(pipes[i][0], F_SETPIPE_SZ, PIPE_BYTES); // fewer, larger reads; a smaller pipe works as well
+    }
+    say_agent("pipes %d %d %d %d %d %d\n", pipes[0][0], pipes[0][1], pipes[1][0], pipes[1][1], pipes[2][0], pipes[2][1]);
+}
+
+// Puts the job's end of a pipe, or nothing, where the job expects it. Its owner may open it again, as /dev/stdout.
+static void set_stream(int fd, const char *kind, const struct spec *s)
+{
+    int from = strcmp(kind, "out") == 0 ? STDOUT_FILENO : strcmp(kind, "pipe") == 0 ? pipes[fd][fd == 0 ? 0 : 1] : open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
+    if (strcmp(kind, "pipe") == 0 && (fchown(from, s->uid, s->gid) != 0))
+        fail("streams");
+    if (from < 0 || dup2(from, fd) < 0)
+        fail("streams");
+}
+
+// Takes two descriptors out of the way of the streams, and closes all else that is the server's.
+static void keep_only(int *a, int *b)
+{
+    enum { HIGH = 100 };
+    *a = fcntl(*a, F_DUPFD_CLOEXEC, HIGH);
+    *b = *b < 0 ? -1 : fcntl(*b, F_DUPFD_CLOEXEC, HIGH + 1);
+    close_range(3, HIGH - 1, 0);
+    close_range(HIGH + 2, ~0U, 0);
+}
+
+_Noreturn static void child(bool tty, char kinds[3][8], struct cursor bytes, int control)
+{
+    struct spec s = parse_spec(bytes);
+    for (int fd = 0; fd < PIPES; fd++)
+        set_stream(fd, kinds[fd], &s);
+    keep_only(&status_fd, &control);
+    if (tty)
+        run_on_terminal(&s, control);
+    new_session();
+    become_job(&s);
+}
+
+// Reads what a child says until its own program has begun; false when it said that it could not.
+static bool hear_start(int fd, pid_t pid)
+{
+    char text[512] = "", step[64] = "?";
+    size_t used = 0;
+    ssize_t got;
+    while ((got = read(fd, text + used, sizeof text - 1 - used)) > 0 || (got < 0 && errno == EINTR))
+        used += got > 0 ? (size_t)got : 0;
+    close(fd);
+    int job = pid, moved = 0, error = 0;
+    char *at;
+    if ((at = strstr(text, "pid ")) != NULL)
+        sscanf(at, "pid %d", &job);
+    if ((at = strstr(text, "moved ")) != NULL)
+        sscanf(at, "moved %d", &moved);
+    if ((at = strstr(text, "failed ")) != NULL) {
+        sscanf(at, "failed %63s %d", step, &error);
+        say_agent("failed %s %d\n", step, error);
+        return false;
+    }
+    say_agent("started %d %d %d\n", pid, job, moved);
+    return true;
+}
+
+static int free_row(void)
+{
+    for (int i = 0; i < PROCESSES; i++)
+        if (processes[i].pid == 0)
+            return i;
+    return -1;
+}
+
+static void start(const char *line, struct cursor bytes)
+{
+    char mode[8] = "", kinds[3][8] = { "", "", "" };
+    sscanf(line, "start %7s %7s %7s %7s", mode, kinds[0], kinds[1], kinds[2]);
+    bool tty = strcmp(mode, "tty") == 0;
+    int row = free_row(), status[2], control[2] = { -1, -1 };
+    errno = EAGAIN;
+    if (row < 0 || pipe2(status, O_CLOEXEC) != 0 || (tty && pipe2(control, O_CLOEXEC) != 0))
+        return say_failed("start");
+    pid_t pid = fork();
+    if (pid == 0) {
+        status_fd = status[1];
+        child(tty, kinds, bytes, control[0]);
+    }
+    close(status[1]);
+    if (tty)
+        close(control[0]);
+    if (pid < 0)
+        return say_failed("fork");
+    processes[row].pid = pid;
+    processes[row].control = control[1];
+    if (!hear_start(status[0], pid)) { // its end is nobody's news
+        waitpid(pid, NULL, 0);
+        processes[row].pid = 0;
+        if (tty)
+            close(control[1]);
+    }
+    make_pipes();
+}
+
+static void reap(void)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        for (int i = 0; i < PROCESSES; i++)
+            if (processes[i].pid == pid) {
+                processes[i].pid = 0;
+                if (processes[i].control >= 0)
+                    close(processes[i].control);
+                say_agent("exited %d %d %d\n", pid, WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : -1);
+            }
+}
+
+static void resize_terminal(const char *line)
+{
+    int pid = 0;
+    struct winsize size = { 0 };
+    sscanf(line, "resize %d %hu %hu", &pid, &size.ws_row, &size.ws_col);
+    for (int i = 0; i < PROCESSES; i++)
+        if (pid > 0 && processes[i].pid == pid && write(processes[i].control, &size, sizeof size) < 0)
+            return say_failed("resize");
+    say_agent("done\n");
+}
+
+// ---------------------------------------------------------------- identity
+
+static bool set_clock(long long offset_ms)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long long ms = offset_ms + now.tv_nsec / 1000000;
+    now.tv_sec += ms / 1000;
+    now.tv_nsec = ms % 1000 * 1000000 + now.tv_nsec % 1000000;
+    return clock_settime(CLOCK_REALTIME, &now) == 0;
+}
+
+// A clone of a template has the template's random state until fresh bytes are mixed in and taken up.
+static bool mix_entropy(const char *hex)
+{
+    struct {
+        struct rand_pool_info info;
+        unsigned char bytes[512];
+    } pool = { 0 };
+    int length = 0;
+    for (; length < (int)sizeof pool.bytes && sscanf(hex + 2 * length, "%2hhx", &pool.bytes[length]) == 1; length++)
+        ;
+    pool.info.buf_size = length;
+    pool.info.entropy_count = length * 8;
+    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+    bool done = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return done;
+}
+
+static void become(const char *line)
+{
+    long long offset_ms;
+    int used = 0;
+    errno = EINVAL;
+    if (sscanf(line, "become %lld %n", &offset_ms, &used) != 1)
+        say_failed("become");
+    else if (!mix_entropy(line + used))
+        say_failed("entropy");
+    else if (!set_clock(offset_ms))
+        say_failed("clock");
+    else
+        say_agent("done\n");
+}
+
+// Listening costs nothing; the first sshd is started by the first connection, and no other one is needed.
+static void listen_for_ssh(const char *line)
+{
+    unsigned port = 0;
+    errno = EINVAL;
+    if (sscanf(line, "listen %u %255s %255s", &port, sshd_program, sshd_config) != 3)
+        return say_failed("listen");
+    if (listen_fd < 0) {
+        struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+        if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here) != 0 || listen(fd, 16) != 0) {
+            say_failed("listen");
+            close(fd);
+            return;
+        }
+        listen_fd = fd;
+    }
+    say_agent("done\n");
+}
+
+static void accept_ssh(void)
+{
+    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0 || fork() != 0) {
+        close(fd);
+        return;
+    }
+    dup2(fd, STDIN_FILENO);
+    dup2(fd, STDOUT_FILENO);
+    set_signals(0);
+    setsid();
+    execl(sshd_program, sshd_program, "-i", "-f", sshd_config, NULL);
+    perror("wnod-guest: sshd");
+    _exit(NOT_FOUND);
+}
+
+// ---------------------------------------------------------------- after a job
+
+static void remove_ipc(void)
+{
+    struct shminfo shm;
+    struct shmid_ds segment;
+    for (int i = 0, last = shmctl(0, IPC_INFO, (struct shmid_ds *)&shm); i <= last; i++) {
+        int id = shmctl(i, SHM_STAT, &segment);
+        if (id >= 0)
+            shmctl(id, IPC_RMID, NULL);
+    }
+    struct seminfo sem;
+    struct semid_ds set;
+    for (int i = 0, last = semctl(0, 0, IPC_INFO, &sem); i <= last; i++) {
+        int id = semctl(i, 0, SEM_STAT, &set);
+        if (id >= 0)
+            semctl(id, 0, IPC_RMID);
+    }
+    struct msginfo msg;
+    struct msqid_ds queue;
+    for (int i = 0, last = msgctl(0, IPC_INFO, (struct msqid_ds *)&msg); i <= last; i++) {
+        int id = msgctl(i, MSG_STAT, &queue);
+        if (id >= 0)
+            msgctl(id, IPC_RMID, NULL);
+    }
+    say_agent("done\n");
+}
+
+// ---------------------------------------------------------------- the loop
+
+static void obey(const char *line, struct cursor bytes)
+{
+    errno = EINVAL;
+    if (strncmp(line, "start ", 6) == 0)
+        start(line, bytes);
+    else if (strncmp(line, "resize ", 7) == 0)
+        resize_terminal(line);
+    else if (strncmp(line, "become ", 7) == 0)
+        become(line);
+    else if (strncmp(line, "listen ", 7) == 0)
+        listen_for_ssh(line);
+    else if (strcmp(line, "ipc") == 0)
+        remove_ipc();
+    else if (strncmp(line, "unmount ", 8) == 0 && umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        say_agent("done\n");
+    else
+        say_failed("command");
+}
+
+// What the agent has written: whole commands are obeyed, the rest waits for more.
+static struct { uint8_t *bytes; size_t used, size; } input;
+
+static size_t obey_one(void)
+{
+    uint8_t *end = memchr(input.bytes, '\n', input.used);
+    if (end == NULL)
+        return 0;
+    *end = '\0';
+    const char *line = (char *)input.bytes;
+    size_t line_bytes = (size_t)(end - input.bytes) + 1, extra = 0;
+    if (strncmp(line, "start ", 6) == 0)
+        sscanf(line, "start %*s %*s %*s %*s %zu", &extra);
+    if (input.used < line_bytes + extra) {
+        *end = '\n';
+        return 0;
+    }
+    obey(line, (struct cursor){ end + 1, end + 1 + extra });
+    return line_bytes + extra;
+}
+
+// False when the agent is gone.
+static bool hear_agent(void)
+{
+    if (input.size - input.used < 1 << 16)
+        input.bytes = realloc(input.bytes, input.size = input.size * 2 + (1 << 17));
+    ssize_t got = input.bytes == NULL ? -1 : read(agent_fd, input.bytes + input.used, input.size - input.used);
+    if (got <= 0)
+        return got < 0 && errno == EINTR;
+    input.used += (size_t)got;
+    for (size_t done; (done = obey_one()) > 0;) {
+        memmove(input.bytes, input.bytes + done, input.used - done);
+        input.used -= done;
+    }
+    return true;
+}
+
+static pid_t start_program(char **argv, int theirs)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    set_signals(0);
+    if (theirs == AGENT_FD)
+        fcntl(theirs, F_SETFD, 0);
+    else
+        dup2(theirs, AGENT_FD);
+    execv(argv[0], argv);
+    perror(argv[0]);
+    _exit(NOT_FOUND);
+}
+
+// Ends when the agent does, and as it did.
+static int serve(char **argv)
+{
+    int pair[2];
+    while ((pair[0] = open("/dev/null", O_RDWR)) >= 0 && pair[0] <= STDERR_FILENO)
+        ; // a closed 0, 1 or 2 would be taken by what is opened next
+    close(pair[0]);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return NOT_STARTED;
+    pid_t agent = start_program(argv, pair[1]);
+    close(pair[1]);
+    agent_fd = pair[0];
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t children;
+    sigemptyset(&children);
+    sigaddset(&children, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &children, NULL);
+    int child_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+    make_pipes();
+    for (bool there = true; there;) {
+        struct pollfd fds[] = { { .fd = agent_fd, .events = POLLIN }, { .fd = child_fd, .events = POLLIN }, { .fd = listen_fd, .events = POLLIN } };
+        if (poll(fds, 3, -1) < 0)
+            continue;
+        struct signalfd_siginfo news;
+        if (fds[1].revents && read(child_fd, &news, sizeof news) > 0)
+            reap();
+        if (fds[2].revents)
+            accept_ssh();
+        if (fds[0].revents)
+            there = hear_agent();
+    }
+    int status = 0;
+    waitpid(agent, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : NOT_STARTED;
+}
