@@ -57,8 +57,7 @@ async function fingerprint(program: string): Promise<Fingerprint> {
 async function boot(spec: VmSpec, how: Required<QemuOptions>, signal: AbortSignal): Promise<Vm> {
   const { clock, program, spawnMs } = how
   if (signal.aborted) throw new VwnError('CANCELLED', { vm: spec.name }, { cause: signal.reason })
-  const child = await spawnDetached(program, qemuArgs(spec), spec)
-  const ended = childExit(child, spec.output)
+  const { child, ended } = await spawnDetached(program, qemuArgs(spec), spec.output)
   let over = false
   void ended.then(() => (over = true))
   try {
@@ -78,13 +77,13 @@ async function boot(spec: VmSpec, how: Required<QemuOptions>, signal: AbortSigna
 }
 
 /** Own session, no terminal, output to a file, files for its owner only. */
-async function spawnDetached(program: string, args: readonly string[], spec: VmSpec): Promise<ChildProcess> {
-  const output = await open(spec.output, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600)
+async function spawnDetached(program: string, args: readonly string[], path: string): Promise<{ child: ChildProcess; ended: Promise<VmExit> }> {
+  const output = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600)
   const before = process.umask(0o077)
   try {
     const child = spawn(program, args, { detached: true, cwd: '/', stdio: ['ignore', output.fd, output.fd] })
     child.unref()
-    return child
+    return { child, ended: childExit(child, path) }
   } finally {
     process.umask(before)
     await output.close()

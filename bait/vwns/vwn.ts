@@ -268,7 +268,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       await after('released')
       enter('cleaning')
       const report = await scrubbed(reach, scrub, AbortSignal.any([stopping.signal, kit.signal])).catch((error: unknown) => failureOf(error, 'VWN_SILENT'))
-      if (!is('cleaning')) return null
+      if (!is('cleaning') || kit.signal.aborted) return null // the next bait sees the job on record, and scrubs
       if ('code' in report || report.left.length > 0) {
         const cause = 'code' in report ? report : failure('VWN_DIRTY', report.left.join(', ').slice(0, 2000))
         void end(cause, true)
@@ -284,7 +284,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     async release() {
       stopping.abort(new VwnError('CANCELLED', { what: 'the bait ends' }))
       await driven
-      if (running === null) return
+      if (is('dead')) return remove()
+      if (running === null) return is('gone') ? undefined : handles.forget(handle.vwn) // it never came to life
       closeGuest(running.guest)
       running.vm.release()
       await running.serial.close()

@@ -21,10 +21,10 @@ export interface Vwns {
 }
 
 /** The collection, beginning with those that were found on the host. */
-export function vwnsOf(deps: VwnDeps, recovered: readonly LiveVwn[], accelerator: () => AcceleratorName | null): Vwns {
+export function vwnsOf(deps: VwnDeps, recovered: readonly LiveVwn[], accelerator: () => AcceleratorName | 'unknown' | null): Vwns {
   const vwns = new Map<VwnId, LiveVwn>(recovered.map((vwn) => [vwn.id, vwn]))
-  const handleFor = ({ vwn, token, spec, ownerUid }: WantedVwn): Handle =>
-    freshHandle({ vwn, token, spec, ownerUid, bootId: bootId(), accelerator: accelerator() ?? 'tcg', nowMs: deps.kit.clock.nowMs() })
+  const handleFor = ({ vwn, token, spec, ownerUid }: WantedVwn, by: AcceleratorName = 'tcg'): Handle =>
+    freshHandle({ vwn, token, spec, ownerUid, bootId: bootId(), accelerator: by, nowMs: deps.kit.clock.nowMs() })
   const add = (vwn: LiveVwn): void => {
     vwns.set(vwn.id, vwn)
     deps.onChange()
@@ -33,7 +33,9 @@ export function vwnsOf(deps: VwnDeps, recovered: readonly LiveVwn[], accelerator
     all: () => [...vwns.values()].sort((a, b) => compareIds(a.id, b.id)),
     get: (vwn) => vwns.get(vwn) ?? null,
     create(wanted) {
-      if (accelerator() !== null) add(createVwn(deps, handleFor(wanted), wanted.job))
+      const by = accelerator()
+      if (by === 'unknown') return // asked again when the probe guests have answered
+      if (by !== null) add(createVwn(deps, handleFor(wanted, by), wanted.job))
       else add(buriedVwn(deps, { ...handleFor(wanted), stage: 'gone', cause: failure('ACCELERATOR_UNUSABLE') }))
     },
     createGone: (wanted) => add(buriedVwn(deps, { ...handleFor(wanted), stage: 'gone' })),

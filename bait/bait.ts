@@ -1,0 +1,199 @@
+/**
+ * The bait, put together. Order matters at the start: jobs of a former bait are declared lost first, then every VWN on record is taken
+ * on again or laid to rest, then starters and the controller are heard. At the end it lets go: VMs run on for the next bait.
+ */
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { isVwnError } from '../core/errors.ts'
+import { removeLeftovers } from '../kit/atomic-file.ts'
+import { connectBus, type Bus } from '../kit/bus.ts'
+import { randomId } from '../kit/clock.ts'
+import { imageStore, kernelCommandLine, type ImageStore } from '../kit/image-store.ts'
+import type { Home, HostPaths } from '../kit/paths.ts'
+import { claimPidFile } from '../kit/pid-file.ts'
+import { bootId } from '../kit/process.ts'
+import { loop, service, type Kit, type Service } from '../kit/service.ts'
+import { version } from '../kit/version.ts'
+import type { HostFacts } from '../wire/bait.ts'
+import { subjects } from '../wire/subjects.ts'
+import { openCgroups } from './cgroup.ts'
+import { capacityOf, type BaitSettings } from './config.ts'
+import type { Clean, Jobs } from './contracts.ts'
+import { scratchDisks, type ScratchDisks } from './disk/scratch.ts'
+import type { Hypervisor } from './hypervisor/hypervisor.ts'
+import { qemu } from './hypervisor/qemu.ts'
+import { chosen, probeAccelerators, type AcceleratorFact } from './probe.ts'
+import { createReconciler, type Reconciler } from './reconcile.ts'
+import { recoverVwns } from './recovery.ts'
+import { reporter, type Reporter } from './report.ts'
+import { connectGuest } from './ssh/session.ts'
+import type { BootImage, EffectName } from './vwns/boot.ts'
+import type { Connect } from './vwns/guest.ts'
+import { openHandles, type Handle } from './vwns/handles.ts'
+import type { VwnDeps } from './vwns/vwn.ts'
+import { vwnsOf, type Vwns } from './vwns/vwns.ts'
+
+/** The half that owns jobs, with its door for job starters. */
+export interface JobsHalf {
+  readonly jobs: Jobs
+  readonly clean: Clean
+  readonly door: Service
+}
+
+/** What tests put in the place of the real thing. */
+export interface BaitDeps {
+  readonly openJobs: (kit: Kit, at: { home: Home; paths: HostPaths; settings: BaitSettings }) => JobsHalf
+  readonly hypervisor?: Hypervisor
+  readonly disks?: ScratchDisks
+  readonly images?: ImageStore
+  readonly connectGuest?: Connect
+  /** Instead of asking probe guests. */
+  readonly accelerators?: readonly AcceleratorFact[]
+  readonly after?: (effect: EffectName, handle: Handle) => void | Promise<void>
+}
+
+export interface Bait extends Service {
+  /** For tests; there once it has started. */
+  readonly parts: { readonly vwns: Vwns; readonly reconciler: Reconciler; readonly jobs: Jobs }
+}
+
+const reconcileMs = 5_000
+const factsMs = 5_000
+const firstConnectMs = 10_000
+const settleMs = 10_000
+
+/** Start of the names of all VMs of one host of one farm. */
+export const vmNamePrefix = (home: Home, host: string): string => `wnod.${home.hash}.${host}.`
+
+/** A bait that has not been started. */
+export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
+  const paths = home.host(settings.host)
+  const images = deps.images ?? imageStore(settings.images ?? home.images)
+  const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })
+  const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: kit.clock.nowMs() }
+  const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings })
+  const ended = new AbortController()
+  const until = AbortSignal.any([kit.signal, ended.signal])
+  const guarded: Kit = { ...kit, signal: until }
+  let accelerators: readonly AcceleratorFact[] = deps.accelerators ?? trusted(settings.vm.accelerator)
+  let probed = deps.accelerators !== undefined || settings.vm.accelerator !== 'auto'
+  let facts: HostFacts | null = null
+  let parts: Bait['parts'] | null = null
+  let report: Reporter | null = null
+  let bus: Bus | null = null
+  let pid: AsyncDisposable | null = null
+
+  const onChange = (): void => {
+    turns.wake()
+    report?.wake()
+  }
+  const turns = loop(guarded, { name: 'reconcile', everyMs: reconcileMs }, () => parts?.reconciler.runOnce())
+  const knowing = loop(guarded, { name: 'facts', everyMs: factsMs }, async () => {
+    if (!probed || (chosen(accelerators) === null && deps.accelerators === undefined)) accelerators = await probe()
+    probed = true
+    const before = JSON.stringify(facts)
+    facts = await factsOf()
+    if (JSON.stringify(facts) !== before) onChange()
+  })
+  const probe = (): Promise<readonly AcceleratorFact[]> =>
+    probeAccelerators({
+      kit: guarded, hypervisor, images, cache: join(images.folder, 'probes.json'), namePrefix: vmNamePrefix(home, settings.host),
+      withinMs: { kvm: settings.vm.probe_kvm_ms, tcg: settings.vm.probe_tcg_ms },
+    })
+  const factsOf = async (): Promise<HostFacts> => {
+    const found = await images.list()
+    return {
+      capacity: facts?.capacity ?? (await capacityOf(settings.capacity, paths.folder)),
+      hypervisor: hypervisor.name,
+      accelerators: [...accelerators],
+      images: found.images.flatMap(({ digest, names, manifest: { name, contact } }) => (names.length === 0 ? [name] : names).map((one) => ({ digest, name: one, contact }))),
+      version,
+    }
+  }
+  const connecting = async (): Promise<void> => {
+    while (bus === null && !until.aborted) {
+      try {
+        const { servers, creds } = settings.nats
+        bus = await connectBus(guarded, { servers, name: `bait-${settings.host}`, firstConnectMs, inboxPrefix: subjects.inbox(`bait-${settings.host}`), ...(creds !== null && { credsFile: creds }) })
+      } catch (error) {
+        if (until.aborted || !isVwnError(error)) return
+        kit.log.warn({ err: error }, 'no nats server yet; what runs, runs on')
+        await kit.clock.sleep(1_000, until).catch(() => undefined)
+      }
+    }
+    if (bus === null) return
+    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: facts ?? noFacts(accelerators), ...theParts() }) })
+    await report.start()
+  }
+  const theParts = (): Bait['parts'] => {
+    if (parts === null) throw new Error('the bait has not started')
+    return parts
+  }
+  let connected: Promise<void> = Promise.resolve()
+
+  const life = service({
+    async start() {
+      pid = await claimPidFile(paths.pid)
+      await mkdir(paths.vms, { recursive: true, mode: 0o700 })
+      await jobs.recover()
+      const scratch = join(paths.folder, 'scratch')
+      await removeLeftovers(scratch)
+      const vwnDeps: VwnDeps = {
+        kit: guarded, host: settings.host, paths, hypervisor, namePrefix: vmNamePrefix(home, settings.host), handles: openHandles(paths), onChange,
+        disks: deps.disks ?? scratchDisks(scratch),
+        cgroups: await openCgroups(`wnod-${home.hash}-${settings.host}`, kit.log),
+        connectGuest: deps.connectGuest ?? connectGuest,
+        image: (digest, accelerator) => bootImage(images, digest, accelerator),
+        after: deps.after ?? (() => undefined),
+      }
+      const accelerator = () => (probed ? chosen(accelerators) : 'unknown')
+      const vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), accelerator)
+      parts = { vwns, jobs, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, wake: onChange }) }
+      jobs.onChange(onChange)
+      facts = await factsOf()
+      await turns.start()
+      await knowing.start()
+      await door.start()
+      connected = connecting()
+    },
+    async stop() {
+      await door.stop()
+      ended.abort()
+      await connected
+      await report?.stop()
+      await Promise.all([turns.stop(), knowing.stop()])
+      if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
+      await parts?.vwns.release()
+      await bus?.close()
+      await pid?.[Symbol.asyncDispose]()
+    },
+  })
+  return {
+    ...life,
+    get parts() {
+      return theParts()
+    },
+  }
+}
+
+/** A bait that works: started and ready. */
+export async function startBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Promise<Bait> {
+  const bait = createBait(kit, home, settings, deps)
+  await bait.start()
+  await bait.ready
+  return bait
+}
+
+/** An accelerator that the settings name is trusted; `auto` knows nothing until a probe guest has said it. */
+function trusted(accelerator: BaitSettings['vm']['accelerator']): readonly AcceleratorFact[] {
+  const why = accelerator === 'auto' ? 'not tried yet' : 'the settings say so'
+  return (['kvm', 'tcg'] as const).map((name) => ({ name, works: name === accelerator, why }))
+}
+
+const noFacts = (accelerators: readonly AcceleratorFact[]): HostFacts =>
+  ({ capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [...accelerators], images: [], version })
+
+async function bootImage(images: ImageStore, digest: string, accelerator: 'kvm' | 'tcg'): Promise<BootImage> {
+  const [{ manifest, os, kernel, initrd }, cpuinfo] = await Promise.all([images.verify(digest), readFile('/proc/cpuinfo', 'utf8')])
+  return { kernel, initrd, disk: os, cmdline: kernelCommandLine(manifest, { accelerator, cpuinfo }), hostKeyFormat: manifest.hostKeyFormat, probe: manifest.probe }
+}

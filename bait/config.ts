@@ -1,0 +1,59 @@
+/** The bait's settings: bait/bait.example.toml shows every key with its default. */
+import { availableParallelism, totalmem } from 'node:os'
+import { z } from 'zod'
+import { hostIdSchema } from '../wire/common.ts'
+import { loadConfig, type Config, type ConfigSource } from '../kit/config.ts'
+import { freeSpaceGib } from './disk/scratch.ts'
+import type { HostFacts } from '../wire/bait.ts'
+
+const auto = z.literal('auto')
+
+export const baitSchema = z.strictObject({
+  /** This host's name in the farm. */
+  host: hostIdSchema,
+  /** Folder of the image store; null is `images` in the home. */
+  images: z.string().min(1).nullable().default(null),
+  log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  nats: z
+    .strictObject({
+      servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']),
+      /** File with this bait's credentials; null for a server that asks for none. */
+      creds: z.string().min(1).nullable().default(null),
+    })
+    .prefault({}),
+  /** What all VWNs of this host together may take. */
+  capacity: z
+    .strictObject({
+      cpus: z.union([auto, z.int().min(1).max(4096)]).default('auto'),
+      memory_mib: z.union([auto, z.int().min(64)]).default('auto'),
+      scratch_gib: z.union([auto, z.int().min(1)]).default('auto'),
+    })
+    .prefault({}),
+  vm: z
+    .strictObject({
+      /** `auto`: kvm where a probe guest started with it, else tcg. */
+      accelerator: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+      qemu: z.string().min(1).default('qemu-system-x86_64'),
+      /** How long QEMU itself may take until it answers. */
+      spawn_ms: z.int().min(1_000).default(20_000),
+      /** How long a probe guest may take with kvm, and with tcg. */
+      probe_kvm_ms: z.int().min(500).default(5_000),
+      probe_tcg_ms: z.int().min(500).default(60_000),
+    })
+    .prefault({}),
+  report: z.strictObject({ heartbeat_ms: z.int().min(100).default(2_000), answer_ms: z.int().min(100).default(3_000) }).prefault({}),
+})
+export type BaitSettings = z.output<typeof baitSchema>
+
+/** The checked settings of a bait. */
+export const loadBaitConfig = (source: ConfigSource): Config<BaitSettings> => loadConfig(baitSchema, source)
+
+/** What this host gives to VWNs: as told, else its processors, and four fifths of its memory and of the space that is free now. */
+export async function capacityOf(settings: BaitSettings['capacity'], stateFolder: string): Promise<HostFacts['capacity']> {
+  const { cpus, memory_mib: memoryMib, scratch_gib: scratchGib } = settings
+  return {
+    cpus: cpus === 'auto' ? availableParallelism() : cpus,
+    memoryMib: memoryMib === 'auto' ? Math.floor((totalmem() / 1024 ** 2) * 0.8) : memoryMib,
+    scratchGib: scratchGib === 'auto' ? Math.floor((await freeSpaceGib(stateFolder)) * 0.8) : scratchGib,
+  }
+}
