@@ -1,15 +1,16 @@
 /**
  * The reading side of the image store: what a bait and the command line need of it. images/ writes it.
  *
- *   DIGEST/{manifest.json,os.ext4,vmlinux,initrd}    an image; DIGEST is the SHA-256 of manifest.json, which has those of the parts
+ *   DIGEST/{manifest.json,os.ext4,kernel,initrd}    an image; DIGEST is the SHA-256 of manifest.json, which has those of the parts
  *   names/NAME                                       the digest that a name stands for now
  *   recipes/KEY                                      the digest that a recipe with all its inputs gave
  *   stamps/DIGEST.json                               which files were hashed and right: a warm boot does not hash them again
  */
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { homedir } from 'node:os'
+import { join, resolve } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { z } from 'zod'
 import { VwnError } from '../core/errors.ts'
@@ -41,7 +42,7 @@ export type Manifest = z.output<typeof manifestSchema>
 export type PartName = keyof Manifest['parts']
 
 /** File names of the parts. */
-export const partFiles: Readonly<Record<PartName, string>> = { os: 'os.ext4', kernel: 'vmlinux', initrd: 'initrd' }
+export const partFiles: Readonly<Record<PartName, string>> = { os: 'os.ext4', kernel: 'kernel', initrd: 'initrd' }
 
 /** An image with the paths of its parts. */
 export interface StoredImage {
@@ -108,6 +109,17 @@ export async function readPointer(folder: string, kind: 'names' | 'recipes', nam
 export function sealManifest(manifest: Manifest): { readonly bytes: Uint8Array; readonly digest: ImageDigest } {
   const bytes = Buffer.from(`${JSON.stringify(sorted(manifest), null, 2)}\n`)
   return { bytes, digest: imageDigest(createHash('sha256').update(bytes).digest('hex')) }
+}
+
+/**
+ * The image store to use: as WNOD_IMAGES says, else that of the home if it has one, else the user's own, which all farms of that
+ * user share: images are large and named by their digest.
+ */
+export function chooseImageStore(home: string, env: NodeJS.ProcessEnv): string {
+  const told = env['WNOD_IMAGES']
+  if (told !== undefined && told !== '') return resolve(told)
+  const own = join(home, 'images')
+  return existsSync(own) ? own : resolve(env['XDG_CACHE_HOME'] || join(env['HOME'] || homedir(), '.cache'), 'wnod/images')
 }
 
 /** SHA-256 and size of a file. */

@@ -1,6 +1,6 @@
 // wnod-guest: what only a C program can do in the guest. Static, no dependencies.
 //
-//   wnod-guest init                        process 1 of an image with the agent: network up, agent started, orphans reaped
+//   as process 1, whatever its arguments   /sbin/init of an image with the agent: network up, agent started, orphans reaped
 //   wnod-guest exec SPEC STATUS            becomes the job that descriptor SPEC describes
 //   wnod-guest tty  SPEC STATUS CONTROL    runs that job on a terminal of its own and relays it to descriptors 0 and 1
 //   wnod-guest serve PROGRAM ARG...        starts the agent and does for it what node cannot: serve.c
@@ -485,9 +485,9 @@ _Noreturn static void run_init(void)
 
 int main(int argc, char **argv)
 {
-    const char *mode = argc > 1 ? argv[1] : "";
-    if (strcmp(mode, "init") == 0 && getpid() == 1)
+    if (getpid() == 1)
         run_init();
+    const char *mode = argc > 1 ? argv[1] : "";
     if (strcmp(mode, "serve") == 0 && argc > 2)
         return serve(argv + 2);
     bool tty = strcmp(mode, "tty") == 0;
