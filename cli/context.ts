@@ -1,6 +1,6 @@
+import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
 import { controllerApi, type Api } from './client.ts'
-import { chooseImages } from './images.ts'
 
 /** What every command is handed: where the farm's home is, whom to ask, and how to say it. */
 export interface Context {
@@ -31,7 +31,7 @@ export function makeContext(options: { home?: string | undefined; json?: boolean
 /** The home as told, else as the environment says, with the image store that goes with it. */
 export function findHome(told: string | undefined): Home {
   const folder = chooseHome(told, process.env)
-  return homePaths(folder, { images: chooseImages(folder, process.env) })
+  return homePaths(folder, { images: chooseImageStore(folder, process.env) })
 }
 
 /** Prints a value as JSON where that was asked for, else as people read it. */

@@ -5,7 +5,7 @@ RUN if command -v qemu-system-x86_64 qemu-img mkfs.ext4 > /dev/null; then exit 0
     apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends qemu-system-x86 qemu-utils e2fsprogs \
     && rm -rf /var/lib/apt/lists/*
-COPY dist/bait.js dist/image.js /opt/wnod/dist/
+COPY dist/bait.js /opt/wnod/dist/
 COPY scripts/packages.json /opt/wnod/scripts/
 COPY docker/bait.toml /etc/wnod/
 ENV WNOD_HOME=/var/lib/wnod

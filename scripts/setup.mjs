@@ -5,6 +5,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
 
@@ -180,6 +181,14 @@ async function buildIfNeeded() {
   writeFileSync(stampFile, `${digest}\n`)
 }
 
+// ---------------------------------------------------------------- guest images
+
+/** The store that all farms of this user share; the builder knows by itself which images are there and unchanged. */
+async function buildImages(recipes) {
+  const store = process.env.WNOD_IMAGES || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wnod/images')
+  await step(`guest images ${recipes.join(', ')}`, process.execPath, ['dist/image.js', 'build', ...recipes], { WNOD_IMAGES: store })
+}
+
 // ---------------------------------------------------------------- all of it
 
 const { purpose, yes } = options()
@@ -194,5 +203,5 @@ if (reason !== null) {
 if (nativeReason() !== null) await step('compile better-sqlite3', 'npm', ['rebuild', 'better-sqlite3'])
 await buildIfNeeded()
 const wanted = purposes[purpose]
-if (wanted.length > 0 && existsSync('dist/image.js')) await step(`guest images ${wanted.join(', ')}`, process.execPath, ['dist/image.js', 'build', ...wanted])
+if (wanted.length > 0) await buildImages(wanted)
 say(`ready in ${seconds(began)} s`)

@@ -12,7 +12,7 @@ import { freePort, listenTcp } from '../../kit/socket.ts'
 import { createServer } from 'node:net'
 import { programFile } from '../programs.ts'
 import { makeCreds, natsConfig } from './creds.ts'
-import { defaultMapping, type StoredImage } from './mapping.ts'
+import { defaultMapping, type NamedImage } from './mapping.ts'
 import { readRecord, writeRecord, type FarmRecord } from './record.ts'
 import { baitSettings, controllerSettings, type Capacity } from './settings.ts'
 import { searchPath, type FarmProgram } from './supervisor.ts'
@@ -30,7 +30,7 @@ export interface FarmWishes {
 const spaceBytesMin = 256 * 1024 ** 2
 
 /** Everything that the programs of this farm read is in its home afterwards. */
-export async function prepareFarm(home: Home, wishes: FarmWishes, images: readonly StoredImage[]): Promise<FarmRecord> {
+export async function prepareFarm(home: Home, wishes: FarmWishes, images: readonly NamedImage[]): Promise<FarmRecord> {
   const madeHome = !existsSync(home.home)
   const before = await readRecord(home)
   await makeFolders(home)
@@ -122,7 +122,7 @@ async function takePort(port: number): Promise<number> {
 }
 
 /** The digest of the mapping if it is (still) the one that we wrote, else null: then it is the user's. */
-async function ensureMapping(home: Home, images: readonly StoredImage[], before: FarmRecord | null): Promise<string | null> {
+async function ensureMapping(home: Home, images: readonly NamedImage[], before: FarmRecord | null): Promise<string | null> {
   const text = await readFile(home.mapping, 'utf8').catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return null
     throw new VwnError('MAPPING_UNREADABLE', { file: home.mapping }, { cause: error })

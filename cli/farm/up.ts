@@ -17,7 +17,7 @@ import { until } from '../../kit/until.ts'
 import type { Context } from '../context.ts'
 import { programFile } from '../programs.ts'
 import { takeDown } from './down.ts'
-import { storedImages } from './mapping.ts'
+import { namedImages } from './mapping.ts'
 import { farmPrograms, findCommand, prepareFarm, type FarmWishes } from './prepare.ts'
 import { conditions } from './ready.ts'
 import { leaveSignal, readRecord, refuseForeign, type FarmRecord } from './record.ts'
@@ -96,7 +96,7 @@ async function recordFor(context: Context, options: UpOptions): Promise<FarmReco
     return record
   }
   for (const command of ['nats-server', 'qemu-system-x86_64', 'qemu-img']) findCommand(command)
-  return prepareFarm(home, options, await storedImages(home.images))
+  return prepareFarm(home, options, await namedImages(home.images))
 }
 
 async function someRun({ home }: Context, record: FarmRecord): Promise<boolean> {

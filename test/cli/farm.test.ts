@@ -9,7 +9,6 @@ import { defaultMapping } from '../../cli/farm/mapping.ts'
 import { prepareFarm } from '../../cli/farm/prepare.ts'
 import { startProgram, supervisor, type FarmProgram } from '../../cli/farm/supervisor.ts'
 import { takeAs } from '../../cli/run-as.ts'
-import { imageDigest } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { captureLog } from '../../kit/log.ts'
 import { homePaths } from '../../kit/paths.ts'
@@ -26,8 +25,8 @@ const wnod = (args: readonly string[], env: NodeJS.ProcessEnv = {}) =>
   ended(spawn(process.execPath, [bin, ...args], { env: { ...process.env, ...env }, stdio: 'pipe' }))
 
 const images = [
-  { name: 'tiny', digest: imageDigest('a'.repeat(64)), contact: 'ssh' as const },
-  { name: 'debian12', digest: imageDigest('b'.repeat(64)), contact: 'agent' as const },
+  { name: 'tiny', contact: 'ssh' as const, minMemoryMib: 64 },
+  { name: 'debian12', contact: 'agent' as const, minMemoryMib: 256 },
 ]
 
 test('the mapping of a new farm is valid and offers every image, those with our agent first', () => {

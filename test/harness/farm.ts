@@ -15,14 +15,14 @@ import { z } from 'zod'
 import { controllerApi, type Api } from '../../cli/client.ts'
 import type { Context } from '../../cli/context.ts'
 import { takeDown } from '../../cli/farm/down.ts'
-import { storedImages } from '../../cli/farm/mapping.ts'
+import { namedImages } from '../../cli/farm/mapping.ts'
 import { farmPrograms, prepareFarm, type FarmWishes } from '../../cli/farm/prepare.ts'
 import { conditions } from '../../cli/farm/ready.ts'
 import { startProgram, type FarmProgram } from '../../cli/farm/supervisor.ts'
 import { vmProcesses } from '../../cli/farm/vms.ts'
-import { chooseImages } from '../../cli/images.ts'
 import { programFile } from '../../cli/programs.ts'
 import { randomId } from '../../kit/clock.ts'
+import { chooseImageStore } from '../../kit/image-store.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
 import { readPidFile } from '../../kit/pid-file.ts'
 import { commandLine, findProcesses, isAlive, killAndWait, signalProcess } from '../../kit/process.ts'
@@ -106,7 +106,7 @@ const readyMs = 180_000
 export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
   const folder = mkdtempSync(join(tmpdir(), 'wnod-farm-'))
   chmodSync(folder, 0o755) // other users' job starters come here
-  const home = homePaths(folder, { images: chooseImages(folder, process.env) })
+  const home = homePaths(folder, { images: chooseImageStore(folder, process.env) })
   const children = new Set<ChildProcess>()
   const said: string[] = []
   const context: Context = { home, api: controllerApi(home), json: false, width: null, print: (text) => void said.push(text), say: (text) => void said.push(text) }
@@ -117,7 +117,7 @@ export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
       mkdirSync(home.etc, { recursive: true })
       writeFileSync(home.mapping, options.mapping)
     }
-    const record = await prepareFarm(home, options, await storedImages(home.images))
+    const record = await prepareFarm(home, options, await namedImages(home.images))
     programs = farmPrograms(home, record)
     await options.before?.(home)
     const farm = farmOver(context, record, programs, children, dispose)
