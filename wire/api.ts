@@ -135,7 +135,10 @@ export const explanationSchema = z.object({
     batchSystem: z.string().nullable(),
     type: typeNameSchema.nullable(),
   }),
+  /** The rule that decided; null: the default one, or none. */
   rule: z.string().nullable(),
+  /** Every rule in order, and why it did or did not decide; those after the one that did are `notReached`. */
+  rules: z.array(z.object({ rule: z.string(), is: z.enum(['matched', 'noMatch', 'notReached']), why: z.string() })),
   type: typeNameSchema.nullable(),
   allowed: z.array(typeNameSchema),
   shape: shapeSchema.nullable(),

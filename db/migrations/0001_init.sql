@@ -4,22 +4,30 @@ create table meta (
   value integer not null
 ) strict, without rowid;
 
--- One row per host whose bait ever reported. `want` is the operator's, everything else the bait's word.
+-- One row per host whose bait ever reported. `want` is the operator's word, `fact` what reports and time prove.
 create table host (
-  id                 text primary key,
-  want               text not null default 'open' check (want in ('open', 'draining', 'closed')),
-  fenced             integer not null default 0 check (fenced in (0, 1)),
-  boot_id            text not null,
-  session            text not null,
-  session_started_ms real not null,
-  seq                integer not null,
-  seen_term          integer not null,
-  seen_generation    integer not null,
+  id              text primary key,
+  want            text not null check (want in ('open', 'draining', 'closed')),
+  fact            text not null check (fact in ('alive', 'silent', 'fenced')),
+  boot_id         text,
+  session         text not null,
+  started_at_ms   real not null,
+  seq             integer not null,
+  heard_at_ms     real,
+  seen_term       integer not null,
+  seen_generation integer not null,
   -- Number of the newest orders for this host; rises for ever, over restarts too.
-  generation         integer not null,
-  last_report_ms     real not null,
-  facts              text not null
+  generation      integer not null,
+  -- The report's own words on the host: capacity, images, accelerators, version.
+  facts           text not null
 ) strict, without rowid;
+
+-- The last mapping file that was valid: it stays in force when a later one is not.
+create table mapping (
+  id           integer primary key check (id = 1),
+  text         text not null,
+  loaded_at_ms real not null
+) strict;
 
 -- A virtual worker node: first what core/vwn.ts decides on, then (from `observed`) what its bait said last about the VM.
 create table vwn (
@@ -61,6 +69,7 @@ create table vwn (
 ) strict, without rowid;
 create index vwn_present on vwn (host) where state <> 'gone';
 create index vwn_newest on vwn (created_at_ms);
+create index vwn_job on vwn (job);
 
 -- Every transition of every VWN.
 create table vwn_event (
@@ -98,7 +107,8 @@ create table job (
   type            text,
   rule            text,
   why             text,
-  refused         integer not null default 0 check (refused in (0, 1)),
+  refusal         text,
+  placement_ms    real,
   -- What the bait reported.
   vwn             text,
   submitted_at_ms real not null,

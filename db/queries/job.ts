@@ -1,5 +1,5 @@
 /** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
-import type { Outcome } from '../../core/failure.ts'
+import type { Failure, Outcome } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
@@ -42,9 +42,12 @@ export interface JobDecided {
   /** The VWN type that the mapping gave it, and the rule that did; null until decided, or when refused. */
   readonly type: TypeName | null
   readonly rule: string | null
-  /** Why it waits, or why it was refused. */
+  /** Why it waits, or why it got what it got. */
   readonly why: string | null
-  readonly refused: boolean
+  /** Set: it will get no VWN at all. */
+  readonly refusal: Failure | null
+  /** How long the decision took. */
+  readonly placementMs: number | null
 }
 
 export type JobRecord = JobReported & JobDecided
@@ -57,7 +60,7 @@ type ReportedRow = {
   vwn: string | null; submitted_at_ms: number; phases: string
   outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null
 }
-type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refused: number }
+type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; placement_ms: number | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
@@ -87,7 +90,8 @@ function fromRow(row: JobRow): JobRecord {
     vwn: row.vwn === null ? null : vwnId(row.vwn), submittedAtMs: row.submitted_at_ms, phases: fromJson(row.phases),
     outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
     usage: fromJsonOrNull(row.usage),
-    type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why, refused: row.refused === 1,
+    type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why,
+    refusal: fromJsonOrNull(row.refusal), placementMs: row.placement_ms,
   }
 }
 
@@ -96,10 +100,16 @@ const save = statement(`${upsert('job', 'id', columns)} where job.state <> 'ende
 /** The job is on record as reported; false when it had ended before, and nothing was changed. */
 export const saveJob = (db: Database, job: JobReported): boolean => save(db).run(toRow(job)).changes === 1
 
-const decide = statement(`update job set type = @type, rule = @rule, why = @why, refused = @refused where id = @id`)
+// What a bait learns only after the end (the scrub) is added; what is known stays.
+const grow = statement(`update job set phases = json_patch(@phases, phases)
+  where id = @id and state = 'ended' and submitted_at_ms = @submitted_at_ms and json_patch(@phases, phases) <> phases`)
+/** Phases of an ended job that were not known at its end are on record. */
+export const addPhases = (db: Database, { job, submittedAtMs, phases }: Pick<JobReported, 'job' | 'submittedAtMs' | 'phases'>): void =>
+  void grow(db).run({ id: job, submitted_at_ms: submittedAtMs, phases: JSON.stringify(phases) })
+
+const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, placement_ms = @placementMs where id = @id')
 /** What was decided about a job is on record. */
-export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void =>
-  void decide(db).run({ id, type: decided.type, rule: decided.rule, why: decided.why, refused: Number(decided.refused) })
+export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void => void decide(db).run({ ...decided, id, refusal: toJson(decided.refusal) })
 
 const get = statement<JobRow>('select * from job where id = ?')
 /** The job with this id, ended or not. */

@@ -65,6 +65,10 @@ const presentOn = statement<VwnRow>(`select * from vwn where host = ? and state 
 /** As `presentVwns`, of one host. */
 export const presentVwnsOn = (db: Database, host: HostId): Vwn[] => presentOn(db).all(host).map(fromRow)
 
+const failedFor = statement<VwnRow>(`select * from vwn where state = 'gone' and job in (select id from job where state = 'waiting')`)
+/** VWNs that were made for jobs which still wait, and are gone: attempts that failed. */
+export const goneVwnsOfWaitingJobs = (db: Database): Vwn[] => failedFor(db).all().map(fromRow)
+
 const list = statement<VwnRow>(`
   select * from vwn
   where (@host is null or host = @host) and (@type is null or type = @type) and (@state is null or state = @state)

@@ -1,0 +1,123 @@
+/**
+ * The composition root: every long-lived object of the controller is built here, and here is who knows whom.
+ *
+ *   bus ─ Report ─▶ reports ─▶ lifecycle (the one door) ─▶ SQLite          scheduler: one turn when woken, and every second
+ *    ▲                             │ touched hosts                          mapping: watched file
+ *    └────────── Orders ◀──────────┘                                        http: views for people, verbs for the operator
+ */
+import type { HostId } from '../core/ids.ts'
+import { openDatabase, type Database } from '../db/open.ts'
+import { nextTerm } from '../db/queries/meta.ts'
+import { connectBus, type Bus } from '../kit/bus.ts'
+import { loop, service, type Kit, type Service } from '../kit/service.ts'
+import { Undo } from '../kit/undo.ts'
+import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
+import { subjects } from '../wire/subjects.ts'
+import type { Settings } from './config.ts'
+import { openHosts, type HostBook } from './hosts.ts'
+import { startHttp } from './http/server.ts'
+import { openLifecycle, type Lifecycle } from './lifecycle.ts'
+import { openMapping, type MappingHolder } from './mapping.ts'
+import { ordersOf } from './orders.ts'
+import { openReports, type Reports } from './reports.ts'
+import { forgetHistory, runOnce } from './scheduler.ts'
+
+/** All that views and verbs may ask. */
+export interface Parts {
+  readonly settings: Settings
+  readonly kit: Kit
+  readonly startedAtMs: number
+  readonly db: Database
+  readonly bus: Bus
+  readonly book: HostBook
+  readonly lifecycle: Lifecycle
+  readonly reports: Reports
+  readonly mapping: MappingHolder
+  readonly ordersOf: (host: HostId) => Orders
+}
+
+export interface Controller extends AsyncDisposable {
+  readonly term: number
+  /** Address of the read-only API, `http://127.0.0.1:PORT`. */
+  readonly url: string
+  /** Reads the mapping file again, changed or not. */
+  reloadMapping(): void
+  /** One turn of the scheduler, now. */
+  runOnce(): void
+  /** Lets go of everything; VWNs and jobs run on. Safe to repeat. */
+  stop(): Promise<void>
+}
+
+/** How often time is looked at; everything else wakes the scheduler by itself. */
+const turnMs = 1_000
+const forgetEveryMs = 3_600_000
+/** A supervisor starts us again; a person learns soon that there is no server. */
+const firstConnectMs = 10_000
+
+/** A controller that owns its database, hears its baits and answers over HTTP; or the reason why not, and nothing left behind. */
+export async function startController(settings: Settings, kit: Kit): Promise<Controller> {
+  const undo = new Undo((step, error) => kit.log.warn({ step, err: error }, 'not put away'))
+  try {
+    return await assemble(settings, kit, undo)
+  } catch (error) {
+    await undo.undo()
+    throw error
+  }
+}
+
+async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Controller> {
+  const db = openDatabase(settings.database)
+  undo.push('database', () => db.close())
+  const startedAtMs = kit.clock.nowMs()
+  const term = nextTerm(db)
+  const book = openHosts(db, startedAtMs)
+  const bus = await connectBus(kit, {
+    servers: settings.nats.servers, name: `${settings.name} controller`, credsFile: settings.nats.creds ?? undefined,
+    inboxPrefix: subjects.inbox('controller'), firstConnectMs,
+  })
+  undo.push('bus', () => bus.close())
+
+  const orders = (host: HostId): Orders => ordersOf({ db, book, term, reports }, host)
+  const send = (host: HostId): void => bus.publish(subjects.orders(host), orders(host))
+  const wake = (): void => scheduler.wake()
+  const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })
+  const reports = openReports({ kit, db, book, lifecycle })
+  const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
+  const turn = (): void => runOnce({ kit, db, book, lifecycle, mapping, patience: settings.patience })
+  const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, turn)
+  const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
+  await mapping.load()
+
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, ordersOf: orders }
+  const http = await startHttp(parts)
+  undo.push('http', () => http.stop())
+  const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))
+  undo.push('hearing', () => hearing[Symbol.dispose]())
+  for (const part of [mapping.watcher, scheduler, history]) {
+    undo.push('loop', () => part.stop())
+    await part.start()
+  }
+  // Whoever missed the last words of the former term hears them again, without waiting for a heartbeat.
+  for (const { host } of book.all) send(host.id)
+  kit.log.info({ term, url: http.url, hosts: book.all.length, database: settings.database }, 'controller ready')
+
+  const stop = (): Promise<void> => undo.undo()
+  return { term, url: http.url, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
+}
+
+/** A report that comes under another host's name is a lie: a bait's credentials only allow its own subject. */
+function answer({ reports, ordersOf: orders }: Parts, report: Report, subject: string): Orders {
+  if (subject !== subjects.report(report.host)) throw new Error(`report of ${report.host} came as ${subject}`)
+  reports.take(report)
+  return orders(report.host)
+}
+
+/** The controller as a service of a program. */
+export function controllerService(settings: Settings, kit: Kit): Service & { reloadMapping(): void } {
+  let controller: Controller | null = null
+  const running = service({
+    async start() { controller = await startController(settings, kit) },
+    stop: () => controller?.stop(),
+  })
+  return { ...running, reloadMapping: () => controller?.reloadMapping() }
+}

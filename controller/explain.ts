@@ -1,0 +1,86 @@
+/** The reasons of decisions, in the API's words. */
+import { failure, type Failure } from '../core/failure.ts'
+import type { HostId, TypeName, VwnId } from '../core/ids.ts'
+import { explainMapping, type Mapping, type Resolution, type Who } from '../core/mapping.ts'
+import type { HostSentence, Placement } from '../core/placement.ts'
+import { explainPlacement, type Decision, type Farm } from '../core/schedule.ts'
+import type { Amount } from '../core/amount.ts'
+import type { JobRecord } from '../db/queries/job.ts'
+import type { Explanation } from '../wire/api.ts'
+import { defaultRuleName } from './mapping.ts'
+
+/** The job's groups by name, its own first. */
+export const groupsOf = ({ identity }: Pick<JobRecord, 'identity'>): readonly string[] =>
+  [...new Set([identity.group, ...identity.groups.map(({ name }) => name)])]
+
+/** Why this job got what it got, as it was decided at `atMs`. */
+export function explanationOf({ job, decision, mapping, vwn, why, atMs }: {
+  readonly job: JobRecord
+  readonly decision: Decision
+  readonly mapping: Mapping
+  readonly vwn: VwnId | null
+  readonly why: string
+  readonly atMs: number
+}): Explanation {
+  const { queue, project, batchSystem, type: requestedType } = job.want
+  const who: Who = { user: job.identity.user, groups: groupsOf(job), queue, project, batchSystem, requestedType }
+  const is = ({ reuse: 'reuse', boot: 'make', wait: 'waits', refused: 'refused' } as const)[decision.is]
+  return {
+    job: job.job, atMs, ...asked(who), ...matched(decision.resolution), rules: rulesFor(mapping, who),
+    shape: shapeOf(decision.resolution, job.want),
+    decision: { is, vwn, host: vwn === null ? null : job.host, why, failure: decision.is === 'refused' ? decision.failure : null },
+    hosts: sentences(decision.perHost),
+  }
+}
+
+/** What a job like this would get now. Without a uid no VWN that belongs to somebody fits. */
+export function explainQuestion(who: Who, uid: number | null, farm: Farm, nowMs: number): Explanation {
+  const { requestedType: type, user, groups, queue, project, batchSystem } = who
+  const asking = {
+    owner: { user, uid: uid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host: null,
+  }
+  const { resolution, placement } = explainPlacement(asking, farm, nowMs)
+  return {
+    job: null, atMs: nowMs, ...asked(who), ...matched(resolution), rules: rulesFor(farm.mapping, who),
+    shape: shapeOf(resolution, { cpus: null, memoryMib: null, scratchGib: null }),
+    decision: placement === null ? refusedBy(resolution) : decisionOf(placement),
+    hosts: sentences(placement?.perHost ?? []),
+  }
+}
+
+const rulesFor = (mapping: Mapping, who: Who): Explanation['rules'] => explainMapping(mapping, who).map(({ rule, is, why }) => ({ rule, is, why }))
+
+function decisionOf(placement: Placement): Explanation['decision'] {
+  const { why } = placement
+  switch (placement.is) {
+    case 'reuse': return { is: 'reuse', vwn: placement.vwn, host: placement.host, why, failure: null }
+    case 'boot': return { is: 'make', vwn: null, host: placement.host, why, failure: null }
+    case 'makeRoom': return { is: 'waits', vwn: null, host: placement.host, why, failure: null }
+    case 'wait': return { is: 'waits', vwn: null, host: null, why, failure: null }
+    case 'refused': return { is: 'refused', vwn: null, host: null, why, failure: placement.failure }
+    default: return placement satisfies never
+  }
+}
+
+function refusedBy(resolution: Resolution): Explanation['decision'] {
+  const refusal: Failure | null = resolution.is === 'refused' ? failure(resolution.code, resolution.why) : null
+  return { is: 'refused', vwn: null, host: null, why: resolution.is === 'refused' ? resolution.why : '', failure: refusal }
+}
+
+const asked = (who: Who): Pick<Explanation, 'asked'> => {
+  const { requestedType: type, user, queue, project, batchSystem } = who
+  return { asked: { user, groups: [...who.groups], queue, project, batchSystem, type } }
+}
+
+function matched(resolution: Resolution): { rule: string | null; type: TypeName | null; allowed: TypeName[] } {
+  const rule = resolution.rule === null || resolution.rule.name === defaultRuleName ? null : resolution.rule.name
+  return { rule, type: resolution.is === 'matched' ? resolution.type.name : null, allowed: [...resolution.allowed] }
+}
+
+function shapeOf(resolution: Resolution, want: { readonly [key in keyof Amount]: number | null }): Amount | null {
+  if (resolution.is === 'refused') return null
+  const usual = resolution.type.shape
+  return { cpus: want.cpus ?? usual.cpus, memoryMib: want.memoryMib ?? usual.memoryMib, scratchGib: want.scratchGib ?? usual.scratchGib }
+}
+
+const sentences = (perHost: readonly HostSentence[]): { host: HostId; why: string }[] => perHost.map(({ host, why }) => ({ host, why }))

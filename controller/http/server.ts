@@ -1,0 +1,63 @@
+/**
+ * One application, served twice: on TCP it reads only, on the operator's unix socket (mode 0600) it also takes orders. The verbs are
+ * not refused on TCP: they do not exist there.
+ */
+import { fastify, type FastifyInstance } from 'fastify'
+import { createServer, type Server } from 'node:http'
+import { rmSync } from 'node:fs'
+import { VwnError } from '../../core/errors.ts'
+import { writeAtomic } from '../../kit/atomic-file.ts'
+import { listenTcp, listenUnix } from '../../kit/socket.ts'
+import type { Parts } from '../controller.ts'
+import { sendError } from './errors.ts'
+import { readRoutes } from './read.ts'
+import { verbRoutes } from './verbs.ts'
+
+export interface Http {
+  readonly url: string
+  /** Ends both servers and removes the socket and the address file; safe to repeat. */
+  stop(): Promise<void>
+}
+
+/** Both servers take requests; or SOCKET_IN_USE or PORT_IN_USE, and neither does. */
+export async function startHttp(parts: Parts): Promise<Http> {
+  const { settings } = parts
+  const reading = await application(parts, { verbs: false })
+  const operating = await application(parts, { verbs: true })
+  const stop = async (): Promise<void> => {
+    if (settings.urlFile !== null) rmSync(settings.urlFile, { force: true })
+    await Promise.all([reading, operating].map(close))
+  }
+  try {
+    await listenUnix(operating.server, settings.socket, 0o600)
+    const port = await listenTcp(reading.server, settings.http.port, settings.http.host)
+    const url = `http://${settings.http.host.includes(':') ? `[${settings.http.host}]` : settings.http.host}:${port}`
+    if (settings.urlFile !== null) await writeAtomic(settings.urlFile, `${url}\n`, { mode: 0o644 })
+    return { url, stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+interface Served {
+  readonly app: FastifyInstance
+  readonly server: Server
+}
+
+async function application(parts: Parts, { verbs }: { readonly verbs: boolean }): Promise<Served> {
+  const app = fastify({ logger: false, bodyLimit: 64 * 1024, forceCloseConnections: true })
+  app.setErrorHandler((error, request, reply) => sendError(parts.kit.log, error, request, reply))
+  app.setNotFoundHandler(({ method, url }) => { throw new VwnError('ROUTE_NOT_FOUND', { method, url: url.slice(0, 200) }) })
+  readRoutes(app, parts)
+  if (verbs) verbRoutes(app, parts)
+  await app.ready()
+  return { app, server: createServer((request, response) => app.routing(request, response)) }
+}
+
+async function close({ app, server }: Served): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeAllConnections()
+  await closed
+  await app.close()
+}

@@ -1,0 +1,133 @@
+/** What people see: rows and memory in the shapes of wire/api.ts. Reads only. */
+import type { VwnError } from '../../core/errors.ts'
+import { imageDigest, type HostId, type ImageDigest } from '../../core/ids.ts'
+import { showToken } from '../../core/lease.ts'
+import { held } from '../../core/placement.ts'
+import type { Vwn } from '../../core/vwn.ts'
+import { vwnEvents } from '../../db/queries/event.ts'
+import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
+import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
+import { version } from '../../kit/version.ts'
+import { jobViewSchema, type HostView, type ImageView, type JobView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { phaseNames, phasesSchema } from '../../wire/common.ts'
+import type { Parts } from '../controller.ts'
+import type { KnownHost } from '../hosts.ts'
+import { replyOf } from './errors.ts'
+
+/** Every host, with what its VWNs hold. */
+export function hostViews({ book, db }: Parts): HostView[] {
+  const vwns = presentVwns(db)
+  const jobs = liveJobs(db)
+  return book.all.map((known) => hostView(known, vwns, jobs))
+}
+
+function hostView({ host, facts }: KnownHost, vwns: readonly Vwn[], jobs: readonly JobRecord[]): HostView {
+  return {
+    host: host.id, want: host.want, fact: host.fact, lastReportAtMs: host.heardAtMs,
+    capacity: facts.capacity, used: held(vwns, host.id),
+    vwns: vwns.filter((vwn) => vwn.host === host.id).length,
+    jobs: jobs.filter((job) => job.host === host.id).length,
+    version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, images: facts.images.length,
+  }
+}
+
+/** One VWN, gone or not. */
+export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
+  const facts = vwnFacts(db, vwn.id)
+  const image = book.get(vwn.host)?.facts.images.find(({ digest }) => digest === vwn.image)
+  return {
+    vwn: vwn.id, host: vwn.host, type: vwn.type, image: { digest: vwn.image, name: image?.name ?? null }, contact: vwn.contact,
+    shape: vwn.shape, network: vwn.network, state: vwn.state, sinceMs: vwn.stateSinceMs, deadlineAtMs: vwn.deadlineMs,
+    token: showToken(vwn.token), job: vwn.job, owner: vwn.owner === null ? null : { uid: vwn.owner.uid, user: vwn.owner.user },
+    jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
+    bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
+    cause: vwn.cause,
+  }
+}
+
+/** One VWN with everything that ever happened to it. */
+export const vwnDetail = (parts: Parts, vwn: Vwn): VwnDetail => ({
+  ...vwnView(parts, vwn),
+  events: vwnEvents(parts.db, vwn.id).map(({ atMs, event, from, to, job, why }) => ({ atMs, event, from, to, job: job === null ? null : jobViewSchema.shape.job.parse(job), why })),
+})
+
+/** One job, ended or not. */
+export function jobView(job: JobRecord): JobView {
+  const { identity, want } = job
+  return jobViewSchema.parse({
+    job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
+    queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
+    type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, why: job.why, outcome: job.outcome,
+    submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage,
+  } satisfies Record<keyof JobView, unknown>)
+}
+
+const phasesOf = ({ phases, placementMs }: JobRecord): Readonly<Record<string, number>> =>
+  placementMs === null ? phases : { placement: placementMs, ...phases }
+
+/** Where the time of one job went. */
+export function receiptOf(job: JobRecord): Receipt {
+  const view = jobView(job)
+  const timeline = phaseNames.flatMap((phase) => {
+    const ms = view.phases[phase]
+    return ms === undefined ? [] : [{ phase, ms }]
+  })
+  const totalMs = view.endedAtMs === null ? null : Math.max(0, view.endedAtMs - view.submittedAtMs)
+  // The scrub comes after the job's end and costs its user nothing.
+  const known = timeline.reduce((sum, { phase, ms }) => (phase === 'scrub' ? sum : sum + ms), 0)
+  return { ...view, timeline, totalMs, otherMs: totalMs === null ? null : Math.max(0, totalMs - known) }
+}
+
+/** The types of the mapping in force, and what stands in their way. */
+export function typeViews({ mapping, book, db }: Parts): TypeView[] {
+  const vwns = presentVwns(db)
+  return (mapping.state.mapping?.types ?? []).map((type) => {
+    const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
+    return {
+      type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse !== 'never', jobsMax: type.limits.jobsRunMax,
+      ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
+      vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
+      problem: hosts.length === 0 ? `no host has image ${type.image}` : null,
+    }
+  })
+}
+
+/** Every OS image that some host has. */
+export function imageViews(parts: Parts): ImageView[] {
+  const found = new Map<ImageDigest, ImageView & { hosts: HostId[] }>()
+  for (const { host, facts } of parts.book.all) {
+    for (const { digest, name, contact } of facts.images) {
+      const types = (parts.mapping.state.mapping?.types ?? []).filter(({ image }) => image === name || image === digest).map((type) => type.name)
+      const view = found.get(digest) ?? { digest: imageDigest(digest), name, contact, hosts: [], types }
+      view.hosts.push(host.id)
+      found.set(digest, view)
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.name === b.name ? (a.digest < b.digest ? -1 : 1) : a.name < b.name ? -1 : 1))
+}
+
+/** The controller itself. */
+export function statusView(parts: Parts): Status {
+  const { settings, kit, bus, book, mapping, db } = parts
+  const { state } = mapping
+  const hostCounts: Record<string, number> = {}
+  for (const { host } of book.all) hostCounts[host.fact] = (hostCounts[host.fact] ?? 0) + 1
+  const idle = typeViews(parts).flatMap(({ type, problem }) => (problem === null ? [] : [`type ${type}: ${problem}`]))
+  return {
+    name: settings.name, version, term: parts.lifecycle.term, startedAtMs: parts.startedAtMs, nowMs: kit.clock.nowMs(),
+    bus: { connected: bus.connected, dropped: bus.dropped, stale: parts.reports.stale },
+    mapping: {
+      file: mapping.file, version: state.version, loadedAtMs: state.loadedAtMs,
+      types: state.mapping?.types.length ?? 0, rules: state.mapping?.rules.length ?? 0,
+      problem: state.problem === null ? null : failureOf(state.problem),
+      warnings: [...state.warnings, ...idle],
+    },
+    hosts: book.all.map(({ host, generation }) => ({ host: host.id, generation, generationSeen: host.ordersSeen.generation })),
+    counts: { hosts: hostCounts, vwns: countVwns(db), jobs: countJobs(db) },
+  }
+}
+
+function failureOf(error: VwnError): { code: string; message: string; hint: string } {
+  const { code, message, hint } = replyOf(error)
+  return { code, message, hint }
+}

@@ -1,0 +1,44 @@
+/**
+ * The whole of what is wanted of one host, built from rows whenever somebody needs it. The number says how new it is: it was raised, in the
+ * transaction that changed a row, before anybody could see the change. Only what a bait may forget (acknowledgements and answers that
+ * it has followed) goes without a new number.
+ */
+import type { HostId } from '../core/ids.ts'
+import { wantedOf, type Vwn } from '../core/vwn.ts'
+import type { Database } from '../db/open.ts'
+import { liveJobsOn } from '../db/queries/job.ts'
+import { presentVwnsOn } from '../db/queries/vwn.ts'
+import { baitVersion, type Answer, type Orders, type WantedVwn } from '../wire/bait.ts'
+import type { HostBook } from './hosts.ts'
+import type { Reports } from './reports.ts'
+
+export interface OrdersParts {
+  readonly db: Database
+  readonly book: HostBook
+  readonly term: number
+  readonly reports: Pick<Reports, 'acknowledged' | 'turnedAway'>
+}
+
+/** The orders of this host at this moment. */
+export function ordersOf({ db, book, term, reports }: OrdersParts, host: HostId): Orders {
+  return {
+    v: baitVersion,
+    host,
+    term,
+    generation: book.getOrNew(host).generation,
+    vwns: presentVwnsOn(db, host).map(wanted),
+    answers: [...liveJobsOn(db, host).flatMap(answersTo), ...reports.turnedAway(host)],
+    acknowledged: [...reports.acknowledged(host)],
+  }
+}
+
+function wanted(vwn: Vwn): WantedVwn {
+  const { type, image, contact, shape, network, bootMs } = vwn
+  return { ...wantedOf(vwn), vwn: vwn.id, token: vwn.token, spec: { type, image, contact, shape, network, bootMs }, ownerUid: vwn.owner?.uid ?? null }
+}
+
+function answersTo({ job, state, refusal, why }: ReturnType<typeof liveJobsOn>[number]): Answer[] {
+  if (state !== 'waiting') return []
+  if (refusal !== null) return [{ job, is: 'refused', failure: refusal }]
+  return why === null ? [] : [{ job, is: 'waits', why }]
+}

@@ -1,0 +1,161 @@
+/**
+ * One turn: what time did to hosts and VWNs, which idle VWNs have no future, and a decision for every job that waits; all in one
+ * transaction. A turn can be called at any time; when nothing has changed it writes nothing.
+ */
+import { leaseEnded, silence, type Patience } from '../core/host.ts'
+import type { VwnId } from '../core/ids.ts'
+import type { Mapping } from '../core/mapping.ts'
+import { imageOn } from '../core/placement.ts'
+import { plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
+import { due, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
+import type { Database } from '../db/open.ts'
+import { forgetJobs, liveJobs, saveDecision, saveExplanation, type JobRecord } from '../db/queries/job.ts'
+import { forgetVwns, getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
+import type { Kit } from '../kit/service.ts'
+import { explanationOf, groupsOf } from './explain.ts'
+import type { HostBook } from './hosts.ts'
+import { removedBecause, type Desk, type Lifecycle } from './lifecycle.ts'
+import { defaultRuleName, type MappingHolder } from './mapping.ts'
+
+export interface SchedulerParts {
+  readonly kit: Kit
+  readonly db: Database
+  readonly book: HostBook
+  readonly lifecycle: Lifecycle
+  readonly mapping: Pick<MappingHolder, 'state'>
+  readonly patience: Patience
+}
+
+/** Why jobs wait while there is no mapping. */
+const noMapping = 'no mapping is in force'
+
+/** One turn of the scheduler. */
+export function runOnce(parts: SchedulerParts): void {
+  parts.lifecycle.change((desk) => {
+    watchHosts(parts, desk)
+    endOverdue(parts, desk)
+    const { mapping } = parts.mapping.state
+    retire(parts, desk, mapping)
+    placeJobs(parts, desk, mapping)
+  })
+}
+
+/** Drops what is older than the history that is wanted. */
+export function forgetHistory(db: Database, kit: Kit, historyMs: number): void {
+  const beforeMs = kit.clock.nowMs() - historyMs
+  const jobs = forgetJobs(db, beforeMs)
+  const vwns = forgetVwns(db, beforeMs)
+  if (jobs + vwns > 0) kit.log.info({ jobs, vwns, beforeMs }, 'history forgotten')
+}
+
+function watchHosts({ book, kit, patience }: SchedulerParts, desk: Desk): void {
+  for (const known of book.all) {
+    const host = silence(known.host, kit.clock.nowMs(), patience)
+    if (host.fact === known.host.fact) continue
+    desk.putHost({ ...known, host }, true)
+    kit.log.warn({ host: host.id, heardAtMs: host.heardAtMs }, 'host is silent')
+  }
+}
+
+function endOverdue({ db, book, kit, patience }: SchedulerParts, desk: Desk): void {
+  const nowMs = kit.clock.nowMs()
+  for (const vwn of presentVwns(db)) {
+    const host = book.getOrNew(vwn.host).host
+    const event = due(vwn, { alive: host.fact === 'alive', leaseEnded: leaseEnded(host, nowMs, patience) }, nowMs)
+    if (event !== null) desk.deliver(vwn, event)
+  }
+}
+
+/** Idle VWNs that nobody will be given again go at once: their room is wanted, and what they were made from is history. */
+function retire({ db, book }: SchedulerParts, desk: Desk, mapping: Mapping | null): void {
+  const vwns = presentVwns(db)
+  const leaving = new Set(retired(vwns, book.hosts))
+  for (const vwn of vwns) {
+    if (vwn.state !== 'idle') continue
+    const why = leaving.has(vwn.id) ? 'its host takes no more jobs' : mapping === null ? null : outdated(vwn, mapping, book)
+    if (why !== null) desk.deliver(vwn, { kind: 'stop', cause: removedBecause(why) })
+  }
+}
+
+function outdated(vwn: Vwn, mapping: Mapping, book: HostBook): string | null {
+  const type = mapping.types.find(({ name }) => name === vwn.type)
+  if (type === undefined) return `the mapping has no type ${vwn.type} any more`
+  const image = imageOn(book.getOrNew(vwn.host).host, type.image)
+  if (image !== null && image.digest !== vwn.image) return `type ${vwn.type} has another image now`
+  return type.network === vwn.network ? null : `type ${vwn.type} has another network now`
+}
+
+function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): void {
+  const { db, book, kit } = parts
+  const waiting = liveJobs(db).filter((job) => job.state === 'waiting' && job.refusal === null)
+  if (waiting.length === 0) return
+  if (mapping === null) {
+    for (const job of waiting) if (job.why !== noMapping) {
+      saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, placementMs: null })
+      desk.touch(job.host)
+    }
+    return
+  }
+  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOfWaitingJobs(db)], mapping }
+  const nowMs = kit.clock.nowMs()
+  const startedMs = kit.clock.monotonicMs()
+  const decisions = plan(waiting.map(waitingJob), farm, nowMs)
+  const placementMs = (kit.clock.monotonicMs() - startedMs) / Math.max(1, decisions.length)
+  const jobs = new Map(waiting.map((job) => [job.job, job]))
+  for (const decision of decisions) {
+    const job = jobs.get(decision.job)
+    if (job !== undefined) carryOut(parts, desk, { job, decision, mapping, placementMs })
+  }
+}
+
+interface Decided {
+  readonly job: JobRecord
+  readonly decision: Decision
+  readonly mapping: Mapping
+  readonly placementMs: number
+}
+
+/** Puts one decision into rows: the VWN that serves the job, or what the job is told. */
+function carryOut({ db, kit }: SchedulerParts, desk: Desk, { job, decision, mapping, placementMs }: Decided): void {
+  const { type, rule } = namesOf(decision)
+  if (decision.is === 'wait') {
+    for (const id of decision.evict) move(db, desk, id, { kind: 'stop', cause: removedBecause(`room for ${job.job}`) })
+    if (job.why === decision.why && job.type === type && job.rule === rule) return
+  }
+  if (decision.is === 'reuse' && !move(db, desk, decision.vwn, { kind: 'assigned', job: job.job, owner: ownerOf(job) })) {
+    return kit.log.warn({ job: job.job, vwn: decision.vwn }, 'vwn did not take the job that was planned for it')
+  }
+  const vwn = decision.is === 'reuse' ? decision.vwn : decision.is === 'boot' ? desk.request(decision.request).id : null
+  const why = decision.is === 'boot' ? `${vwn} is made for it on ${job.host}` : decision.why
+  const nowMs = kit.clock.nowMs()
+  saveDecision(db, job.job, { type, rule, why, refusal: decision.is === 'refused' ? decision.failure : null, placementMs })
+  saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs }))
+  desk.touch(job.host)
+  kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, type, rule, why }, 'job decided')
+}
+
+function move(db: Database, desk: Desk, id: VwnId, event: VwnEvent): boolean {
+  const vwn = getVwn(db, id)
+  return vwn !== null && desk.deliver(vwn, event).is === 'moved'
+}
+
+function namesOf({ resolution }: Decision): Pick<JobRecord, 'type' | 'rule'> {
+  const rule = resolution.rule === null || resolution.rule.name === defaultRuleName ? null : resolution.rule.name
+  return { type: resolution.is === 'matched' ? resolution.type.name : null, rule }
+}
+
+const ownerOf = ({ identity, want }: JobRecord): Owner => ({ user: identity.user, uid: identity.uid, group: identity.group, project: want.project })
+
+const waitingJob = (job: JobRecord): WaitingJob => ({
+  id: job.job,
+  host: job.host,
+  owner: ownerOf(job),
+  groups: groupsOf(job),
+  queue: job.want.queue,
+  batchSystem: job.want.batchSystem,
+  type: job.want.type,
+  cpus: job.want.cpus,
+  memoryMib: job.want.memoryMib,
+  scratchGib: job.want.scratchGib,
+  submittedAtMs: job.submittedAtMs,
+})
