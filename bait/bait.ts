@@ -162,8 +162,8 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await connected
       await report?.stop()
       await Promise.all([turns.stop(), knowing.stop()])
+      await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
-      await parts?.vwns.release()
       await bus?.close()
       await pid?.[Symbol.asyncDispose]()
     },

@@ -51,6 +51,8 @@ export interface Handles {
   save(handle: Handle): Promise<void>
   /** Every folder there is; half-written files in them are removed. */
   all(): Promise<readonly Found[]>
+  /** As `all`, but nothing is touched: a bait may be writing. */
+  peek(): Promise<readonly Found[]>
   /** Removes all files of a VM but its record and its console. */
   removeFiles(vwn: VwnId): Promise<void>
   /** Removes the folder. */
@@ -62,9 +64,11 @@ export function openHandles(host: Pick<HostPaths, 'vms' | 'vm'>): Handles {
   return {
     save: (handle) => writeJson(host.vm(handle.vwn).handle, handle),
     async all() {
-      const names = await readdir(host.vms).catch(() => [])
-      return Promise.all(names.filter((name) => idPatterns.vwn.test(name)).map((name) => read(host, vwnId(name))))
+      const found = await foldersIn(host)
+      for (const vwn of found) await removeLeftovers(host.vm(vwn).folder)
+      return Promise.all(found.map((vwn) => read(host, vwn)))
     },
+    peek: async () => Promise.all((await foldersIn(host)).map((vwn) => read(host, vwn))),
     async removeFiles(vwn) {
       const paths = host.vm(vwn)
       const kept = [paths.handle, paths.serialLog].map((path) => basename(path))
@@ -82,10 +86,11 @@ export async function makeFolder(path: string): Promise<void> {
   })
 }
 
+const foldersIn = async (host: Pick<HostPaths, 'vms'>): Promise<readonly VwnId[]> =>
+  (await readdir(host.vms).catch(() => [])).filter((name) => idPatterns.vwn.test(name)).map(vwnId)
+
 async function read(host: Pick<HostPaths, 'vm'>, vwn: VwnId): Promise<Found> {
-  const paths = host.vm(vwn)
-  await removeLeftovers(paths.folder)
-  const record = await tryReadJson(paths.handle, handleSchema).catch(() => null)
+  const record = await tryReadJson(host.vm(vwn).handle, handleSchema).catch(() => null)
   return { vwn, handle: record?.content.vwn === vwn ? record.content : null }
 }
 

@@ -282,6 +282,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     stop: end,
     reclaim: remove,
     async release() {
+      const ending = stop ?? removal
+      if (ending !== null) return ending
       stopping.abort(new VwnError('CANCELLED', { what: 'the bait ends' }))
       await driven
       if (is('dead')) return remove()

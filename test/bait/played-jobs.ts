@@ -1,0 +1,78 @@
+/** The jobs half, played: a test says which jobs wait, and when they let go of their VWN. */
+import type { CleanReport, Clean, GuestSession, Jobs, ReadyVwn } from '../../bait/contracts.ts'
+import { jobId, type JobId } from '../../core/ids.ts'
+import type { Answer, LiveJob } from '../../wire/bait.ts'
+import { playedSession } from './lab.ts'
+
+export interface Assigned {
+  readonly job: JobId
+  readonly place: ReadyVwn
+  readonly facts: { reused: boolean; bootMs: number | null; contactMs: number | null }
+  /** The job lets go of its VWN. */
+  end(mustClean?: boolean): void
+}
+
+export interface PlayedJobs extends Jobs {
+  readonly assigned: readonly Assigned[]
+  readonly answers: readonly Answer[]
+  readonly scrubs: { job: JobId; tookMs: number }[]
+  readonly sessions: (GuestSession & { breakOff(): void })[]
+  /** A job of this user waits from now on. */
+  submit(job: string, uid?: number): JobId
+  session(): GuestSession
+  /** What the next scrub finds; a promise holds it up. */
+  scrub: (place: ReadyVwn) => Promise<CleanReport>
+  clean: Clean
+}
+
+const cleanReport: CleanReport = { checked: ['processes'], left: [], tookMs: 3 }
+
+export function playedJobs(): PlayedJobs {
+  const waiting = new Map<JobId, LiveJob>()
+  const listeners: (() => void)[] = []
+  const assigned: Assigned[] = []
+  const answers: Answer[] = []
+  const changed = (): void => listeners.forEach((listener) => listener())
+  const self: PlayedJobs = {
+    assigned, answers, scrubs: [], sessions: [],
+    scrub: () => Promise.resolve(cleanReport),
+    clean: (place) => self.scrub(place),
+    submit(name, uid = 1000) {
+      const job = jobId(name)
+      const identity = { user: `u${uid}`, uid, gid: uid, group: 'g', groups: [] }
+      const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
+      waiting.set(job, { job, state: 'waiting', vwn: null, identity, want, name: 'x', submittedAtMs: 1, phases: {} })
+      changed()
+      return job
+    },
+    session() {
+      const session = playedSession()
+      self.sessions.push(session)
+      return session
+    },
+    live: () => [...waiting.values()],
+    ended: () => [],
+    waits: (job) => waiting.get(job)?.state === 'waiting',
+    assign: (job, place, facts) =>
+      new Promise((resolve) => {
+        const before = waiting.get(job)
+        if (before !== undefined) waiting.set(job, { ...before, state: 'running', vwn: place.vwn })
+        const end = (mustClean = true): void => {
+          waiting.delete(job)
+          resolve({ mustClean })
+        }
+        assigned.push({ job, place, facts, end })
+        void place.session.closed.then(() => end())
+      }),
+    answer(answer) {
+      answers.push(answer)
+      if (answer.is === 'refused') waiting.delete(answer.job)
+      changed()
+    },
+    scrubbed: (job, tookMs) => void self.scrubs.push({ job, tookMs }),
+    acknowledge: () => undefined,
+    recover: () => Promise.resolve(waiting.clear()),
+    onChange: (listener) => void listeners.push(listener),
+  }
+  return self
+}
