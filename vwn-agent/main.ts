@@ -1,0 +1,93 @@
+/**
+ * The agent in the guest: says that it is there, becomes who the bait says it is, runs what it is told and scrubs. No policy.
+ *
+ * A guest's processor may be emulated, so what counts here is how little is loaded before `hello`: only what a snapshot of node's heap
+ * can hold (guest.c starts it from one), everything else while the answer travels. Messages are checked by hand for the same reason.
+ */
+import { readFileSync } from 'node:fs'
+import { startupSnapshot } from 'node:v8'
+import { version } from '../kit/version.ts'
+import type { FromPort, GuestIdentity } from '../wire/guest.ts'
+import { guestVersion } from '../wire/guest-facts.ts'
+import type { Helper } from './helper.ts'
+import { parseFromPort } from './messages.ts'
+import { openPort } from './port.ts'
+import type { TaskServer } from './server.ts'
+import { settingsFrom, type Settings } from './settings.ts'
+
+/** The socket that serve.c leaves for us; it is our parent. */
+const helperFd = 3
+const helloMs = 500
+
+/** What the agent needs to be of use, loaded while the bait makes up its mind. */
+interface Body {
+  readonly helper: Helper
+  readonly tasks: TaskServer
+}
+
+function main(): void {
+  const settings = settingsFrom(process.env)
+  let body: Promise<Body> | null = null
+  let jobs = (): number => 0
+  let known: { readonly key: string; readonly ready: Promise<FromPort> } | null = null
+
+  const port = openPort(settings.port, (line) => {
+    const message = parseFromPort(line)
+    if (message?.kind === 'ping') say({ kind: 'pong', n: message.n, memoryBytes: process.memoryUsage().rss, jobs: jobs() })
+    else if (message?.kind === 'identity') identify(message)
+    return message !== null
+  })
+  const say = (message: FromPort): void => port.send(message)
+  const greet = (): void => say({ kind: 'hello', v: guestVersion, agent: version, upMs: uptimeMs() })
+  const wake = (): Promise<Body> => {
+    body ??= loadBody(settings)
+    return body
+  }
+  /** Once for each identity; the same one again gets the same answer, a failed one is tried again. */
+  const identify = (identity: GuestIdentity): void => {
+    clearInterval(greeting)
+    const key = JSON.stringify([identity.vwn, identity.token])
+    if (known?.key !== key) known = { key, ready: becomeReady(settings, identity, wake()) }
+    known.ready.then(say, (error: unknown) => {
+      known = null
+      say({ kind: 'trouble', what: String(error).slice(0, 4096) })
+    })
+  }
+
+  greet()
+  const greeting = setInterval(greet, helloMs)
+  setImmediate(() => {
+    wake().then(
+      ({ tasks }) => (jobs = () => tasks.jobs),
+      (error: unknown) => say({ kind: 'trouble', what: String(error).slice(0, 4096) }),
+    )
+  })
+}
+
+async function loadBody(settings: Settings): Promise<Body> {
+  const helper = (await import('./helper.ts')).connectHelper(helperFd, process.ppid)
+  const tasks = await (await import('./server.ts')).serveTasks(settings, helper)
+  return { helper, tasks }
+}
+
+async function becomeReady(settings: Settings, identity: GuestIdentity, body: Promise<Body>): Promise<FromPort> {
+  const heardAtMs = monotonicMs()
+  const { helper } = await body
+  const { become } = await import('./identity.ts')
+  await become(settings, helper, identity, heardAtMs)
+  return { kind: 'ready', vwn: identity.vwn, token: identity.token, tookMs: monotonicMs() - heardAtMs }
+}
+
+/** CLOCK_MONOTONIC, the same that the helper reads. */
+const monotonicMs = (): number => Number(process.hrtime.bigint() / 1000n) / 1000
+
+function uptimeMs(): number {
+  try {
+    return Math.round(Number(readFileSync('/proc/uptime', 'latin1').split(' ')[0]) * 1000)
+  } catch {
+    return 0
+  }
+}
+
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
+else main()

@@ -1,0 +1,58 @@
+/**
+ * Reads what the bait says. The bait is trusted and checks its own words against the schemas of wire/guest.ts; here only the shape
+ * is checked, by hand, because loading a schema library would cost the guest's start half a second.
+ */
+import type { GuestIdentity, RunTask, ToAgent, ToPort } from '../wire/guest.ts'
+import { guestVersion } from '../wire/guest-facts.ts'
+
+/** The message of one line of the port; null when it is none. */
+export function parseFromPort(line: string): ToPort | null {
+  let message: unknown
+  try {
+    message = JSON.parse(line)
+  } catch {
+    return null
+  }
+  if (!isRecord(message)) return null
+  if (message['kind'] === 'ping' && isCount(message['n'])) return { kind: 'ping', n: message['n'] }
+  return isIdentity(message) ? (message as unknown as GuestIdentity) : null
+}
+
+/** A control message of the job stream; null when it is none. */
+export function parseControl(message: unknown): ToAgent | null {
+  if (!isRecord(message)) return null
+  switch (message['kind']) {
+    case 'run':
+      return isRun(message) ? (message as unknown as RunTask) : null
+    case 'clean':
+      return message['v'] === guestVersion ? { kind: 'clean', v: guestVersion } : null
+    case 'signal':
+      return isText(message['signal']) ? { kind: 'signal', signal: message['signal'] } : null
+    case 'resize': {
+      const { rows, cols } = message
+      return isCount(rows) && isCount(cols) ? { kind: 'resize', rows, cols } : null
+    }
+    default:
+      return null
+  }
+}
+
+function isIdentity(message: Record<string, unknown>): boolean {
+  const texts = ['vwn', 'hostname', 'machineId', 'hostKey', 'authorizedKey', 'entropy']
+  const { token } = message
+  return message['kind'] === 'identity' && message['v'] === guestVersion && texts.every((name) => isText(message[name])) &&
+    typeof message['nowMs'] === 'number' && isRecord(token) && isCount(token['term']) && isCount(token['epoch'])
+}
+
+function isRun(message: Record<string, unknown>): boolean {
+  const { identity, run } = message
+  return message['v'] === guestVersion && isText(message['job']) && isRecord(identity) && isRecord(run) &&
+    isText(identity['user']) && isCount(identity['uid']) && isCount(identity['gid']) && isText(identity['group']) && Array.isArray(identity['groups']) &&
+    isTexts(run['argv']) && run['argv'].length > 0 && isTexts(run['env']) && Array.isArray(run['limits']) && isCount(run['umask']) &&
+    (run['cwd'] === null || isText(run['cwd'])) && (run['tty'] === null || isRecord(run['tty']))
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+const isText = (value: unknown): value is string => typeof value === 'string'
+const isTexts = (value: unknown): value is string[] => Array.isArray(value) && value.every(isText)
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0
