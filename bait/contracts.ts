@@ -6,7 +6,7 @@
  *   bait.ts compares Orders with both and calls them
  */
 import type { Duplex } from 'node:stream'
-import type { Client, ClientChannel } from 'ssh2'
+import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
 import type { JobId, VwnId } from '../core/ids.ts'
 import type { LeaseToken } from '../core/lease.ts'
 import type { Answer, EndedJob, LiveJob, VwnSpec } from '../wire/bait.ts'
@@ -28,8 +28,8 @@ export interface GuestSession {
   readonly closed: Promise<void>
   /** A new stream to the agent's job socket in the guest. */
   openAgent(signal?: AbortSignal): Promise<Duplex>
-  /** A new command channel, for guests without the agent. */
-  exec(command: string, signal?: AbortSignal): Promise<ClientChannel>
+  /** A new command channel, for guests without the agent; with a terminal of its own if asked for. */
+  exec(command: string, signal?: AbortSignal, terminal?: PseudoTtyOptions): Promise<ClientChannel>
   /** Ends the connection; safe to repeat. */
   close(): void
   /** The library's own client, for measurements. */

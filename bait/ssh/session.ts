@@ -116,7 +116,8 @@ function session(client: Client, closed: Promise<void>, agentSocket: string): Gu
     closed,
     openAgent: (signal): Promise<Duplex> =>
       channel('agent', (answer) => void client.openssh_forwardOutStreamLocal(agentSocket, answer), signal),
-    exec: (command, signal) => channel('exec', (answer) => void client.exec(command, answer), signal),
+    exec: (command, signal, terminal) =>
+      channel('exec', (answer) => void (terminal === undefined ? client.exec(command, answer) : client.exec(command, { pty: terminal }, answer)), signal),
     close: () => client.destroy(),
   }
 }
