@@ -15,6 +15,7 @@ import { VwnError } from '../../core/errors.ts'
 import type { Context } from '../context.ts'
 import { digest, farmPrograms, natsStore } from './prepare.ts'
 import { leaveSignal, readRecord, type FarmRecord } from './record.ts'
+import { runningProgram } from './supervisor.ts'
 import { killVms } from './vms.ts'
 
 const supervisorMs = 15_000
@@ -48,7 +49,7 @@ export async function takeDown(context: Context, { keep = false }: DownOptions):
   // Baits first: none may report, or make, what we are about to end; the server last, for the others talk through it.
   const programs = farmPrograms(home, record)
   for (const program of [...programs].reverse()) {
-    const running = await readPidFile(program.pidFile)
+    const running = await runningProgram(program)
     if (running !== null) await killAndWait(running)
     await rm(program.pidFile, { force: true })
   }

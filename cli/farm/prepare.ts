@@ -62,10 +62,9 @@ export function farmPrograms(home: Home, record: FarmRecord): readonly FarmProgr
     command: [process.execPath, programFile(program), '--home', home.home, '--config', config],
     log: home.log(name),
     pidFile: home.pid(name),
-    writesPid: true,
   })
   return [
-    { name: 'nats', command: [findCommand('nats-server'), '-c', home.natsConfig], log: home.log('nats'), pidFile: home.pid('nats'), writesPid: false },
+    { name: 'nats', command: [findCommand('nats-server'), '-c', home.natsConfig], log: home.log('nats'), pidFile: home.pid('nats') },
     node('controller', 'controller.js', home.controllerConfig),
     ...record.hosts.map((host) => node(`bait-${host}`, 'bait.js', home.host(host).config)),
   ]

@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process'
 import { closeSync, copyFileSync, existsSync, openSync, readFileSync, renameSync, statSync, truncateSync } from 'node:fs'
 import { tail } from '../../kit/command.ts'
 import { claimPidFile, readPidFile } from '../../kit/pid-file.ts'
-import { isAlive, processOf, type ProcessRef } from '../../kit/process.ts'
+import { findProcesses, isAlive, processOf, type ProcessRef } from '../../kit/process.ts'
 import { loop, type Kit, type Loop } from '../../kit/service.ts'
 
 /** One program and how to run it. */
@@ -17,8 +17,6 @@ export interface FarmProgram {
   readonly command: readonly [string, ...string[]]
   readonly log: string
   readonly pidFile: string
-  /** True when the program writes its pid file itself; else the supervisor does. */
-  readonly writesPid: boolean
 }
 
 export interface Supervisor extends Loop {
@@ -64,7 +62,7 @@ export function supervisor(kit: Kit, programs: readonly FarmProgram[]): Supervis
       kit.clock.after(waitMs, () => wake())
     }
     if (nowMs < seen.notBeforeMs) return
-    const running = await readPidFile(program.pidFile)
+    const running = await runningProgram(program)
     seen.ref = running ?? (await startProgram(program, () => wake()))
     seen.startedMs = nowMs
     kit.log.info({ name: program.name, pid: seen.ref?.pid }, running === null ? 'program started' : 'running program taken over')
@@ -88,11 +86,19 @@ export async function startProgram(program: FarmProgram, onExit: () => void = ()
     await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject))
     child.unref()
     const ref = child.pid === undefined ? null : processOf(child.pid)
-    if (ref !== null && !program.writesPid) await claimPidFile(program.pidFile, ref.pid)
+    if (ref !== null) await claimPidFile(program.pidFile, ref.pid)
     return ref
   } finally {
     closeSync(log)
   }
+}
+
+/** The process that runs this program, if any: as recorded, or, where nobody lived to record it, as its command line tells. */
+export async function runningProgram(program: FarmProgram): Promise<ProcessRef | null> {
+  const recorded = await readPidFile(program.pidFile)
+  if (recorded !== null) return recorded
+  const wanted = JSON.stringify(program.command)
+  return findProcesses((args) => JSON.stringify(args) === wanted)[0] ?? null
 }
 
 /** The last words of a program's log. */

@@ -21,7 +21,7 @@ import { namedImages } from './mapping.ts'
 import { farmPrograms, findCommand, prepareFarm, type FarmWishes } from './prepare.ts'
 import { conditions } from './ready.ts'
 import { leaveSignal, readRecord, refuseForeign, type FarmRecord } from './record.ts'
-import { logTail, supervisor } from './supervisor.ts'
+import { logTail, runningProgram, supervisor } from './supervisor.ts'
 
 /** A bait is ready when it has booted a probe guest, which under emulation takes its time. */
 const readyMs = 180_000
@@ -100,7 +100,7 @@ async function recordFor(context: Context, options: UpOptions): Promise<FarmReco
 }
 
 async function someRun({ home }: Context, record: FarmRecord): Promise<boolean> {
-  const running = await Promise.all(farmPrograms(home, record).map((program) => readPidFile(program.pidFile)))
+  const running = await Promise.all(farmPrograms(home, record).map(runningProgram))
   return running.some((ref) => ref !== null)
 }
 

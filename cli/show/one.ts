@@ -127,6 +127,7 @@ function explanationText(reply: Explanation): string {
       ['because', decision.why],
       ['failure', decision.failure === null ? null : `${decision.failure.message} (${decision.failure.code})`],
     ]) +
+    (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, null)}`) +
     (reply.hosts.length === 0 ? '' : `\n${table([{ title: 'HOST', cell: (host) => host.host }, { title: 'WHY', cell: (host) => host.why }], reply.hosts, null)}`)
   )
 }

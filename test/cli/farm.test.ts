@@ -111,7 +111,7 @@ test('--as is taken out of the options and never out of the command', () => {
 test('the supervisor starts what died, takes over what runs, and leaves all running when it stops', async () => {
   await using folder = await tempFolder()
   const program: FarmProgram = {
-    name: 'nap', command: ['sleep', '1000'], log: join(folder.path, 'nap.log'), pidFile: join(folder.path, 'nap.pid.json'), writesPid: false,
+    name: 'nap', command: ['sleep', '1000'], log: join(folder.path, 'nap.log'), pidFile: join(folder.path, 'nap.pid.json'),
   }
   const first = await startProgram(program)
   const { log, lines } = captureLog()
