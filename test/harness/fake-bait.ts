@@ -8,7 +8,6 @@
  * `createFakeHost` is the host alone, without a bus, for tests that carry messages themselves (late, doubled, not at all).
  */
 import { connect, type NatsConnection } from 'nats'
-import { compareTokens } from '../../core/lease.ts'
 import { hostId, imageDigest, jobId, typeName, type HostId, type ImageDigest, type JobId, type VwnId } from '../../core/ids.ts'
 import { randomId, systemClock, type Clock } from '../../kit/clock.ts'
 import {
@@ -201,10 +200,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
         }
         stop(wanted.vwn, wanted.insist)
       } else if (seen === undefined) boot(wanted)
-      else {
-        if (compareTokens(seen.token, wanted.token) < 0) set(wanted.vwn, { token: wanted.token, sinceMs: seen.sinceMs })
-        serve(wanted.vwn)
-      }
+      else serve(wanted.vwn)
     }
     for (const [vwn, seen] of state.vwns) {
       if (wantedOf(vwn) !== undefined) continue
