@@ -80,7 +80,7 @@ export async function knownRecipes(folder: string): Promise<readonly string[]> {
 }
 
 /** Raised when the builder makes other images of the same recipe. */
-const builderVersion = 1
+const builderVersion = 2
 
 /** What the unpacked base of an image follows from: changing anything else does not unpack Debian again. */
 export const baseKey = (recipe: Recipe): string => {
