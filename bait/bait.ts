@@ -68,7 +68,7 @@ export const vmNamePrefix = (home: Home, host: string): string => `wnod.${home.h
 /** A bait that has not been started. */
 export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
   const paths = home.host(settings.host)
-  const images = deps.images ?? imageStore(settings.images ?? home.images)
+  const images = deps.images ?? imageStore(settings.images)
   const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })
   const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: kit.clock.nowMs() }
   const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings })

@@ -8,11 +8,12 @@ import type { HostFacts } from '../wire/bait.ts'
 
 const auto = z.literal('auto')
 
-export const baitSchema = z.strictObject({
+/** Every key of the file; the image store's default depends on the home. */
+export const baitSchema = (imageStore: string) => z.strictObject({
   /** This host's name in the farm. */
   host: hostIdSchema,
-  /** Folder of the image store; null is `images` in the home. */
-  images: z.string().min(1).nullable().default(null),
+  /** Folder of the image store. */
+  images: z.string().min(1).default(imageStore),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
   nats: z
     .strictObject({
@@ -43,10 +44,10 @@ export const baitSchema = z.strictObject({
     .prefault({}),
   report: z.strictObject({ heartbeat_ms: z.int().min(100).default(2_000), answer_ms: z.int().min(100).default(3_000) }).prefault({}),
 })
-export type BaitSettings = z.output<typeof baitSchema>
+export type BaitSettings = z.output<ReturnType<typeof baitSchema>>
 
 /** The checked settings of a bait. */
-export const loadBaitConfig = (source: ConfigSource): Config<BaitSettings> => loadConfig(baitSchema, source)
+export const loadBaitConfig = (imageStore: string, source: ConfigSource): Config<BaitSettings> => loadConfig(baitSchema(imageStore), source)
 
 /** What this host gives to VWNs: as told, else its processors, and four fifths of its memory and of the space that is free now. */
 export async function capacityOf(settings: BaitSettings['capacity'], stateFolder: string): Promise<HostFacts['capacity']> {

@@ -110,7 +110,7 @@ export async function baitLab(script: Partial<FakeScript> & { contact?: 'agent' 
     seen: (vwn, state, withinMs = 8_000) =>
       until(() => reports.at(-1)?.vwns.find((one) => one.vwn === vwn && one.state === state), { withinMs, what: `${vwn} is ${state}; last: ${JSON.stringify(reports.at(-1)?.vwns)}` }),
     async start(deps = {}) {
-      const settings = baitSchema.parse({ host, nats: { servers: [nats.url] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 } })
+      const settings = baitSchema(home.images).parse({ host, nats: { servers: [nats.url] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 } })
       bait = createBait(kit, home, settings, {
         openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
         hypervisor,

@@ -1,0 +1,13 @@
+/** The real jobs half: job/ behind the unix socket where job starters call. */
+import { clean } from './job/clean.ts'
+import { createJobs } from './job/jobs.ts'
+import { hostUsers } from './job/users.ts'
+import type { BaitDeps } from './bait.ts'
+import { starterSocket } from './starter-socket.ts'
+
+/** Jobs with their records, their door and their scrub. */
+export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host } }) => {
+  const jobs = createJobs(kit, { host, folder: paths.jobs })
+  const door = starterSocket(kit, { host, path: paths.socket, proof: paths.proof, users: hostUsers(kit.clock), onJob: (link) => jobs.accept(link) })
+  return { jobs, clean, door }
+}
