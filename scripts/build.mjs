@@ -16,9 +16,9 @@ const programs = [
   { from: 'vwn-agent/main.ts', to: 'agent.cjs', format: 'cjs', target: 'node18', minify: true },
 ]
 
-// Dependencies are CommonJS and call require(); an ES module has none until it makes one.
+// Dependencies are CommonJS and call require() and __dirname; an ES module has neither until it makes them.
 const requireBanner =
-  "import { createRequire as wnodCreateRequire } from 'node:module'; const require = wnodCreateRequire(import.meta.url);"
+  "import { createRequire as wnodCreateRequire } from 'node:module'; const require = wnodCreateRequire(import.meta.url); const __dirname = import.meta.dirname;"
 
 const exists = (path) => stat(path).then(() => true, () => false)
 
