@@ -9,7 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { chooseImages } from '../cli/images.ts'
+import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome } from '../kit/paths.ts'
 import { bareBoot, bareChannel, bareStream, knownVm } from './floor.ts'
 import { memoryPeakOf, resetMemoryPeak, starterFile, startBenchFarm, timed, type BenchFarm, type Timed } from './farm.ts'
@@ -154,7 +154,7 @@ async function main(): Promise<void> {
   if (wanted.has('starter')) results.push(...(await starterStart()))
   if (['cold', 'warm', 'throughput'].some((name) => wanted.has(name))) {
     say('starting a farm …')
-    await using farm = await startBenchFarm(chooseImages(chooseHome(undefined, process.env), process.env))
+    await using farm = await startBenchFarm(chooseImageStore(chooseHome(undefined, process.env), process.env))
     if (wanted.has('cold')) results.push(...(await cold(farm)))
     if (wanted.has('warm')) results.push(...(await warm(farm)))
     if (wanted.has('throughput')) results.push(...(await throughput(farm)))
