@@ -485,11 +485,11 @@ _Noreturn static void run_init(void)
 
 int main(int argc, char **argv)
 {
-    if (getpid() == 1)
-        run_init();
     const char *mode = argc > 1 ? argv[1] : "";
     if (strcmp(mode, "serve") == 0 && argc > 2)
-        return serve(argv + 2);
+        return serve(argv + 2); // process 1 of a namespace in tests
+    if (getpid() == 1)
+        run_init();
     bool tty = strcmp(mode, "tty") == 0;
     if (argc != (tty ? 5 : 4) || (!tty && strcmp(mode, "exec") != 0)) {
         say("usage: init (as process 1) | serve PROGRAM ARG... | exec SPEC STATUS | tty SPEC STATUS CONTROL");
