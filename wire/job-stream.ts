@@ -166,8 +166,14 @@ export class JobStream {
         if (!this.#closed) this.#dispatch(frame)
       })
     } catch (error) {
-      this.#close(error instanceof Error ? error : new FrameError(String(error)))
+      this.#refuse(error)
     }
+  }
+
+  /** Garbage ends the connection; anything else is a bug of whoever was called, and his to hear. */
+  #refuse(error: unknown): void {
+    if (!(error instanceof FrameError)) throw error
+    this.#close(error)
   }
 
   #dispatch(frame: Frame): void {
@@ -192,7 +198,7 @@ export class JobStream {
     try {
       for (const frame of early) this.#dispatch(frame)
     } catch (error) {
-      this.#close(error instanceof Error ? error : new FrameError(String(error)))
+      this.#refuse(error)
     }
   }
 

@@ -85,11 +85,14 @@ function innerScript(task: RunTask): string {
   ].join('\n')
 }
 
-/** Turns root into the user and executes the words in "$@". */
+/**
+ * Turns root into the user and executes the words in "$@". By full path, and no symbolic link: busybox has a setpriv that cannot do
+ * it, and its shell takes its own before any in the PATH.
+ */
 function becoming({ identity: { uid, gid, groups, user } }: RunTask, before = ''): string {
   if (uid === 0) return `exec ${before} "$@"`
   const set = groups.length === 0 ? '--clear-groups' : `--groups ${groups.map((group) => group.gid).join(',')}`
-  return `command -v setpriv >/dev/null && exec ${before} setpriv --reuid ${uid} --regid ${gid} ${set} -- "$@"
+  return `for s in /usr/bin/setpriv /bin/setpriv; do [ -x $s ] && [ ! -L $s ] && exec ${before} $s --reuid ${uid} --regid ${gid} ${set} -- "$@"; done
 exec ${before} su -s /bin/sh -c 'exec "$0" "$@"' ${quote(utf8(user))} "$@"`
 }
 
@@ -177,14 +180,14 @@ echo wnod:checked processes
 for u in $(cat /run/wnod/*/uid 2>/dev/null | sort -u); do
   [ $u = 0 ] && echo 'wnod:left root: a job of root may have changed anything'
   h=$(grep "^[^:]*:[^:]*:$u:" /etc/passwd | head -n1 | cut -d: -f6)
-  case $h in /home/?*) find "$h" -mindepth 1 -delete; find "$h" -mindepth 1 | sed 's/^/wnod:left /';; esac
+  case $h in /home/?*) find "$h" -mindepth 1 -maxdepth 1 -exec rm -rf {} + ; find "$h" -mindepth 1 | sed 's/^/wnod:left /';; esac
 done
 echo wnod:checked homes
 cat /run/wnod/*/made 2>/dev/null | while read -r f; do rm -rf "$f"; [ -e "$f" ] && echo "wnod:left $f"; done
 echo wnod:checked staged
 for f in /tmp /var/tmp /dev/shm /run/lock; do
   [ -d $f ] || continue
-  find $f -mindepth 1 -delete 2>/dev/null
+  find $f -mindepth 1 -maxdepth 1 -exec rm -rf {} +
   find $f -mindepth 1 | sed 's/^/wnod:left /'
 done
 echo wnod:checked scratch

@@ -32,7 +32,7 @@ export function die(signal: string): void {
   const number = signalNumber(signal)
   if (number === null) process.exit(128)
   if (dumpsCore.has(signal)) forbidCore()
-  if (number < 32) {
+  if (number < 32 && number !== constants.signals.SIGKILL && number !== constants.signals.SIGSTOP) {
     // Listening to a signal and then no more leaves it with its default action, whatever node has set before.
     process.on(signal as NodeJS.Signals, () => {})
     process.removeAllListeners(signal)

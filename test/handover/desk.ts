@@ -29,7 +29,7 @@ export interface Desk extends AsyncDisposable {
   readonly folder: string
   readonly lines: readonly LogLine[]
   /** Gives the oldest waiting job this guest, and says when the guest is free again. */
-  place(session: GuestSession): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
+  place(session: GuestSession, contact?: 'agent' | 'ssh'): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
 }
 
 export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number } = {}): Promise<Desk> {
@@ -47,9 +47,9 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
   await door.start()
   return {
     jobs, socket, folder, lines,
-    async place(session) {
+    async place(session, contact) {
       const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
-      return { job, freed: jobs.assign(job, readyVwn(session), { reused: false, bootMs: null, contactMs: null }) }
+      return { job, freed: jobs.assign(job, readyVwn(session, contact), { reused: false, bootMs: null, contactMs: null }) }
     },
     async [Symbol.asyncDispose]() {
       await door.stop()
