@@ -66,9 +66,10 @@ async function boot(spec: VmSpec, how: Required<QemuOptions>, signal: AbortSigna
       withinMs: spawnMs, everyMs: 10, clock, signal, what: 'control socket of the hypervisor',
     })
     if (ref === null || qmp === null) throw startFailure(spec, await ended)
-    const release = (): void => qmp.close()
-    return vmOf({ driver, name: spec.name, ...ref, control: spec.sockets.control }, { qmp, exit: ended, release, clock })
+    const parts = { qmp, exit: ended, clock, release: () => qmp.close(), awaited: () => child.ref() }
+    return vmOf({ driver, name: spec.name, ...ref, control: spec.sockets.control }, parts)
   } catch (error) {
+    child.ref()
     child.kill('SIGKILL')
     await ended
     await removeSockets(spec)
@@ -118,7 +119,7 @@ async function recover(handle: VmHandle, clock: Clock): Promise<Vm | null> {
     released.abort()
     qmp.close()
   }
-  return vmOf(handle, { qmp, exit: strangerExit(handle, qmp, clock, released.signal), release, clock })
+  return vmOf(handle, { qmp, exit: strangerExit(handle, qmp, clock, released.signal), clock, release, awaited: () => undefined })
 }
 
 const isOurs = (handle: VmHandle): boolean => isAlive(handle) && nameInArgs(commandLine(handle.pid) ?? []) === handle.name
@@ -142,8 +143,16 @@ function find(namePrefix: string): readonly VmHandle[] {
   })
 }
 
-function vmOf(handle: VmHandle, parts: { qmp: Qmp; exit: Promise<VmExit>; release: () => void; clock: Clock }): Vm {
-  const { qmp, exit, release, clock } = parts
+interface Parts {
+  readonly qmp: Qmp
+  readonly exit: Promise<VmExit>
+  readonly clock: Clock
+  readonly release: () => void
+  /** From now on this program does not end before the VM has. */
+  readonly awaited: () => void
+}
+
+function vmOf(handle: VmHandle, { qmp, exit, clock, release, awaited }: Parts): Vm {
   void exit.then(() => qmp.close())
   const command = async (name: string): Promise<void> => void (await qmp.execute(name))
   return {
@@ -158,6 +167,7 @@ function vmOf(handle: VmHandle, parts: { qmp: Qmp; exit: Promise<VmExit>; releas
       if (isAlive(handle)) throw error
     }),
     async kill() {
+      awaited()
       await insist(handle, clock)
       await exit
     },
