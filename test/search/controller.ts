@@ -1,0 +1,118 @@
+/** The controller's shell, as thin as it can be: the one door, and a turn of the scheduler after every report. */
+import { closedBecause } from '../../core/host.ts'
+import type { HostId, JobId } from '../../core/ids.ts'
+import type { WaitingJob } from '../../core/schedule.ts'
+import { requestVwn, wantedOf, type Vwn, type VwnEvent } from '../../core/vwn.ts'
+import { el9, image, needsProof, promise, vwn as vwnNumber, type Brain, type Orders, type Report, type Scenario, type Site, type World } from './world.ts'
+
+const nowMs = 0
+
+/** The one door: read, decide, write. */
+export function deliver(world: World, brain: Brain, row: Vwn, event: VwnEvent): void {
+  const site = siteOf(world, row.host)
+  const verdict = brain.step(row, event, row.token, { nowMs, generation: site.generation + 1 })
+  if (verdict.is !== 'moved') return
+  const { next } = verdict
+  promise(world, next.generation > row.generation, 'generations only rise')
+  promise(world, row.state !== 'gone', 'gone absorbs')
+  promise(world, next.state !== 'busy' || next.job !== null, 'busy implies a job')
+  promise(world, row.owner === null || next.owner?.uid === row.owner.uid, 'an owner is for life')
+  promise(world, next.cause === null || world.harmed, `no VWN is given up without cause: ${row.state} on ${event.kind}`)
+  site.generation = Math.max(site.generation, next.generation)
+  world.rows = world.rows.map((each) => (each.id === row.id ? next : each))
+}
+
+/** A report arrives: rows follow it, ended jobs enter the history, waiting jobs are placed, orders go out. */
+export function receive(world: World, brain: Brain, scenario: Scenario, site: Site, report: Report): void {
+  const heard = brain.hear(site.host, { ...report.beat, capacity: scenario.capacity, images: [{ digest: image, name: 'el9', contact: 'agent' }] }, nowMs)
+  if (heard.is === 'ignored') return
+  site.host = heard.next
+  site.known = { vwns: report.vwns, live: report.live, ended: report.ended }
+  for (const { job, outcome } of report.ended) {
+    promise(world, (world.history.get(job) ?? outcome) === outcome, 'a job ends once')
+    world.history = new Map(world.history).set(job, outcome)
+  }
+  const sight = {
+    vwns: new Map(report.vwns.map((seen) => [seen.vwn, seen])),
+    jobs: { live: new Map(report.live.map((live) => [live.job, live])), ended: new Map(report.ended.map((ended) => [ended.job, ended])) },
+    ordersSeen: report.beat.ordersSeen,
+    rebooted: heard.rebooted,
+  }
+  for (const { id } of world.rows.filter((row) => row.host === site.id)) {
+    for (const event of brain.eventsFrom(rowOf(world, id), sight)) deliver(world, brain, rowOf(world, id), event)
+  }
+  turn(world, brain, scenario)
+}
+
+/** The scheduler's turn, and the mail that follows from it. */
+export function turn(world: World, brain: Brain, scenario: Scenario): void {
+  const waiting = scenario.jobs.filter(({ id, host }) => siteOf(world, host).known?.live.some(({ job, state }) => job === id && state === 'waiting'))
+  const refused = new Map<JobId, Orders['refused'][number]>()
+  const hosts = world.sites.map((site) => site.host)
+  for (const decision of brain.plan(waiting.map(asWaiting), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
+    const job = scenario.jobs.find(({ id }) => id === decision.job)
+    if (job === undefined) continue
+    if (decision.is === 'refused') refused.set(job.id, { job: job.id, failure: decision.failure })
+    if (decision.is === 'reuse') deliver(world, brain, rowOf(world, decision.vwn), { kind: 'assigned', job: job.id, owner: ownerOf(job.uid) })
+    if (decision.is === 'wait') for (const id of decision.evict) deliver(world, brain, rowOf(world, id), { kind: 'stop', cause: null })
+    if (decision.is === 'boot' && world.rows.length < scenario.vwnsMax) {
+      const site = siteOf(world, decision.request.host)
+      site.generation += 1
+      world.rows = [...world.rows, requestVwn(decision.request, vwnNumber(world.rows.length + 1), { term: world.term, epoch: 1 }, { nowMs, generation: site.generation })]
+    }
+  }
+  checkRows(world, scenario)
+  for (const site of world.sites) post(world, site, [...refused.values()].filter(({ job }) => scenario.jobs.some(({ id, host }) => id === job && host === site.id)))
+}
+
+/** Sends the host its orders, under a new number if they are new; what would change nothing and prove nothing is not sent. */
+function post(world: World, site: Site, refused: Orders['refused']): void {
+  if (closedBecause(site.host) !== null || site.known === null) return
+  const rows = world.rows.filter((row) => row.host === site.id && row.state !== 'gone')
+  const content = {
+    vwns: rows.map((row) => ({ vwn: row.id, token: row.token, uid: row.owner?.uid ?? 0, ...wantedOf(row) })),
+    refused,
+    acknowledged: site.known.ended.map(({ job }) => job),
+  }
+  const last = site.mail.at(-1) ?? site.orders
+  const isNews = JSON.stringify(content) !== JSON.stringify(last === null ? nothingWanted : { vwns: last.vwns, refused: last.refused, acknowledged: last.acknowledged })
+  const proves = last !== null && rows.some((row) => needsProof(row) && row.generation > last.generation)
+  const asked = site.orders === null && site.locals.size > 0 && site.mail.length === 0
+  if (!isNews && !proves && !asked) return
+  if (last !== null && site.generation <= last.generation) site.generation = last.generation + 1
+  if (last === null) site.generation = Math.max(1, site.generation)
+  site.posted = site.generation
+  site.mail = [...site.mail, { term: world.term, generation: site.generation, ...content }].slice(-mailMax(world))
+}
+
+const nothingWanted = { vwns: [], refused: [], acknowledged: [] }
+
+/** Messages under way in one direction; a full channel loses the oldest. Where nothing can be doubled or overtaken any more, one is enough. */
+export const mailMax = (world: World): number => (world.faultsLeft > 0 ? 2 : 1)
+
+function checkRows(world: World, scenario: Scenario): void {
+  for (const site of world.sites) {
+    const cpus = world.rows.reduce((sum, row) => (row.host === site.id && row.state !== 'gone' ? sum + row.shape.cpus : sum), 0)
+    promise(world, cpus <= scenario.capacity.cpus, 'the controller never promises more than a host has')
+  }
+  const limit = scenario.mapping.types[0]?.limit ?? Infinity
+  promise(world, world.rows.filter((row) => row.state !== 'gone').length <= limit, 'the limit of a type holds')
+}
+
+const asWaiting = ({ id, host, uid }: Scenario['jobs'][number]): WaitingJob => ({
+  id, host, owner: ownerOf(uid), groups: [], queue: null, batchSystem: null, type: null, cpus: null, memoryMib: null, scratchGib: null, submittedAtMs: 0,
+})
+
+const ownerOf = (uid: number) => ({ user: `u${uid}`, uid, group: 'g', project: null })
+
+export function siteOf(world: World, host: HostId): Site {
+  const site = world.sites.find(({ id }) => id === host)
+  if (site === undefined) throw new Error(`no host ${host}`)
+  return site
+}
+
+function rowOf(world: World, id: Vwn['id']): Vwn {
+  const row = world.rows.find((each) => each.id === id)
+  if (row === undefined) throw new Error(`no row ${id} of type ${el9}`)
+  return row
+}

@@ -1,0 +1,206 @@
+/**
+ * A whole farm as one plain value: the controller's database, two baits with their VMs and jobs, and the messages between them. Time is left
+ * out: whatever may happen some day may happen now. The decisions are the real ones, handed in as a `Brain`, so that a test can plant bugs.
+ */
+import type { Amount } from '../../core/amount.ts'
+import type { Failure } from '../../core/failure.ts'
+import * as hosts from '../../core/host.ts'
+import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type JobId, type VwnId } from '../../core/ids.ts'
+import * as jobs from '../../core/job.ts'
+import type { LeaseToken } from '../../core/lease.ts'
+import type { Mapping } from '../../core/mapping.ts'
+import * as observe from '../../core/observe.ts'
+import * as reconciling from '../../core/reconcile.ts'
+import * as schedule from '../../core/schedule.ts'
+import * as vwns from '../../core/vwn.ts'
+
+/** Every decision that a farm makes. */
+export interface Brain {
+  readonly step: typeof vwns.step
+  readonly eventsFrom: typeof observe.eventsFrom
+  readonly plan: typeof schedule.plan
+  readonly hear: typeof hosts.hear
+  readonly reconcile: typeof reconciling.reconcile
+  readonly isNewer: typeof reconciling.isNewer
+  readonly stepJob: typeof jobs.step
+}
+
+/** The code that is shipped. */
+export const realBrain: Brain = {
+  step: vwns.step, eventsFrom: observe.eventsFrom, plan: schedule.plan, hear: hosts.hear,
+  reconcile: reconciling.reconcile, isNewer: reconciling.isNewer, stepJob: jobs.step,
+}
+
+export interface LocalVwn {
+  readonly token: LeaseToken
+  readonly state: reconciling.LocalState
+  readonly job: JobId | null
+  readonly jobOver: boolean
+  readonly cause: Failure | null
+  /** Uid whose job was in it: there may only ever be one. */
+  readonly servedUid: number | null
+}
+
+export interface Report {
+  readonly beat: Omit<hosts.Heartbeat, 'capacity' | 'images'>
+  readonly vwns: readonly observe.ObservedVwn[]
+  readonly live: readonly { readonly job: JobId; readonly state: jobs.JobState; readonly vwn: VwnId | null }[]
+  readonly ended: readonly { readonly job: JobId; readonly vwn: VwnId | null; readonly outcome: string }[]
+}
+
+export interface Orders {
+  readonly term: number
+  readonly generation: number
+  readonly vwns: readonly ({ readonly vwn: VwnId; readonly uid: number } & reconciling.Wanted)[]
+  readonly refused: readonly { readonly job: JobId; readonly failure: Failure }[]
+  readonly acknowledged: readonly JobId[]
+}
+
+/** One host: what is really there, what the controller believes, and what is on the way. */
+export interface Site {
+  readonly id: HostId
+  // the bait, and what survives it
+  bootId: number
+  session: number
+  seq: number
+  orders: Orders | null
+  locals: ReadonlyMap<VwnId, LocalVwn>
+  jobs: ReadonlyMap<JobId, jobs.Job>
+  // the mail
+  reports: readonly Report[]
+  mail: readonly Orders[]
+  // the controller's records of it
+  host: hosts.Host
+  /** The number that was given last, and the one of the newest orders. */
+  generation: number
+  posted: number
+  /** The newest report since the controller started. */
+  known: Omit<Report, 'beat'> | null
+}
+
+export interface World {
+  term: number
+  rows: readonly vwns.Vwn[]
+  /** Ended jobs as the controller's history has them. */
+  history: ReadonlyMap<JobId, string>
+  sites: readonly Site[]
+  faultsLeft: number
+  /** How often each job was really started. */
+  starts: ReadonlyMap<JobId, number>
+  /** Jobs that something happened to: only they may be refused, cancelled or lost. */
+  excused: ReadonlySet<JobId>
+  /** Something happened to a VM or a host: only then may a VWN have a cause. */
+  harmed: boolean
+  /** The first broken promise. */
+  broken: string | null
+}
+
+/** Who wants what of which host. */
+export interface Scenario {
+  readonly name: string
+  readonly capacity: Amount
+  readonly mapping: Mapping
+  readonly jobs: readonly { readonly id: JobId; readonly host: HostId; readonly uid: number }[]
+  readonly vwnsMax: number
+  readonly faults: number
+}
+
+export const image = imageDigest('0'.repeat(64))
+export const el9 = typeName('el9')
+export const one: Amount = { cpus: 1, memoryMib: 1, scratchGib: 1 }
+
+export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: 'never' | 'same-user' }): Mapping => ({
+  types: [{
+    name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType,
+    limits: { reuse: limits.reuse, jobsRunMax: 9, ageMsMax: 9, idleMsMax: 9 },
+  }],
+  rules: [],
+  default: { name: 'default', match: {}, type: el9, allow: [], limits: { perUser: null } },
+})
+
+/** Everything is new, and every job has just been accepted by its bait. */
+export function beginning({ capacity, jobs: wanted, faults }: Scenario): World {
+  const site = (name: string): Site => {
+    const id = hostId(name)
+    const mine = wanted.filter(({ host }) => host === id)
+    return {
+      id, bootId: 1, session: 1, seq: 0, orders: null, locals: new Map(), jobs: new Map(mine.map((job) => [job.id, jobs.acceptJob(job.id, 0)])),
+      reports: [], mail: [], host: { ...hosts.newHost(id), capacity }, generation: 0, posted: 0, known: null,
+    }
+  }
+  return {
+    term: 1, rows: [], history: new Map(), sites: [site('h1'), site('h2')], faultsLeft: faults,
+    starts: new Map(), excused: new Set(), harmed: false, broken: null,
+  }
+}
+
+/** A copy that may be changed without changing the original; everything below sites is never changed in place. */
+export const copy = (world: World): World => ({ ...world, sites: world.sites.map((site) => ({ ...site })) })
+
+export const job = (text: string): JobId => jobId(text)
+export const vwn = (number: number): VwnId => vwnId(`v${number}`)
+
+/** Notes the first broken promise. */
+export function promise(world: World, holds: boolean, what: string): void {
+  if (!holds) world.broken ??= what
+}
+
+/** Rows for which it matters what orders a bait has followed: only it can prove them gone. */
+export const needsProof = (row: vwns.Vwn): boolean => row.state === 'stopping' || row.state === 'fencing'
+
+/**
+ * Two worlds that differ only in how far counters have run are one. Everything in the farm compares numbers or counts on from the largest, so
+ * each is replaced by its rank; and of those that nobody will compare any more, nothing is kept.
+ */
+export function normal(world: World): World {
+  const next = copy(world)
+  for (const site of next.sites) {
+    const proofs = next.rows.filter((row) => row.host === site.id && needsProof(row)).map((row) => row.generation)
+    const generation = ranks([...proofs, site.generation, site.posted, ...(site.orders === null ? [] : [site.orders.generation]), ...site.mail.map((orders) => orders.generation)])
+    const proven = (seen: number): number => generation(Math.max(0, ...proofs.filter((proof) => proof <= seen)))
+    const seq = ranks([site.seq, site.host.seq, ...site.reports.map((report) => report.beat.seq)])
+    const rankOrders = (orders: Orders): Orders => (generation(orders.generation) === orders.generation ? orders : { ...orders, generation: generation(orders.generation) })
+    const rankReport = (report: Report): Report => {
+      const [rank, proof] = [seq(report.beat.seq), proven(report.beat.ordersSeen.generation)]
+      return rank === report.beat.seq && proof === report.beat.ordersSeen.generation ? report : { ...report, beat: { ...report.beat, seq: rank, ordersSeen: { term: 0, generation: proof } } }
+    }
+    next.rows = next.rows.map((row) => (row.host === site.id ? { ...row, generation: needsProof(row) ? generation(row.generation) : 0 } : row))
+    site.host = { ...site.host, seq: seq(site.host.seq), ordersSeen: { term: 0, generation: 0 } }
+    site.seq = seq(site.seq)
+    site.generation = generation(site.generation)
+    site.posted = generation(site.posted)
+    site.orders = site.orders === null ? null : rankOrders(site.orders)
+    site.mail = site.mail.map(rankOrders)
+    site.reports = site.reports.map(rankReport)
+  }
+  return next
+}
+
+/** 0 stays 0; every other number becomes its place among the numbers that occur. */
+function ranks(numbers: readonly number[]): (value: number) => number {
+  const order = new Map([...new Set([0, ...numbers])].sort((a, b) => a - b).map((value, index) => [value, index]))
+  return (value) => order.get(value) ?? 0
+}
+
+/** Equal for equal worlds, and only for them. */
+export function keyOf(world: World): string {
+  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.token.term} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid} ${row.cause?.code}`)
+  const sites = world.sites.map((site) => [
+    site.bootId, site.session, site.seq, site.generation, site.posted, site.host.fact, site.host.bootId, site.host.session, site.host.seq,
+    text(site.orders), text(site.locals), text(site.jobs), text(site.known), ...site.reports.map(text), 'mail', ...site.mail.map(text),
+  ].join('|'))
+  const { term, faultsLeft, harmed } = world
+  return `${term} ${faultsLeft} ${harmed} ${[...world.history].sort().join()} ${[...world.starts].sort().join()} ${[...world.excused].sort().join()} ${rows.join(';')} ${sites.join('#')}`
+}
+
+const texts = new WeakMap<object, string>()
+
+/** The text of a value that never changes, made once. Maps are compared by what they hold. */
+function text(value: object | null): string {
+  if (value === null) return ''
+  const known = texts.get(value)
+  if (known !== undefined) return known
+  const made = JSON.stringify(value, (_name, part: unknown) => (part instanceof Map ? [...part].sort() : part))
+  texts.set(value, made)
+  return made
+}
