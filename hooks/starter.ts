@@ -8,11 +8,11 @@
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
  * line where the job never ran or is lost.
  */
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { Failure, Outcome } from '../wire/common.ts'
+import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
@@ -39,6 +39,8 @@ interface State {
   receivers: Receiver[]
   terminal: Terminal | null
   stager: Stager | null
+  /** What the bait has said so far, for `--report`. */
+  seen: { job: string | null; vwn: string | null; type: string | null; reused: boolean | null; outcome: Outcome | null; phases: Phases | null }
   /** Output that the job has written and that could not be written for it. */
   unwritten: NodeJS.ErrnoException | null
 }
@@ -68,6 +70,7 @@ function main(args: readonly string[]): void {
   const stdio = { stdin: look(0), stdout: look(1), stderr: look(2) }
   const state: State = {
     options, stdio, run: describe(options, stdio, count), phase: 'calling', receivers: [], terminal: null, stager: null, unwritten: null,
+    seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   if (!options.stage) return call(state, null)
   import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
@@ -81,7 +84,7 @@ function describe(options: Options, stdio: State['stdio'], count: number): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   return {
-    ...surroundings(count),
+    ...surroundings(count, process.env['WNOD_CMDLINE']),
     stdin: options.waitStdin && stdin.kind !== 'null' ? 'stream' : 'null',
     stdout: stdout.kind === 'null' ? 'null' : 'stream',
     stderr: hasTerminal || (stderr.file === stdout.file && stderr.kind !== 'null') ? 'stdout' : stderr.kind === 'null' ? 'null' : 'stream',
@@ -127,15 +130,20 @@ function stopAlike(signal: Forwarded): void {
 function hear(state: State, via: JobStream, message: ToStarter): void {
   switch (message.kind) {
     case 'greet': return submit(state, via, message.prove)
-    case 'accepted': return whisper(state, `accepted as ${message.job}`)
+    case 'accepted':
+      state.seen.job = message.job
+      return whisper(state, `accepted as ${message.job}`)
     case 'waiting': return whisper(state, `waiting: ${message.why}`)
     case 'placed':
+      state.seen = { ...state.seen, vwn: message.vwn, type: message.type, reused: message.reused }
       whisper(state, `placed on ${message.vwn} of type ${message.type}${message.reused ? ', reused' : ''}`)
       return openStreams(state, via)
     case 'started':
       state.phase = 'started'
       return whisper(state, 'started')
-    case 'ended': return finish(state, via, message.outcome)
+    case 'ended':
+      state.seen = { ...state.seen, outcome: message.outcome, phases: message.phases }
+      return finish(state, via, message.outcome)
     case 'error': return refused(state, message.failure)
     default: return message satisfies never
   }
@@ -205,12 +213,14 @@ function conclude(state: State, outcome: Outcome): void {
 
 function refused(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
+  state.seen.outcome ??= { is: 'refused', failure: { code, message, hint } }
   complain(`the job did not run: ${message} (${code}): ${hint}`)
   end(state, () => process.exit(state.options.refusedCode))
 }
 
 function lost(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
+  state.seen.outcome ??= { is: 'lost', failure: { code, message, hint } }
   complain(`the job is lost: ${message} (${code}): ${hint}`)
   end(state, () => process.exit(state.options.lostCode))
 }
@@ -219,8 +229,18 @@ function lost(state: State, { code, message, hint }: Failure): void {
 function end(state: State, go: () => void): void {
   state.phase = 'over'
   state.terminal?.restore()
+  report(state)
   unlisten()
   go()
+}
+
+function report({ options, seen }: State): void {
+  if (options.report === null) return
+  try {
+    writeFileSync(options.report, `${JSON.stringify(seen)}\n`)
+  } catch (error) {
+    complain(`the report could not be written: ${(error as Error).message}`)
+  }
 }
 
 /** For people who look; a batch job's stderr is the job's alone. */

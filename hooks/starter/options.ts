@@ -17,6 +17,8 @@ export interface Options {
   readonly tty: boolean
   readonly waitStdin: boolean
   readonly verbose: boolean
+  /** A file that gets one JSON object at the end: which VWN it was, how the job ended, where the time went. */
+  readonly report: string | null
   /** Exit code when the job never ran. */
   readonly refusedCode: number
   /** Exit code when nobody can tell what became of the job. */
@@ -32,6 +34,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   --tty                                 a terminal, where there is one
   -n, --no-wait-stdin                   do not read stdin; the job gets /dev/null
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
+  --report FILE                         write there, as JSON, what became of the job
   --socket PATH | --home DIR            where the bait is
 Each option can be given as WNOD_OPTION in the environment. The job sees no WNOD_* variable.
 `
@@ -41,7 +44,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id'] as const
+const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report'] as const
 const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'lost-code'] as const
 const lists = ['include', 'exclude'] as const
 const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
@@ -66,7 +69,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): {
     batchSystem: last('batch-system'), batchJobId: last('batch-job-id'),
     cpus: number('cpus'), memoryMib: number('memory'), scratchGib: number('scratch'),
     stage: flag('stage'), include: all('include'), exclude: all('exclude'),
-    tty: flag('tty'), waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'),
+    tty: flag('tty'), waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
     refusedCode: exitCode(number('refused-code') ?? 75), lostCode: exitCode(number('lost-code') ?? 76),
   }
   return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }

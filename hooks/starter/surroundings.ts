@@ -8,9 +8,9 @@ import type { Limit, Run } from '../../wire/hook.ts'
 
 type Surroundings = Pick<Run, 'argv' | 'env' | 'cwd' | 'umask' | 'limits' | 'nice'>
 
-/** The job's command are the last `count` arguments of ours. */
-export function surroundings(count: number): Surroundings {
-  const args = splitZero(readFileSync('/proc/self/cmdline'))
+/** The job's command are the last `count` arguments of ours, or of the process whose arguments were handed on to us as text. */
+export function surroundings(count: number, cmdline = '/proc/self/cmdline'): Surroundings {
+  const args = splitZero(readFileSync(cmdline))
   return {
     argv: args.slice(args.length - count).map(base64),
     env: splitZero(readFileSync('/proc/self/environ')).filter((entry) => !isOurs(entry)).map(base64),

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -45,6 +45,14 @@ test('output, errors and exit code come back', async () => {
   expect(record.phases).toMatchObject({ wait: expect.any(Number) as number, start: expect.any(Number) as number, run: expect.any(Number) as number })
   at.desk.jobs.acknowledge([job])
   expect(at.desk.jobs.ended()).toEqual([])
+})
+
+test('a report says what became of the job', async () => {
+  await using at = await farm()
+  const file = join(at.desk.folder, 'report.json')
+  const { ended } = await at.run(['sh', '-c', 'exit 5'], { input: '', args: ['--report', file] })
+  await ended
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ job: 'h1-1', vwn: 'v1', type: 'el9', reused: false, outcome: { is: 'exited', code: 5 }, phases: { run: expect.any(Number) as number } })
 })
 
 test('death by a signal is death by that signal', async () => {
