@@ -9,11 +9,12 @@ import { createBait, type Bait, type BaitDeps } from '../../bait/bait.ts'
 import { baitSchema } from '../../bait/config.ts'
 import type { GuestSession } from '../../bait/contracts.ts'
 import { fake, type FakeHypervisor, type FakeScript } from '../../bait/hypervisor/fake.ts'
+import type { Hypervisor } from '../../bait/hypervisor/hypervisor.ts'
 import { audit, type AuditFinding } from '../../bait/audit.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type ImageDigest } from '../../core/ids.ts'
 import { connectBus } from '../../kit/bus.ts'
 import { systemClock } from '../../kit/clock.ts'
-import { partFiles, sealManifest } from '../../kit/image-store.ts'
+import { partFiles, sealManifest, type ImageStore } from '../../kit/image-store.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
 import { service, type Kit } from '../../kit/service.ts'
@@ -74,13 +75,24 @@ export interface BaitLab extends AsyncDisposable {
   audit(): Promise<readonly AuditFinding[]>
 }
 
+/** What is scripted; with a hypervisor of its own, the lab boots real images with it. */
+export interface LabScript extends Partial<FakeScript> {
+  readonly contact?: 'agent' | 'ssh'
+  readonly deadlineMs?: number
+  readonly hypervisor?: Hypervisor
+  readonly images?: ImageStore
+  readonly image?: ImageDigest
+  readonly memoryMib?: number
+}
+
 /** Starts bus and controller; the bait is started by the test, or at once with `start`. */
-export async function baitLab(script: Partial<FakeScript> & { contact?: 'agent' | 'ssh'; bootMs?: number; deadlineMs?: number } = {}): Promise<BaitLab> {
+export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
   const folder = await tempFolder()
   const nats = await startNats()
   const home = homePaths(folder.path)
-  const image = await emptyImage(home.images, script.contact)
-  const hypervisor = fake({ clock: systemClock, ...script })
+  const image = script.image ?? (await emptyImage(home.images, script.contact))
+  const scripted = fake({ clock: systemClock, ...script })
+  const hypervisor = script.hypervisor ?? scripted
   const jobs = playedJobs()
   const { log, lines } = captureLog()
   const ending = new AbortController()
@@ -89,7 +101,7 @@ export async function baitLab(script: Partial<FakeScript> & { contact?: 'agent' 
   const reports: Report[] = []
   let current: Orders = { v: baitVersion, host, term: 1, generation: 1, vwns: [], answers: [], acknowledged: [] }
   let bait: Bait | null = null
-  const spec: VwnSpec = { type: typeName('small'), image, contact: script.contact ?? 'agent', shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, network: 'isolated', bootMs: script.deadlineMs ?? 5_000 }
+  const spec: VwnSpec = { type: typeName('small'), image, contact: script.contact ?? 'agent', shape: { cpus: 1, memoryMib: script.memoryMib ?? 64, scratchGib: 1 }, network: 'isolated', bootMs: script.deadlineMs ?? 5_000 }
 
   controller.answer(subjects.anyReport, reportSchema, (report) => {
     if (self.silent) throw new Error('silent')
@@ -97,7 +109,7 @@ export async function baitLab(script: Partial<FakeScript> & { contact?: 'agent' 
     return current
   })
   const self: BaitLab = {
-    home, jobs, hypervisor, spec, reports, silent: false, logged: lines,
+    home, jobs, hypervisor: scripted, spec, reports, silent: false, logged: lines,
     get bait() {
       if (bait === null) throw new Error('no bait runs')
       return bait
@@ -114,6 +126,7 @@ export async function baitLab(script: Partial<FakeScript> & { contact?: 'agent' 
       bait = createBait(kit, home, settings, {
         openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
         hypervisor,
+        ...(script.images && { images: script.images }),
         connectGuest: () => Promise.resolve(jobs.session()),
         ...deps,
       })
