@@ -47,9 +47,10 @@ export const takeStagedFolders = (): readonly string[] => made.splice(0)
 export async function openStage({ helper, via, account, cgroup, cwd }: StageOptions): Promise<Stage> {
   const directory = stageDirectory(account, cwd === null ? null : Buffer.from(cwd, 'base64'))
   const unpack = await helper.start({ spec: specOf(account, cgroup, directory, unpackArgs), tty: false, stdin: 'pipe', stdout: 'null', stderr: 'pipe' })
-  if (unpack.ends.stdin !== null) feedPipe(via, stream.stage, unpack.ends.stdin)
+  const feed = unpack.ends.stdin === null ? null : feedPipe(via, stream.stage, unpack.ends.stdin)
   const [words, exit] = await Promise.all([wordsOf(unpack), unpack.exit])
   if (exit.code !== 0 || escaped.test(words)) throw new StartError('stage', words.trim().slice(0, 2000) || `tar ended with ${exit.code ?? exit.signal}`)
+  await feed?.ended // tar stops at its own end mark; the job may start only at the stream's, which the bait holds back until then
   const before = manifest(directory)
   return {
     directory,

@@ -57,16 +57,21 @@ export function sendPipe(via: JobStream, stream: number, fd: number, onDone: () 
 }
 
 /** Feeds a pipe, and owns its end. A job that has closed its input makes the sender stop. */
-export function feedPipe(via: JobStream, stream: number, fd: number): { readonly receiver: Receiver; stop(): void } {
+export function feedPipe(via: JobStream, stream: number, fd: number): { readonly receiver: Receiver; readonly ended: Promise<void>; stop(): void } {
+  let onEnd: () => void = () => undefined
+  const ended = new Promise<void>((resolve) => (onEnd = resolve))
   const pipe = new Socket({ fd, readable: false, writable: true })
   const receiver = via.incoming(stream, {
     write: (chunk, done) => void pipe.write(chunk, (error) => (error === null || error === undefined ? done() : undefined)),
-    end: () => void pipe.end(),
+    end: () => {
+      pipe.end()
+      onEnd()
+    },
   })
   const stop = (): void => {
     if (!receiver.ended) receiver.stop()
     pipe.destroy()
   }
   pipe.on('error', stop)
-  return { receiver, stop }
+  return { receiver, ended, stop }
 }
