@@ -1,10 +1,10 @@
-/** Debian's part of an image: packages unpacked by mmdebstrap into a tar, with the kernel's package and busybox beside them. */
+/** Debian's part of an image: packages unpacked by mmdebstrap into a tar, with the kernel's package beside them. */
 import { execa } from 'execa'
 import { VwnError } from '../core/errors.ts'
 import { run, tail } from '../kit/command.ts'
 import type { Recipe } from './recipe.ts'
 
-/** Where the kernel's files and busybox lie in the tar, out of the way of the image's root. */
+/** Where the kernel's files lie in the tar, out of the way of the image's root. */
 export const asideFolder = '.wnod'
 
 /** Every time stamp of an image, in seconds: no file of it is newer. */
@@ -61,7 +61,7 @@ const kernelHook = (kernel: string): string => `set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 mkdir "$1/${asideFolder}" && cd "$1/${asideFolder}"
 package=$(apt-cache depends ${kernel} | sed -n 's/^ *Depends: \\(linux-image-[0-9].*\\)$/\\1/p' | head -n1)
-apt-get download -qq "$package" busybox-static >&2
+apt-get download -qq "$package" >&2
 for deb in *.deb; do dpkg-deb -x "$deb" . && rm "$deb"; done`
 
 /** The host's way to the outside counts for the image as well. */

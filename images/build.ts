@@ -62,20 +62,21 @@ export async function buildImage(nameOrFile: string, options: BuildOptions): Pro
     }
     await using work = await workFolder(store)
     const base = await prepareBase(recipe, options, work.path)
-    return done(await assemble({ recipe, key, inputs, base, work: work.path }, options), true)
+    return done(await assemble({ recipe, key, base, work: work.path }, options), true)
   } catch (error) {
     throw errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT' ? writeFailure(store, error) : error
   }
 }
 
 interface Inputs {
-  readonly initScript: Uint8Array
+  readonly initSource: Uint8Array
   /** Both empty for images without them. */
   readonly agent: Uint8Array
   readonly helperSource: Uint8Array
 }
 
 const helperFolder = 'vwn-agent'
+const initSource = 'images/initramfs/init.c'
 
 async function readInputs(recipe: Recipe, { project, agent }: BuildOptions): Promise<Inputs> {
   const must = (file: string): Promise<Uint8Array> =>
@@ -84,7 +85,7 @@ async function readInputs(recipe: Recipe, { project, agent }: BuildOptions): Pro
     })
   const withAgent = recipe.contact === 'agent'
   return {
-    initScript: await must(join(project, 'images/initramfs/init.sh')),
+    initSource: await must(join(project, initSource)),
     agent: withAgent ? await must(agent) : new Uint8Array(),
     helperSource: withAgent ? await readSources(join(project, helperFolder), must) : new Uint8Array(),
   }
@@ -103,7 +104,7 @@ async function existing(store: string, key: string): Promise<StoredImage | null>
 
 // ---------------------------------------------------------------- the base: everything but our own files
 
-/** The folder with `root.ext4`, `kernel`, `busybox` and `modules/` of this recipe, one per recipe's name. */
+/** The folder with `root.ext4`, `kernel`, `modules/` and for agents `node/` of this recipe, one per recipe's name. */
 async function prepareBase(recipe: Recipe, options: BuildOptions, work: string): Promise<string> {
   const { store, fresh, say, signal } = options
   const cache = join(store, 'cache', recipe.name)
@@ -136,7 +137,6 @@ async function keepKernel(aside: string, base: string): Promise<void> {
   if (name === undefined) throw new VwnError('IMAGE_BUILD_FAILED', { step: 'kernel', missing: 'vmlinuz' })
   const packed = await readFile(join(aside, 'boot', name))
   await writeFile(join(base, 'kernel'), unpackKernel(packed) ?? packed)
-  await copyFile(join(aside, 'bin/busybox'), join(base, 'busybox'))
   await writeModules(aside, base)
 }
 
@@ -152,12 +152,11 @@ async function writeModules(aside: string, base: string): Promise<void> {
 interface Assembly {
   readonly recipe: Recipe
   readonly key: string
-  readonly inputs: Inputs
   readonly base: string
   readonly work: string
 }
 
-async function assemble({ recipe, key, inputs, base, work }: Assembly, { store, agent, project, say }: BuildOptions): Promise<StoredImage> {
+async function assemble({ recipe, key, base, work }: Assembly, { store, agent, project, say }: BuildOptions): Promise<StoredImage> {
   say(`${recipe.name}: putting the image together`)
   const image = join(work, 'image')
   await mkdir(image)
@@ -166,7 +165,7 @@ async function assemble({ recipe, key, inputs, base, work }: Assembly, { store, 
   if (recipe.contact === 'agent') {
     const helper = join(work, 'wnod-guest')
     const snapshot = join(work, 'agent.blob')
-    await compileHelper(join(project, helperFolder, 'guest.c'), helper)
+    await compile(join(project, helperFolder, 'guest.c'), helper)
     await snapshotAgent(join(base, 'node'), agent, snapshot)
     await graft(os, [
       { from: helper, to: '/usr/lib/wnod/wnod-guest', mode: 0o755 },
@@ -175,7 +174,7 @@ async function assemble({ recipe, key, inputs, base, work }: Assembly, { store, 
     ])
   }
   await copyFile(join(base, 'kernel'), partPath(image, 'kernel'), constants.COPYFILE_FICLONE)
-  await writeFile(partPath(image, 'initrd'), await makeInitrd(base, inputs.initScript))
+  await writeFile(partPath(image, 'initrd'), await makeInitrd(base, join(project, initSource), join(work, 'init')))
   const parts = { os: await hashFile(os), kernel: await hashFile(partPath(image, 'kernel')), initrd: await hashFile(partPath(image, 'initrd')) }
   await chmod(image, 0o755)
   return addImage(store, image, describe(recipe, key, parts))
@@ -194,22 +193,23 @@ function describe(recipe: Recipe, key: string, parts: Manifest['parts']): Manife
 }
 
 /**
- * console, panic: the serial log is all that is left of a guest that dies, and it must end QEMU. pci: a microvm has none, and the
- * kernel complains on the console. notests: crypto's self-tests take 0.3 s of an emulated boot. noreplace-smp: so does rewriting
- * locks for one processor. 8250: one serial port, not four to probe for.
+ * console, panic: the serial log is all that is left of a guest that dies, and it must end QEMU. notests: crypto's self-tests take
+ * 0.3 s of an emulated boot. noreplace-smp: rewriting every lock for one processor takes 0.1 s. 8250: one serial port, not four to
+ * probe for.
  */
-const kernelArgs = ['console=ttyS0', 'quiet', 'panic=-1', 'pci=off', 'cryptomgr.notests', 'noreplace-smp', '8250.nr_uarts=1']
+const kernelArgs = ['console=ttyS0', 'quiet', 'panic=-1', 'cryptomgr.notests', 'noreplace-smp', '8250.nr_uarts=1']
 
-async function makeInitrd(base: string, script: Uint8Array): Promise<Uint8Array> {
+async function makeInitrd(base: string, source: string, program: string): Promise<Uint8Array> {
+  await compile(source, program)
   const listed = JSON.parse(await readFile(join(base, 'modules.json'), 'utf8')) as { file: string; depends: string[] }[]
   const modules = await Promise.all(listed.map(async (module) => ({ ...module, bytes: await readFile(join(base, 'modules', module.file)) })))
-  return initrd(await readFile(join(base, 'busybox')), script, modules)
+  return initrd(await readFile(program), modules)
 }
 
-/** The static helper, from its one source file. */
-export async function compileHelper(source: string, to: string): Promise<void> {
+/** A static program, from one source file and what that includes. */
+export async function compile(source: string, to: string): Promise<void> {
   await run('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-o', to, source]).catch((cause: unknown) => {
-    throw new VwnError('IMAGE_BUILD_FAILED', { step: 'helper', source }, { cause })
+    throw new VwnError('IMAGE_BUILD_FAILED', { step: 'compile', source }, { cause })
   })
 }
 

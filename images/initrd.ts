@@ -1,10 +1,10 @@
-/** Our own first root: busybox, the few drivers that a microvm needs, and one script. */
+/** Our own first root: the few drivers that a microvm needs, and one program. */
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VwnError } from '../core/errors.ts'
 import { cpio, type CpioEntry } from './cpio.ts'
 
-/** What the script and the image need; what these depend on comes along. */
+/** What our program and the image need; what these depend on comes along. */
 const wantedModules = ['virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio_rng', 'overlay']
 
 /** A kernel module's file. */
@@ -15,14 +15,13 @@ export interface Module {
 }
 
 /** The archive, not packed: unpacking it would take an emulated guest longer than QEMU takes to load it. */
-export function initrd(busybox: Uint8Array, script: Uint8Array, modules: readonly Module[]): Uint8Array {
+export function initrd(init: Uint8Array, modules: readonly Module[]): Uint8Array {
   const folder = (path: string): CpioEntry => ({ kind: 'folder', path })
   const file = (path: string, bytes: Uint8Array, mode = 0o644): CpioEntry => ({ kind: 'file', path, mode, bytes })
   return cpio([
-    ...['bin', 'dev', 'modules', 'os', 'proc', 'root', 'scratch', 'sys'].map(folder),
+    ...['dev', 'modules', 'os', 'root', 'scratch', 'sys'].map(folder),
     { kind: 'device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
-    file('init', script, 0o755),
-    file('bin/busybox', busybox, 0o755),
+    file('init', init, 0o755),
     file('modules/order', Buffer.from(modules.map((module) => `${module.file}\n`).join(''))),
     ...modules.map((module) => file(`modules/${module.file}`, module.bytes)),
   ])
