@@ -10,7 +10,7 @@ import type { Settings } from './settings.ts'
 
 /**
  * One visitor, one key, one purpose: streams to the agent's socket, and commands for measurements. Host key, key and user files lie
- * in a folder that only root can enter.
+ * in a folder that only root can enter. To forbid TCP would forbid streams to sockets as well (sshd applies that list to both).
  */
 export const sshdConfig = (folder: string): string => `
 HostKey ${folder}/host_key
@@ -23,7 +23,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
 UseDNS no
-AllowTcpForwarding no
+AllowTcpForwarding local
 AllowStreamLocalForwarding yes
 AllowAgentForwarding no
 X11Forwarding no
