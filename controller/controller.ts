@@ -93,6 +93,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))
   undo.push('hearing', () => hearing[Symbol.dispose]())
+  await bus.nats.flush() // the server knows of it: whoever sees us ready may speak
   for (const part of [mapping.watcher, scheduler, history]) {
     undo.push('loop', () => part.stop())
     await part.start()

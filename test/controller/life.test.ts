@@ -1,11 +1,12 @@
 /** The controller against played baits on a real bus: what jobs get, and what survives. */
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { until } from '../../kit/until.ts'
 import { explanationSchema, receiptSchema } from '../../wire/api.ts'
 import { startTestController } from '../harness/controller.ts'
 import { startFakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
 
+vi.setConfig({ testTimeout: 60_000 })
 let nats: NatsServer
 beforeAll(async () => { nats = await startNats() })
 afterAll(() => nats.stop())
@@ -16,7 +17,7 @@ test('a job gets a VWN, and the next job of its user gets the same one', async (
   const first = bait.submit({ name: 'make' })
   const done = await controller.untilJob(first, (job) => job.state === 'ended')
   expect(done).toMatchObject({ type: 'standard', rule: null, vwn: 'v1', reused: false, outcome: { is: 'exited', code: 0 }, name: 'make' })
-  await until(() => bait.ended.size === 0, { withinMs: 5_000, what: 'the end acknowledged' })
+  await until(() => bait.ended.size === 0, { withinMs: 20_000, what: 'the end acknowledged' })
 
   const second = bait.submit()
   expect(await controller.untilJob(second, (job) => job.state === 'ended')).toMatchObject({ vwn: 'v1', reused: true })
@@ -32,19 +33,21 @@ test('a job gets a VWN, and the next job of its user gets the same one', async (
   expect(why).toMatchObject({ job: second, type: 'standard', decision: { is: 'reuse', vwn: 'v1', host: 'h1' }, hosts: [{ host: 'h1', why: expect.stringContaining('v1 is warm') }] })
 })
 
-test('a new job is answered within milliseconds', async () => {
+test('a new job for a warm VWN has its orders within milliseconds, without waiting for a heartbeat', async () => {
   await using controller = await startTestController({ natsUrl: nats.url })
   await using bait = await startFakeBait({ url: nats.url, host: 'h1', heartbeatMs: 60_000 })
+  await controller.untilJob(bait.submit(), (job) => job.state === 'ended')
   const took: number[] = []
-  for (let round = 0; round < 20; round += 1) {
+  for (let round = 0; round < 30; round += 1) {
+    await until(async () => (await controller.vwns())[0]?.state === 'idle', { withinMs: 20_000, everyMs: 5 })
     const startedMs = performance.now()
     const job = bait.submit()
-    await until(() => bait.ended.has(job) || controller === null, { withinMs: 5_000, everyMs: 1, what: 'the job' })
+    const attached = new Promise<void>((resolve) => bait.onChange(() => { if (bait.jobs.get(job)?.state !== 'waiting') resolve() }))
+    await attached
     took.push(performance.now() - startedMs)
-    await until(() => [...bait.vwns.values()].every(({ state }) => state === 'idle'), { withinMs: 5_000, everyMs: 1 })
   }
-  took.sort((a, b) => a - b)
-  expect(took[10]).toBeLessThan(100)
+  const median = took.sort((a, b) => a - b)[15]
+  expect(median).toBeLessThan(50) // 3 ms on a quiet machine
 })
 
 test('jobs and VWNs live on through a restart of the controller', async () => {
@@ -80,16 +83,16 @@ test('a restart of the bait keeps warm VWNs, and a reboot of its host gives them
   const warm = bait.submit()
   await controller.untilJob(warm, (job) => job.state === 'running')
   bait.finish(warm)
-  await until(async () => (await controller.vwn('v1')).state === 'idle', { withinMs: 5_000 })
+  await until(async () => (await controller.vwn('v1')).state === 'idle', { withinMs: 20_000 })
   const lost = bait.submit({ user: 'bob', uid: 1002 })
   await controller.untilJob(lost, (job) => job.state === 'running')
   bait.restart()
   expect(await controller.untilJob(lost, (job) => job.state === 'ended')).toMatchObject({ outcome: { is: 'lost' } })
-  await until(async () => (await controller.vwn('v2')).state === 'gone', { withinMs: 5_000 })
+  await until(async () => (await controller.vwn('v2')).state === 'gone', { withinMs: 20_000 })
   expect((await controller.vwn('v1')).state).toBe('idle')
 
   bait.reboot()
-  await until(async () => (await controller.vwns()).length === 0, { withinMs: 5_000, what: 'no VWN left' })
+  await until(async () => (await controller.vwns()).length === 0, { withinMs: 20_000, what: 'no VWN left' })
   expect((await controller.vwn('v1')).cause).toMatchObject({ code: 'VWN_VANISHED' })
 })
 
@@ -105,6 +108,6 @@ test('a VWN that was not clean after a job is thrown away', async () => {
   await using controller = await startTestController({ natsUrl: nats.url })
   await using bait = await startFakeBait({ url: nats.url, host: 'h1', clean: 'dirty' })
   await controller.untilJob(bait.submit(), (view) => view.state === 'ended')
-  await until(async () => (await controller.vwn('v1')).state === 'gone', { withinMs: 5_000 })
+  await until(async () => (await controller.vwn('v1')).state === 'gone', { withinMs: 20_000 })
   expect(await controller.untilJob(bait.submit(), (view) => view.state === 'ended')).toMatchObject({ vwn: 'v2' })
 })

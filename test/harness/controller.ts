@@ -1,6 +1,6 @@
 /** A controller in this process on a temporary home: real database, real bus, real sockets; restarted as often as a test likes. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
+import { request, type RequestOptions } from 'node:http'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { z } from 'zod'
@@ -122,7 +122,7 @@ export async function startTestController(options: TestControllerOptions): Promi
       until(async () => {
         const view = await job(id)
         return holds(view) ? view : null
-      }, { withinMs: 8_000, what: `job ${id}` }),
+      }, { withinMs: 20_000, what: `job ${id}` }),
     async [Symbol.asyncDispose]() {
       await halt()
       rmSync(folder, { recursive: true, force: true })
@@ -130,7 +130,7 @@ export async function startTestController(options: TestControllerOptions): Promi
   }
 }
 
-function ask(options: Parameters<typeof request>[0]): Promise<Reply> {
+function ask(options: RequestOptions): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const asked = request(options, (reply) => {
       const chunks: Buffer[] = []
