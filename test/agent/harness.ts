@@ -54,6 +54,8 @@ export interface Ended {
 export interface Task {
   readonly via: JobStream
   readonly said: readonly FromAgent[]
+  /** Bytes of output so far. */
+  readonly received: number
   readonly stdin: Sender
   readonly stage: Sender
   text(id: keyof typeof stream): string
@@ -160,7 +162,7 @@ export const identity = (epoch: number): object => ({
 
 const base64 = (value: string | Buffer): string => Buffer.from(value).toString('base64')
 
-function runMessage(wish: Wish): RunTask {
+export function runMessage(wish: Wish): RunTask {
   const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, closed: _closed, ...rest } = wish
   return runTaskSchema.parse({
     kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, memoryBytes: memoryBytes ?? null,
@@ -172,11 +174,17 @@ function runMessage(wish: Wish): RunTask {
   })
 }
 
-async function openTask(socket: string, message: object, closed: Wish['closed'] = []): Promise<Task> {
+async function openTask(socket: string, message: object, closed: Wish['closed']): Promise<Task> {
   const duplex = connect(socket)
   await once(duplex, 'connect')
+  return taskOver(duplex, message, closed)
+}
+
+/** Gives the agent at the other end its task. */
+export function taskOver(duplex: Duplex, message: object, closed: Wish['closed'] = [], forget = false): Task {
   const said: FromAgent[] = []
   const pieces = new Map<number, Buffer[]>()
+  let received = 0
   const receivers = new Map<string, Receiver>()
   let close: () => void = () => {}
   const gone = new Promise<void>((resolve) => (close = resolve))
@@ -187,7 +195,8 @@ async function openTask(socket: string, message: object, closed: Wish['closed'] 
     if (closed.includes(name)) continue
     receivers.set(name, via.incoming(stream[name], {
       write(chunk, done) {
-        kept.push(Buffer.from(chunk))
+        received += chunk.length
+        if (!forget) kept.push(Buffer.from(chunk))
         done()
       },
       end: () => {},
@@ -198,6 +207,9 @@ async function openTask(socket: string, message: object, closed: Wish['closed'] 
   const find = <K extends FromAgent['kind']>(kind: K) => said.find((one): one is Extract<FromAgent, { kind: K }> => one.kind === kind)
   return {
     via, said, bytes,
+    get received() {
+      return received
+    },
     stdin: via.outgoing(stream.stdin),
     stage: via.outgoing(stream.stage),
     text: (id) => bytes(id).toString('utf8'),
