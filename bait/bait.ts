@@ -106,7 +106,8 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       capacity: facts?.capacity ?? (await capacityOf(settings.capacity, paths.folder)),
       hypervisor: hypervisor.name,
       accelerators: [...accelerators],
-      images: found.images.flatMap(({ digest, names, manifest: { name, contact } }) => (names.length === 0 ? [name] : names).map((one) => ({ digest, name: one, contact }))),
+      // An image that no name stands for any more can still be asked for by its digest, never by the name it had.
+      images: found.images.flatMap(({ digest, names, manifest: { contact } }) => (names.length === 0 ? [digest] : names).map((name) => ({ digest, name, contact }))),
       version,
     }
   }
