@@ -136,6 +136,7 @@ export function requestVwn(request: VwnRequest, id: VwnId, token: LeaseToken, at
 export function step(vwn: Vwn, event: VwnEvent, token: LeaseToken, at: Moment): Verdict {
   const claim = compareTokens(token, vwn.token)
   if (claim !== 0) return { is: 'ignored', why: claim < 0 ? 'speaks of an older claim' : 'speaks of a claim that nobody has made' }
+  if (event.kind === 'assigned' && isReservedFor(vwn, event.job)) return { is: 'ignored', why: `it has ${event.job} already` }
   if (table[vwn.state][event.kind] === undefined) return misfit(vwn, event)
   const objection = objectionTo(vwn, event)
   if (objection !== null) return objection
@@ -182,7 +183,7 @@ function misfit(vwn: Vwn, event: VwnEvent): Verdict {
 
 function objectionTo(vwn: Vwn, event: VwnEvent): Verdict | null {
   if (event.kind === 'assigned') {
-    if (vwn.job !== null) return vwn.job === event.job ? { is: 'ignored', why: `it has ${event.job} already` } : { is: 'denied', why: `it is kept for ${vwn.job}` }
+    if (vwn.job !== null) return { is: 'denied', why: `it is kept for ${vwn.job}` }
     if (vwn.owner !== null && vwn.owner.uid !== event.owner.uid) return { is: 'denied', why: `it belongs to ${vwn.owner.user}` }
   }
   if (event.kind === 'released' && vwn.job === null) return { is: 'ignored', why: 'it has no job' }

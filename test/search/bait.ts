@@ -38,7 +38,11 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
           break
         case 'reclaim': change(site, id, { state: 'gone', job: null }); break
         case 'forget': site.locals = new Map([...site.locals].filter(([other]) => other !== id)); break
-        case 'rest': case 'wait': case 'report': continue
+        case 'report':
+          if (local !== null || wanted === null) continue
+          put(site, id, { token: wanted.token, state: 'gone', job: null, jobOver: false, cause: null, servedUid: null })
+          break
+        case 'rest': case 'wait': continue
         default: throw new Error(`nobody knows how to ${JSON.stringify(action satisfies never)}`)
       }
       changed = true

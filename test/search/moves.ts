@@ -130,7 +130,7 @@ function harm(world: World, site: Site, id: VwnId): void {
   excuse(world, world.rows.find((row) => row.id === id)?.job ?? null)
 }
 
-/** A new bait process: jobs of the old one end, VMs that ran are adopted, what was being made is not; nothing is remembered of orders. */
+/** A new bait process: jobs of the old one end, VMs that ran are adopted, what was only being made is erased. It remembers no orders, but who is gone. */
 function restartBait(world: World, brain: Brain, site: Site, rebooted: boolean): void {
   site.session += 1
   site.seq = 0
@@ -144,12 +144,12 @@ function restartBait(world: World, brain: Brain, site: Site, rebooted: boolean):
     stepJob(world, brain, site, job.id, job.state === 'waiting' ? { kind: 'refused', failure: why } : job.state === 'staging' ? { kind: 'failed', failure: why } : { kind: 'vwnLost', failure: why })
   }
   for (const [id, local] of site.locals) {
-    if (local.state === 'gone') continue
-    if (!rebooted && local.state !== 'preparing' && local.state !== 'dead') continue
+    if (local.state === 'gone' || local.state === 'preparing' || !rebooted) continue
     world.harmed = true
-    change(site, id, { state: 'dead', job: null, cause: local.cause ?? failure('VWN_DIED') })
+    change(site, id, { state: 'gone', job: null, cause: local.cause ?? failure('VWN_DIED') })
   }
-  site.locals = new Map([...site.locals].filter(([, { state }]) => state !== 'gone'))
+  world.harmed ||= [...site.locals.values()].some(({ state }) => state === 'preparing')
+  site.locals = new Map([...site.locals].filter(([, { state }]) => state !== 'preparing'))
 }
 
 /** Nothing but the database survives; its term is over. */
