@@ -39,7 +39,7 @@ export interface PlaceFacts {
 }
 
 export interface DrivenJob {
-  live(): LiveJob | null
+  live(): LiveJob
   waits(): boolean
   assign(place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
   answer(answer: Answer): void
@@ -58,6 +58,8 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   const phases: Partial<Record<PhaseName, number>> = {}
   const freed = gate<{ mustClean: boolean }>()
   let job: Job = acceptJob(who.job, kit.clock.nowMs(), deps.limits)
+  /** The last state that is not an end: while the end is being recorded a Report must still know the job. */
+  let shown: LiveJob['state'] = 'waiting'
   let contact: Contact | null = null
   let place: ReadyVwn | null = null
   let reused = false
@@ -75,6 +77,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     }
     const before = job.state
     job = verdict.next
+    if (job.state !== 'done' && job.state !== 'lost') shown = job.state
     if (before !== job.state) log.info({ from: before, to: job.state, vwn: job.vwn, event: event.kind }, 'job moves')
     deadline?.cancel()
     deadline = job.deadlineMs === null ? null : kit.clock.after(Math.max(0, job.deadlineMs - kit.clock.nowMs()), () => deliver({ kind: 'deadline' }))
@@ -185,7 +188,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   link.tell({ kind: 'accepted', job: who.job })
   link.listen({ onMessage, onGone })
   return {
-    live: () => (job.state === 'done' || job.state === 'lost' ? null : { ...who, state: job.state, vwn: job.vwn, phases: { ...phases } }),
+    live: () => ({ ...who, state: shown, vwn: job.vwn, phases: { ...phases } }),
     waits: () => job.state === 'waiting',
     assign(to, facts) {
       if (job.state !== 'waiting') return Promise.resolve({ mustClean: false })

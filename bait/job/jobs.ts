@@ -71,7 +71,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
   }
   return {
     accept: (link) => void take(link),
-    live: () => [...live.values()].flatMap((job) => job.live() ?? []),
+    live: () => [...live.values()].map((job) => job.live()),
     ended: () => [...ended.values()].slice(0, endedMax).flatMap((record) => endedJob(record) ?? []),
     waits: (job) => live.get(job)?.waits() ?? false,
     assign: (job, place, facts) => live.get(job)?.assign(place, facts) ?? Promise.resolve({ mustClean: false }),
