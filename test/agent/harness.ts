@@ -109,9 +109,11 @@ export async function startAgent(programs: Programs, changes: Partial<Settings> 
   await writeFile(join(folder, 'etc/group'), 'root:x:0:\nusers:x:100:\n')
   const script = 'mount -t tmpfs tmp /var/tmp && mount -t tmpfs shm /dev/shm && mount -t tmpfs scratch "$1/tmp" && chmod 1777 "$1/tmp" && shift && exec "$@"'
   const child = spawn('unshare', ['-m', '-p', '-f', '--mount-proc', '-u', '-i', '-n', 'sh', '-c', script, 'sh', folder, programs.helper, 'serve', process.execPath, programs.agent], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ignore', 'pipe'],
+    stdio: ['ignore', 'inherit', 'pipe', 'ignore', 'pipe'],
     env: { PATH: process.env['PATH'], WNOD_AGENT: JSON.stringify(settings) },
   })
+  // unshare has words of its own about being killed
+  child.stderr?.on('data', (words: Buffer) => /^(unshare: |sigprocmask)/.test(words.toString()) || process.stderr.write(words))
   const port = child.stdio[4] as Duplex
   const heard: FromPort[] = []
   let rest = ''

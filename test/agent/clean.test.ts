@@ -1,0 +1,94 @@
+import { existsSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { run } from '../../kit/command.ts'
+import { until } from '../../kit/until.ts'
+import { buildPrograms, missingPower, startAgent, type AgentUnderTest, type Programs } from './harness.ts'
+
+describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : ` (${missingPower})`}`, { timeout: 60_000 }, () => {
+  let programs: Programs
+  let agent: AgentUnderTest
+  beforeAll(async () => {
+    programs = await buildPrograms()
+    agent = await startAgent(programs)
+    await agent.identify()
+  }, 60_000)
+  afterAll(async () => {
+    await agent?.[Symbol.asyncDispose]()
+    await programs?.[Symbol.asyncDispose]()
+  }, 60_000)
+  const job = async (script: string, uid = 4242) => {
+    const ended = await (await agent.run({ argv: ['bash', '-c', script], uid, user: uid === 0 ? 'root' : 'ada', env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] })).over
+    expect([ended.exited?.code, ended.stderr.toString()]).toEqual([0, ''])
+    return ended.stdout.toString().trim()
+  }
+
+  test('a guest that ran nothing is clean, and says where it looked', async () => {
+    const { left, checked } = await agent.clean()
+    expect(left).toEqual([])
+    expect(checked).toEqual(['processes', 'cgroups', 'mounts', 'ipc', 'files', 'upper', 'sockets'])
+  })
+
+  test('files in every scratch place, the home among them, are gone', async () => {
+    const tmp = join(agent.folder, 'tmp')
+    await job(`mkdir -p ${tmp}/a/b && echo x > ${tmp}/a/b/c && chmod 000 ${tmp}/a && touch /var/tmp/f /dev/shm/s h ${tmp}/$'odd\\nname'`)
+    expect(existsSync(join(agent.folder, 'home/ada/h'))).toBe(true)
+    expect((await agent.clean()).left).toEqual([])
+    expect(existsSync(join(agent.folder, 'home/ada'))).toBe(false)
+    expect(await job('pwd; ls -A')).toBe(join(agent.folder, 'home/ada'))
+  })
+
+  test('System V objects are gone', async () => {
+    await job('ipcmk -M 4096; ipcmk -S 2; ipcmk -Q')
+    const { left } = await agent.clean()
+    expect(left).toEqual([])
+    expect(await job('tail -qn +2 /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg')).toBe('')
+  })
+
+  test('a process that has left its session and its cgroup, and its listener, are gone', async () => {
+    // Only root can leave the cgroup; a job of root may.
+    const script = `echo $$ > ${agent.settings.cgroups}/../cgroup.procs; (setsid node -e 'require("net").createServer().listen(0, "127.0.0.1", () => require("fs").writeFileSync("${agent.folder}/listening", ""))' < /dev/null > /dev/null 2>&1 &)`
+    await job(script, 0)
+    await until(() => existsSync(join(agent.folder, 'listening')), { withinMs: 20_000, what: 'listener' })
+    const { left } = await agent.clean()
+    expect(left).toEqual([])
+  })
+
+  test('mounts that a job made are gone', async () => {
+    const place = join(agent.folder, 'tmp/m n')
+    await job(`mkdir '${place}' && mount -t tmpfs x '${place}' && mkdir '${place}/inner' && mount -t tmpfs y '${place}/inner' && touch '${place}/inner/f'`, 0)
+    expect((await agent.clean()).left).toEqual([])
+  })
+
+  test('what cannot be removed is named', async () => {
+    const stubborn = join(agent.folder, 'tmp-fixed')
+    await using other = await startAgent(programs, { scratch: [stubborn] })
+    await other.identify()
+    await run('mkdir', [stubborn])
+    await writeFile(join(stubborn, 'file'), '')
+    await writeFile(join(agent.folder, 'upper-file'), '')
+    await run('mount', ['--bind', '-o', 'ro', stubborn, stubborn])
+    await run('mount', ['-o', 'remount,bind,ro', stubborn])
+    try {
+      await using readOnly = await startAgent(programs, { scratch: [stubborn] })
+      await readOnly.identify()
+      expect((await readOnly.clean()).left).toEqual([`files: ${join(stubborn, 'file')}`])
+    } finally {
+      await run('umount', [stubborn])
+    }
+    expect((await other.clean()).left).toEqual([])
+  })
+
+  test('a file elsewhere in the root is named', async () => {
+    await writeFile(join(agent.folder, 'upper/planted'), '')
+    expect((await agent.clean()).left).toEqual(['upper: /planted'])
+  })
+
+  test('a scrub ends a job that still runs', async () => {
+    const task = await agent.run({ argv: ['sleep', '1000'] })
+    await task.heard('started')
+    await agent.clean()
+    expect((await task.over).exited).toMatchObject({ signal: 'SIGKILL' })
+  })
+})
