@@ -1,0 +1,163 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { failure } from '../../core/failure.ts'
+import { acceptJob, hasEnded, jobEventKinds, jobStates, legalNow, moves, reissue, step, type Job, type JobEvent, type JobEventKind, type JobState } from '../../core/job.ts'
+import { job as jobId, vwn } from './samples.ts'
+
+const accepted = (): Job => acceptJob(jobId('h1-1'), 0)
+const lost: JobEvent = { kind: 'vwnLost', failure: failure('JOB_GUEST_LOST') }
+const assigned: JobEvent = { kind: 'assigned', vwn: vwn('v1') }
+const exited: JobEvent = { kind: 'exited', exit: { is: 'exited', code: 7 } }
+const running: readonly JobEvent[] = [assigned, { kind: 'staged' }, { kind: 'started' }]
+const cancel: JobEvent = { kind: 'cancel', signal: 'SIGTERM' }
+
+/** Walks a job through events; each must move it. */
+const after = (events: readonly JobEvent[], from = accepted()): Job =>
+  events.reduce((job, event) => {
+    const verdict = step(job, event, 10)
+    if (verdict.is !== 'moved') throw new Error(`${event.kind} while ${job.state}: ${verdict.why}`)
+    return verdict.next
+  }, from)
+
+describe('a job', () => {
+  test('that runs to its end has the exit status of its process', () => {
+    expect(after([...running, exited, { kind: 'collected' }])).toMatchObject({ state: 'done', outcome: { is: 'exited', code: 7 }, partial: false })
+  })
+
+  test('that fails before the point of no return was refused, after it the worst is lost', () => {
+    expect(after([assigned, lost]).outcome).toMatchObject({ is: 'refused', failure: { code: 'JOB_GUEST_LOST' } })
+    expect(after([assigned, { kind: 'staged' }, lost])).toMatchObject({ state: 'lost', outcome: { is: 'lost' } })
+    expect(after([...running, lost])).toMatchObject({ state: 'lost', outcome: { is: 'lost' } })
+    expect(after([assigned, { kind: 'staged' }, { kind: 'failed', failure: failure('JOB_START_FAILED') }]).outcome?.is).toBe('refused')
+  })
+
+  test('whose guest died after it ended keeps its status; its output may be partial', () => {
+    expect(after([...running, exited, lost])).toMatchObject({ state: 'done', partial: true, outcome: { is: 'exited', code: 7 } })
+  })
+
+  test('that was suspended early starts and is suspended at once', () => {
+    const suspended = after([{ kind: 'suspend' }, ...running])
+    expect(suspended.state).toBe('suspended')
+    expect(reissue(suspended)).toEqual([{ do: 'suspend' }])
+    expect(reissue(after([{ kind: 'resume' }], suspended))).toEqual([{ do: 'resume' }])
+  })
+
+  test('that never stood still is not woken', () => {
+    expect(reissue(after([{ kind: 'suspend' }, { kind: 'resume' }, ...running]))).toEqual([])
+  })
+
+  test('that is cancelled while it waits never runs, and dies by the signal that cancelled it', () => {
+    expect(after([cancel])).toMatchObject({ state: 'done', outcome: { is: 'cancelled', signal: 'SIGTERM' } })
+  })
+
+  test('that is cancelled while it runs is asked, then forced, then loses its VWN', () => {
+    const asked = after([...running, cancel])
+    expect(reissue(asked)).toEqual([{ do: 'ask' }])
+    const forced = after([{ kind: 'deadline' }], asked)
+    expect(reissue(forced)).toEqual([{ do: 'insist' }])
+    const given = after([{ kind: 'deadline' }], forced)
+    expect(reissue(given)).toEqual([{ do: 'killVwn', vwn: 'v1' }])
+    expect(after([lost], given)).toMatchObject({ state: 'done', outcome: { is: 'cancelled' } })
+  })
+
+  test('that gave no answer when it was told to start is stopped, and lost whatever it says later', () => {
+    const stopping = after([assigned, { kind: 'staged' }, { kind: 'deadline' }])
+    expect(after([exited, { kind: 'collected' }], stopping).outcome).toMatchObject({ is: 'lost', failure: { code: 'JOB_START_TIMEOUT' } })
+    expect(after([{ kind: 'failed', failure: failure('JOB_START_FAILED') }], stopping).outcome?.is).toBe('refused')
+    expect(after([lost], stopping).state).toBe('lost')
+  })
+
+  test('that the controller refuses says why', () => {
+    expect(after([{ kind: 'refused', failure: failure('TYPE_UNKNOWN') }]).outcome).toMatchObject({ is: 'refused', failure: { code: 'TYPE_UNKNOWN' } })
+  })
+
+  test('waits for ever unless it was told not to', () => {
+    expect(accepted().deadlineMs).toBeNull()
+    const impatient = acceptJob(jobId('h1-1'), 5, { ...accepted().limits, waitMs: 100 })
+    expect(impatient.deadlineMs).toBe(105)
+    expect(after([{ kind: 'deadline' }], impatient).outcome).toMatchObject({ is: 'refused', failure: { code: 'JOB_WAITED_TOO_LONG' } })
+  })
+
+  test('keeps its deadline when it is suspended while it is staged', () => {
+    const staging = after([assigned])
+    expect(after([{ kind: 'suspend' }], staging).deadlineMs).toBe(staging.deadlineMs)
+  })
+})
+
+// ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+interface Model { told: boolean; ends: number }
+interface Real { job: Job; nowMs: number }
+const walked = new Set<string>()
+
+function eventOf(kind: JobEventKind, dice: number): JobEvent {
+  switch (kind) {
+    case 'assigned': return assigned
+    case 'refused': return { kind, failure: failure('TYPE_UNKNOWN') }
+    case 'failed': return { kind, failure: failure('JOB_START_FAILED') }
+    case 'vwnLost': return lost
+    case 'exited': return { kind, exit: dice % 2 === 0 ? { is: 'exited', code: dice % 256 } : { is: 'signalled', signal: 'SIGSEGV', coreDumped: false } }
+    case 'cancel': return { kind, signal: dice % 2 === 0 ? 'SIGTERM' : null }
+    default: return { kind }
+  }
+}
+
+const happy: Readonly<Record<JobState, readonly JobEventKind[]>> = {
+  waiting: ['assigned', 'assigned', 'suspend'], staging: ['staged'], starting: ['started', 'started', 'deadline'], running: ['exited', 'suspend', 'cancel'],
+  suspended: ['resume'], stopping: ['exited', 'vwnLost', 'deadline'], collecting: ['collected'], done: [], lost: [],
+}
+
+class Send implements fc.Command<Model, Real> {
+  readonly pick: 'happy' | 'legal' | 'anything'
+  readonly dice: number
+  sent = ''
+  constructor(pick: Send['pick'], dice: number) {
+    this.pick = pick
+    this.dice = dice
+  }
+
+  check = () => true
+
+  run(model: Model, real: Real): void {
+    const before = real.job
+    const choices = this.pick === 'happy' ? happy[before.state] : this.pick === 'legal' ? legalNow(before) : jobEventKinds
+    const kind = choices[this.dice % Math.max(1, choices.length)] ?? 'collected'
+    this.sent = kind
+    real.nowMs += this.dice
+    const verdict = step(before, eventOf(kind, this.dice), real.nowMs)
+    if (verdict.is !== 'moved') return
+    const { next, effects } = verdict
+    real.job = next
+    walked.add(`${before.state} ${kind} ${next.state}`)
+
+    expect(moves[before.state]).toHaveProperty(kind)
+    expect(reissue(next)).toEqual(effects)
+    if (before.state !== 'starting' && next.state === 'starting') {
+      expect(model.told).toBe(false) // the guest is told once
+      model.told = true
+    }
+    if (['running', 'suspended', 'stopping', 'collecting'].includes(next.state)) expect(model.told).toBe(true)
+    if (next.outcome?.is === 'lost' || next.state === 'lost') expect(model.told).toBe(true)
+    if (!model.told && next.outcome !== null) expect(['refused', 'cancelled']).toContain(next.outcome.is)
+    if (next.outcome?.is === 'exited') expect(next.exit).toEqual(next.outcome)
+    expect(next.outcome !== null).toBe(hasEnded(next))
+    if (next.vwn === null) expect(['waiting', 'done']).toContain(next.state)
+    if (['staging', 'starting', 'stopping', 'collecting'].includes(next.state)) expect(next.deadlineMs).not.toBeNull()
+    model.ends += effects.filter((effect) => effect.do === 'end').length
+    expect(model.ends).toBe(hasEnded(next) ? 1 : 0)
+  }
+
+  toString = () => `${this.pick}:${this.sent}`
+}
+
+const picks = fc.oneof({ weight: 6, arbitrary: fc.constant('happy' as const) }, { weight: 3, arbitrary: fc.constant('legal' as const) }, { weight: 1, arbitrary: fc.constant('anything' as const) })
+const commands = fc.commands([fc.tuple(picks, fc.nat(1000)).map(([pick, dice]) => new Send(pick, dice))], { maxCommands: 20, size: 'max' })
+const arrows = jobStates.flatMap((state) => Object.entries<readonly JobState[]>(moves[state]).flatMap(([kind, targets]) => targets.map((target) => `${state} ${kind} ${target}`)))
+
+test('no order of events breaks a promise, and every arrow is walked', { timeout: 60_000 }, () => {
+  const model = fc.property(commands, (run) => {
+    fc.modelRun(() => ({ model: { told: false, ends: 0 }, real: { job: accepted(), nowMs: 0 } }), run)
+  })
+  for (let batch = 0; batch < 30 && walked.size < arrows.length; batch += 1) fc.assert(model, { numRuns: 100 })
+  expect([...walked].sort()).toEqual(arrows.sort())
+})
