@@ -61,13 +61,13 @@ async function lookAtHost(home: Home, host: string, everyVm: readonly VmHandle[]
   const vms = everyVm.filter(({ name }) => name.startsWith(prefix))
   const up = (await readPidFile(paths.pid)) !== null
   const found = await openHandles(paths).peek()
-  const groups = await findCgroups(`wnod-${home.hash}-${host}`)
+  const groups = await findCgroups(prefix)
   const explained = found.filter(({ handle }) => handle !== null)
   return [
     ...vms.filter((vm) => !explained.some(({ handle }) => explainsVm(handle, vm, prefix))).map(unexplainedVm),
     ...(await foldersOf(paths, found)),
     ...(await Promise.all(explained.map(({ handle }) => missingOf(paths, handle, vms)))).flat(),
-    ...groups.filter((group) => !explained.some(({ vwn, handle }) => vwn === basename(group) && handle?.stage !== 'gone')).map((group) => ({ kind: 'control group' as const, what: group, why: 'no VWN on record uses it' })),
+    ...groups.filter((group) => !explained.some(({ vwn, handle }) => `${prefix}${vwn}` === basename(group) && handle?.stage !== 'gone')).map((group) => ({ kind: 'control group' as const, what: group, why: 'no VWN on record uses it' })),
     ...(await strayFiles(paths, up)),
   ]
 }

@@ -142,7 +142,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       const vwnDeps: VwnDeps = {
         kit: guarded, host: settings.host, paths, hypervisor, namePrefix: vmNamePrefix(home, settings.host), handles: openHandles(paths), onChange,
         disks: deps.disks ?? scratchDisks(scratch),
-        cgroups: await openCgroups(`wnod-${home.hash}-${settings.host}`, kit.log),
+        cgroups: await openCgroups(kit.log),
         connectGuest: deps.connectGuest ?? connectGuest,
         image: (digest, accelerator) => bootImage(images, digest, accelerator),
         after: deps.after ?? (() => undefined),

@@ -49,14 +49,13 @@ const spaceGibMin = 2
 /** All findings, in the order in which one would mend them. */
 export async function doctor(options: DoctorOptions): Promise<readonly Finding[]> {
   const searched = await Promise.all(commands.map((one) => commandFinding(one, options.path)))
-  const cgroups = await openCgroups(`wnod-${options.home.hash}-doctor`, silentLog)
-  await cgroups.leave('none')
+  const cgroups = await openCgroups(silentLog)
   return [
     nodeFinding(process.versions.node),
     ...searched,
     await imageFinding(options.images),
     await spaceFinding(options.home),
-    finding('control groups', cgroups.folder === null ? 'poor' : 'good', cgroups.folder === null ? `VMs stay in the bait's own group: ${cgroups.why}` : cgroups.why),
+    finding('control groups', cgroups.place === null ? 'poor' : 'good', cgroups.place === null ? `VMs stay in the bait's own group: ${cgroups.why}` : cgroups.why),
     ...(await acceleratorFindings(options)),
   ]
 }

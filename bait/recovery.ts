@@ -8,9 +8,11 @@
  *   ready      met again: idle, or busy with a job that is over and must be scrubbed       gone: it died meanwhile
  *   gone       destroyed                   kept, until the Orders forget it
  */
+import { basename } from 'node:path'
 import { VwnError } from '../core/errors.ts'
 import type { Failure } from '../core/failure.ts'
 import { bootId } from '../kit/process.ts'
+import { findCgroups } from './cgroup.ts'
 import { failureOf, withConsole } from './failures.ts'
 import type { VmHandle } from './hypervisor/hypervisor.ts'
 import { keepSerialLog, serialTail } from './serial-log.ts'
@@ -33,8 +35,8 @@ export async function recoverVwns(deps: VwnDeps): Promise<readonly LiveVwn[]> {
   }
   const vwns = await Promise.all(found.map((one) => recoverOne(deps, one)))
   const left = vwns.flatMap((vwn) => vwn ?? [])
-  const known = new Set<string>(left.filter((vwn) => vwn.local().state !== 'gone').map((vwn) => vwn.id))
-  for (const group of await deps.cgroups.list()) if (!known.has(group)) await deps.cgroups.leave(group)
+  const live = new Set(left.filter((vwn) => vwn.local().state !== 'gone').map((vwn) => `${namePrefix}${vwn.id}`))
+  for (const group of await findCgroups(namePrefix)) if (!live.has(basename(group))) await deps.cgroups.leave(basename(group))
   return left
 }
 
@@ -88,7 +90,7 @@ async function bury(deps: VwnDeps, handle: Handle, cause: Failure): Promise<Live
   const { handles, hypervisor } = deps
   const console = await serialTail(deps.paths.vm(handle.vwn).serialLog)
   if (handle.vm !== null) await hypervisor.destroy(handle.vm)
-  await deps.cgroups.leave(handle.vwn)
+  await deps.cgroups.leave(`${deps.namePrefix}${handle.vwn}`)
   await handles.removeFiles(handle.vwn)
   const gone: Handle = { ...handle, stage: 'gone', job: null, vm: null, sshPort: null, hostKey: null, clientKey: null, cause: handle.cause ?? withConsole(cause, console) }
   await handles.save(gone)

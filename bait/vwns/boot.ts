@@ -85,7 +85,7 @@ export async function bootOnce(means: Means, handle: Handle, keys: VwnKeys, reco
   undo.push('vm', () => vm.kill())
   await means.after('spawned', handle)
   await record({ stage: 'spawned', vm: vm.handle, sshPort })
-  await means.cgroups.enter(handle.vwn, vm.handle.pid)
+  await means.cgroups.enter(vm.handle.name, vm.handle.pid)
   await means.after('recorded', handle)
 
   const dead = diedBefore(vm, signal)

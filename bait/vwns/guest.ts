@@ -50,8 +50,11 @@ export interface Way {
 }
 
 const anyCommand = 'exit 0'
-/** How long a forward may accept and stay silent before it is asked again: the guest was not listening yet. */
-const bannerMs = 400
+/**
+ * How long a forward may accept and stay silent before it is asked again: QEMU's network sends no second SYN for seconds when the
+ * guest's card was not up yet. Longer each time, for each asking costs a busy guest another process.
+ */
+const bannerMs = { first: 300, longest: 2_000, grows: 1.3 } as const
 const pauseMs = 50
 const pingMs = 15_000
 
@@ -85,11 +88,16 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
 /** Meets a guest that has an ssh server and nothing of ours. */
 export async function meetSsh(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
   await on.start()
-  while (!(await speaks(kit, meeting.sshPort, signal))) await kit.clock.sleep(pauseMs, signal)
+  for (let silentMs: number = bannerMs.first; ; ) {
+    const heard = await listen(kit, meeting.sshPort, silentMs, signal)
+    if (heard === 'ssh') break
+    if (heard === 'nothing') silentMs = Math.min(silentMs * bannerMs.grows, bannerMs.longest)
+    await kit.clock.sleep(pauseMs, signal)
+  }
   on.hello()
   const session = await sessionTo(kit, meeting, connectGuest, signal)
   try {
-    await probe(session, meeting.probe ?? anyCommand, signal)
+    await probe(kit, session, meeting.probe ?? anyCommand, signal)
     return { port: null, session }
   } catch (error) {
     session.close()
@@ -149,35 +157,40 @@ function identityOf(meeting: Meeting): Omit<GuestIdentity, 'nowMs'> {
   }
 }
 
-/** True when a server answers there with the first bytes of ssh. */
-function speaks(kit: Kit, port: number, signal: AbortSignal): Promise<boolean> {
+/** What a server there says first; `closed` when none listens in a guest that is up. */
+function listen(kit: Kit, port: number, silentMs: number, signal: AbortSignal): Promise<'ssh' | 'closed' | 'nothing'> {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port })
-    const answer = (value: boolean) => (): void => {
+    const answer = (heard: 'ssh' | 'closed' | 'nothing') => (): void => {
       timer.cancel()
-      signal.removeEventListener('abort', no)
+      signal.removeEventListener('abort', nothing)
       socket.destroy()
-      resolve(value)
+      resolve(heard)
     }
-    const no = answer(false)
-    const timer = kit.clock.after(bannerMs, no)
-    signal.addEventListener('abort', no, { once: true })
-    socket.once('data', (bytes) => answer(bytes.subarray(0, 4).toString('latin1') === 'SSH-')())
-    socket.once('close', no)
-    socket.once('error', no)
+    const nothing = answer('nothing')
+    const timer = kit.clock.after(silentMs, nothing)
+    signal.addEventListener('abort', nothing, { once: true })
+    socket.once('data', (bytes) => answer(bytes.subarray(0, 4).toString('latin1') === 'SSH-' ? 'ssh' : 'closed')())
+    socket.once('close', answer('closed'))
+    socket.once('error', answer('closed'))
   })
 }
 
-async function probe(session: GuestSession, command: string, signal: AbortSignal): Promise<void> {
-  const channel = await session.exec(command, signal)
-  channel.resume()
-  channel.stderr.resume()
-  const ended = new Promise<number | null>((resolve) => {
-    channel.once('exit', (code: number | null) => resolve(code))
-    channel.once('close', () => resolve(null))
-  })
-  const exit = await orAborted(ended, signal, 'probe command')
-  if (exit !== 0) throw new VwnError('VWN_MISBEHAVED', { probe: command, exit })
+/** The image's own word for `available`: asked until it succeeds. */
+async function probe(kit: Kit, session: GuestSession, command: string, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const channel = await session.exec(command, signal)
+    channel.resume()
+    channel.stderr.resume()
+    const ended = new Promise<number | null>((resolve) => {
+      channel.once('exit', (code: number | null) => resolve(code))
+      channel.once('close', () => resolve(null))
+    })
+    const exit = await orAborted(ended, signal, 'probe command')
+    if (exit === 0) return
+    kit.log.debug({ probe: command, exit }, 'guest cannot take a job yet')
+    await kit.clock.sleep(pauseMs, signal)
+  }
 }
 
 async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, what: string): Promise<T> {

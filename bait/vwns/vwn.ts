@@ -153,7 +153,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   const watchSession = (session: GuestSession): void => {
     void session.closed.then(() => {
       over.add(session)
-      if (is('idle')) void reach()
+      if (is('idle') && !stopping.signal.aborted) void reach()
     })
   }
   /** From now on the VM's end and the session's end are noticed. */
@@ -221,7 +221,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       if (running !== null) await running.vm.kill()
       await running?.serial.close()
       running = null
-      await deps.cgroups.leave(handle.vwn)
+      await deps.cgroups.leave(`${deps.namePrefix}${handle.vwn}`)
       await handles.removeFiles(handle.vwn)
       await after('removed')
       // On a full disk there is no room even for this: then nothing at all is left of it.
