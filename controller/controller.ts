@@ -20,7 +20,7 @@ import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
 import { ordersOf } from './orders.ts'
 import { openReports, type Reports } from './reports.ts'
-import { forgetHistory, runOnce } from './scheduler.ts'
+import { forgetHistory, openScheduler } from './scheduler.ts'
 
 /** All that views and verbs may ask. */
 export interface Parts {
@@ -83,7 +83,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })
   const reports = openReports({ kit, db, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
-  const turn = (): void => runOnce({ kit, db, book, lifecycle, mapping, patience: settings.patience })
+  const turn = openScheduler({ kit, db, book, lifecycle, mapping, bus, patience: settings.patience })
   const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, turn)
   const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
   await mapping.load()
@@ -98,8 +98,14 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
     undo.push('loop', () => part.stop())
     await part.start()
   }
-  // Whoever missed the last words of the former term hears them again, without waiting for a heartbeat.
-  for (const { host } of book.all) send(host.id)
+  // Whoever missed the last words of the former term, or of an outage, hears them again without waiting for a heartbeat.
+  const sendAll = (): void => {
+    if (bus.connected) for (const { host } of book.all) send(host.id)
+    wake()
+  }
+  sendAll()
+  const unwatch = bus.changed(sendAll)
+  undo.push('watching the bus', () => unwatch?.())
   kit.log.info({ term, url: http.url, hosts: book.all.length, database: settings.database }, 'controller ready')
 
   const stop = (): Promise<void> => undo.undo()

@@ -36,7 +36,9 @@ export function parseMapping(text: string, name: string): ParsedMapping {
   }
   const parsed = mappingFileSchema.safeParse(content(document, name))
   if (parsed.success) return { file: parsed.data, lineOf }
-  throw refused(name, lineOf, parsed.error.issues.flatMap(problemsOf))
+  // A misspelled key is often also a missing one; its spelling says more.
+  const spelling = (issue: z.core.$ZodIssue): number => (issue.code === 'unrecognized_keys' ? 0 : 1)
+  throw refused(name, lineOf, [...parsed.error.issues].sort((a, b) => spelling(a) - spelling(b)).flatMap(problemsOf))
 }
 
 /** The refusal of a whole file for these problems; the first one is named, the rest are counted. */
@@ -65,11 +67,16 @@ function content(document: Document, name: string): unknown {
 /** One problem per unknown key, with the name that was probably meant; all others in zod's words. */
 function problemsOf(issue: z.core.$ZodIssue): MappingProblem[] {
   const path = issue.path.map((part) => (typeof part === 'number' ? part : String(part)))
-  if (issue.code !== 'unrecognized_keys') return [{ path, problem: issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message }]
+  if (issue.code !== 'unrecognized_keys') return [{ path, problem: wordsOf(issue) }]
   return issue.keys.map((key) => {
     const near = nearest(key, knownKeys(path))
     return { path: [...path, key], problem: `unknown key "${key}"${near === null ? '' : `, did you mean "${near}"?`}` }
   })
+}
+
+function wordsOf(issue: Exclude<z.core.$ZodIssue, { code: 'unrecognized_keys' }>): string {
+  if (issue.code === 'invalid_key') return issue.issues[0]?.message ?? issue.message
+  return issue.message.endsWith('received undefined') ? 'is missing' : issue.message
 }
 
 /** The keys that are allowed at a place of the file. */

@@ -1,8 +1,10 @@
 /**
  * One turn: what time did to hosts and VWNs, which idle VWNs have no future, and a decision for every job that waits; all in one
  * transaction. A turn can be called at any time; when nothing has changed it writes nothing.
+ *
+ * Time counts against a host only while we could have heard it: not while the bus is away, and not when we ourselves have slept.
  */
-import { leaseEnded, silence, type Patience } from '../core/host.ts'
+import { afterRestart, leaseEnded, silence, type Patience } from '../core/host.ts'
 import type { VwnId } from '../core/ids.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { imageOn } from '../core/placement.ts'
@@ -24,20 +26,42 @@ export interface SchedulerParts {
   readonly lifecycle: Lifecycle
   readonly mapping: Pick<MappingHolder, 'state'>
   readonly patience: Patience
+  readonly bus: { readonly connected: boolean }
 }
+
+/** Turns come every second; a longer pause than this means that the machine slept or its clock was set. */
+const sleptMs = 10_000
 
 /** Why jobs wait while there is no mapping. */
 const noMapping = 'no mapping is in force'
 
-/** One turn of the scheduler. */
-export function runOnce(parts: SchedulerParts): void {
-  parts.lifecycle.change((desk) => {
-    watchHosts(parts, desk)
-    endOverdue(parts, desk)
-    const { mapping } = parts.mapping.state
-    retire(parts, desk, mapping)
-    placeJobs(parts, desk, mapping)
-  })
+/** The scheduler of one controller: each call is one turn. */
+export function openScheduler(parts: SchedulerParts): () => void {
+  const { kit, bus, lifecycle } = parts
+  let lastMs = kit.clock.nowMs()
+  let deaf = false
+  return () => {
+    const nowMs = kit.clock.nowMs()
+    const pausedMs = Math.abs(nowMs - lastMs)
+    const hearsAgain = bus.connected && (deaf || pausedMs > sleptMs)
+    lastMs = nowMs
+    deaf = !bus.connected
+    lifecycle.change((desk) => {
+      if (hearsAgain) forgive(parts, desk, pausedMs)
+      if (!deaf) {
+        watchHosts(parts, desk)
+        endOverdue(parts, desk)
+      }
+      retire(parts, desk, parts.mapping.state.mapping)
+      placeJobs(parts, desk, parts.mapping.state.mapping)
+    })
+  }
+}
+
+/** The silence was our own: every lease begins anew, and no host counts as alive before it is heard. */
+function forgive({ book, kit }: SchedulerParts, desk: Desk, pausedMs: number): void {
+  for (const known of book.all) desk.putHost({ ...known, host: afterRestart(known.host, kit.clock.nowMs()) }, true)
+  kit.log.info({ hosts: book.all.length, pausedMs }, 'hosts are heard again, their leases begin anew')
 }
 
 /** Drops what is older than the history that is wanted. */

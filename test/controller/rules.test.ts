@@ -1,6 +1,7 @@
 /** What the mapping, the operator and time allow, and what people are told. */
 import { writeFileSync, rmSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { systemClock, type Clock } from '../../kit/clock.ts'
 import { until } from '../../kit/until.ts'
 import { explanationSchema, imagesReplySchema, statusSchema, typesReplySchema } from '../../wire/api.ts'
 import { startTestController, usualMapping } from '../harness/controller.ts'
@@ -174,6 +175,36 @@ test('a host that is silent for longer than a lease has its VWNs fenced, and not
   await until(async () => (await controller.vwn('v1')).state === 'gone', { withinMs: 20_000 })
   await until(() => bait.vwns.size === 0, { withinMs: 20_000 })
   expect(await controller.job(job)).toMatchObject({ state: 'ended', outcome: { is: 'exited', code: 0 } })
+})
+
+test('an outage of the nats-server, however long, counts against no host', async () => {
+  await using own = await startNats()
+  const patience = { heartbeatMs: 50, missedMax: 2, leaseMs: 400 }
+  await using controller = await startTestController({ natsUrl: own.url, settings: { patience } })
+  await using bait = await startFakeBait({ url: own.url, host: 'h1', heartbeatMs: 25, jobMs: null })
+  await controller.untilJob(bait.submit(), (job) => job.state === 'running')
+  await own.kill()
+  const status = () => controller.get('/v1/status', statusSchema)
+  const downAtMs = (await until(async () => { const now = await status(); return now.bus.connected ? null : now }, { withinMs: 20_000 })).nowMs
+  await until(async () => (await status()).nowMs > downAtMs + 5 * patience.leaseMs, { withinMs: 20_000 })
+  await own.start()
+  await until(async () => (await status()).bus.connected, { withinMs: 20_000 })
+  await until(async () => (await controller.hosts())[0]?.fact === 'alive', { withinMs: 20_000 })
+  expect(await controller.vwn('v1')).toMatchObject({ state: 'busy', cause: null })
+})
+
+test('a controller that has slept, or whose clock was set, blames no host', async () => {
+  let jumpedMs = 0
+  const clock: Clock = { ...systemClock, nowMs: () => systemClock.nowMs() + jumpedMs }
+  await using controller = await startTestController({ natsUrl: nats.url, clock })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null })
+  await controller.untilJob(bait.submit(), (job) => job.state === 'running')
+  for (jumpedMs of [86_400_000, -86_400_000]) {
+    controller.now.runOnce()
+    expect((await controller.vwn('v1')).state).toBe('busy')
+    await until(async () => (await controller.hosts())[0]?.fact === 'alive', { withinMs: 20_000 })
+  }
+  expect(controller.lines.filter(({ msg }) => msg.startsWith('hosts are heard again'))).toHaveLength(2)
 })
 
 test('explain says which rule, which type, which host and why not the others', async () => {

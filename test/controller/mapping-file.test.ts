@@ -1,0 +1,66 @@
+/** Mapping files: what is read out of them, and which line is blamed. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { resolveType, typeNamed } from '../../core/mapping.ts'
+import { typeName } from '../../core/ids.ts'
+import { isVwnError } from '../../core/errors.ts'
+import { readMapping } from '../../controller/mapping.ts'
+
+const read = (text: string) => readMapping(text, 'mapping.yaml', null)
+
+async function refusal(text: string): Promise<Record<string, unknown>> {
+  const error: unknown = await read(text).then(() => null, (failed: unknown) => failed)
+  if (!isVwnError(error, 'MAPPING_REFUSED')) throw new Error(`not refused: ${String(error)}`)
+  return error.facts
+}
+
+test('the example is valid and means what it says', async () => {
+  const { mapping, warnings } = await read(readFileSync(join(import.meta.dirname, '../../controller/mapping.example.yaml'), 'utf8'))
+  expect(warnings).toEqual([])
+  const who = { user: 'alice', groups: ['users', 'physics'], queue: 'night', project: null, batchSystem: 'slurm', requestedType: null }
+  expect(resolveType(mapping, who)).toMatchObject({ is: 'matched', rule: { name: 'big jobs', limits: { perUser: 4 } }, type: { name: 'large', shape: { cpus: 4, memoryMib: 8192, scratchGib: 4 } } })
+  expect(resolveType(mapping, { ...who, requestedType: typeName('standard') })).toMatchObject({ is: 'matched', type: { name: 'standard' } })
+  expect(resolveType(mapping, { ...who, queue: 'test-7' })).toMatchObject({ is: 'matched', rule: { name: 'test queue' }, type: { name: 'tiny' } })
+  expect(resolveType(mapping, { ...who, groups: ['users'] })).toMatchObject({ is: 'matched', rule: { name: 'default' }, type: { name: 'standard' } })
+})
+
+test('the example shows the defaults as they are', async () => {
+  const { mapping } = await read(readFileSync(join(import.meta.dirname, '../../controller/mapping.example.yaml'), 'utf8'))
+  const bare = await read('types: { standard: { image: debian12 } }\ndefault: { type: standard }\n')
+  expect(typeNamed(mapping, typeName('standard'))).toEqual(typeNamed(bare.mapping, typeName('standard')))
+})
+
+test.each<[string, string, number | undefined, RegExp]>([
+  ['no YAML at all', 'types: [', 1, /./],
+  ['a tab', 'types:\n\ta: {}\n', 2, /./],
+  ['a key twice', 'types:\n  a: { image: x }\n  a: { image: y }\ndefault: { type: a }\n', 3, /unique/i],
+  ['an unknown top key', 'typs: {}\n', 1, /did you mean "types"/],
+  ['an unknown key of a type', 'types:\n  a:\n    image: x\n    memory: 3\n', 4, /unknown key "memory"/],
+  ['a misspelled condition', 'types: { a: { image: x } }\nrules:\n  - match:\n      usr: bob\n    type: a\n', 4, /did you mean "user"/],
+  ['a misspelled limit', 'types: { a: { image: x } }\ndefault:\n  type: a\n  limits: { peruser: 1 }\n', 4, /did you mean "per_user"/],
+  ['a value of the wrong kind', 'types:\n  a:\n    image: x\n    cpus: many\n', 4, /number/],
+  ['a value out of bounds', 'types:\n  a:\n    image: x\n    cpus: 0\n', 4, /1/],
+  ['no image', 'types:\n  a:\n    cpus: 1\n', 2, /is missing/],
+  ['a bad type name', 'types:\n  "a b": { image: x }\ndefault: { type: x }\n', 2, /named by letters/],
+  ['a rule with an unknown type', 'types: { a: { image: x } }\nrules:\n  - { type: a }\n  - { name: r, type: b }\n', 4, /no VWN type b/],
+  ['an allowed type that is not there', 'types: { a: { image: x } }\ndefault:\n  type: a\n  allow: [a, c]\n', 4, /no VWN type c/],
+  ['a rule name twice', 'types: { a: { image: x } }\nrules:\n  - { name: r, type: a, match: { user: u } }\n  - { name: r, type: a }\n', 2, /called r/],
+  ['nothing', '', undefined, /./],
+  ['a list', '- a\n', undefined, /./],
+  ['an alias bomb', `a: &a [x,x,x,x,x,x,x,x,x]\n${'bcdefgh'.split('').map((name, index) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'.charAt(index)}`).join(',')}]\n`).join('')}`, undefined, /alias/],
+  ['too much', `# ${'x'.repeat(1024 * 1024)}\n`, undefined, /larger/],
+])('%s is refused with its line', async (_name, text, line, words) => {
+  const facts = await refusal(text)
+  if (line !== undefined) expect(facts['line']).toBe(line)
+  expect(String(facts['problem'])).toMatch(words)
+})
+
+test('several mistakes are counted, the first one named', async () => {
+  expect(await refusal('types:\n  a: { image: x, cpu: 1 }\n  b: { imag: x }\n')).toMatchObject({ line: 2, key: 'types.a.cpu', more: 2 })
+})
+
+test('what is valid but surely not meant is a warning with its line', async () => {
+  const { warnings } = await read('types:\n  a: { image: x }\n  b: { image: x }\nrules:\n  - { name: all, type: a }\n  - { name: never, match: { user: u }, type: a }\n')
+  expect(warnings).toEqual([expect.stringMatching(/^line 6: .*never reached/), expect.stringMatching(/^line 3: .*no rule gives type b/)])
+})
