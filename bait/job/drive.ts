@@ -195,6 +195,8 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       phase('wait')
       if (facts.bootMs !== null) phases.boot = facts.bootMs
       if (facts.contactMs !== null) phases.contact = facts.contactMs
+      // No millisecond belongs to two phases: what the VWN took to come up for this job was not spent waiting for a decision.
+      phases.wait = Math.max(0, (phases.wait ?? 0) - (facts.bootMs ?? 0) - (facts.contactMs ?? 0))
       place = to
       reused = facts.reused
       link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused })
