@@ -42,9 +42,9 @@ function parties() {
 
 const look = 'echo "I am $(id -un), uid $(id -u), on $(uname -n)"; . /etc/os-release; echo "in $PRETTY_NAME, Linux $(uname -r), $(nproc) cpu"; '
 const jobs = ({ first, second }) => [
-  { party: first, argv: ['sh', '-c', `${look}echo "the OS disk can be written: $(dd if=/dev/zero of=/dev/vda count=1 2>/dev/null && echo yes || echo no)"; echo kept > ~/note`] },
-  { party: second, argv: ['sh', '-c', `${look}echo "the other user's note: $(cat ~/note 2>/dev/null || echo not here)"; exit 7`] },
-  { party: first, argv: ['sh', '-c', `${look}echo "scratch is clean again: $(cat ~/note 2>/dev/null || echo no note of the job before)"`] },
+  { party: first, argv: ['sh', '-c', `${look}echo "my root is $(grep -o '^[^ ]* / [^ ]*' /proc/mounts | head -1)"; echo mine > /tmp/note`] },
+  { party: second, argv: ['sh', '-c', `${look}echo "the other user's note: $(cat /tmp/note 2>/dev/null || echo not here)"; exit 7`] },
+  { party: first, argv: ['sh', '-c', `${look}echo "the note of my job before: $(cat /tmp/note 2>/dev/null || echo scrubbed)"`] },
 ]
 
 const mapping = ({ by, first, second }) => `types:
@@ -122,7 +122,7 @@ const interrupted = new Promise((resolve) => process.once('SIGINT', () => resolv
 try {
   code = await Promise.race([demo(), interrupted])
 } finally {
-  const keep = code !== 0 && code !== 130 // what the farm logged says what went wrong
+  const keep = code !== 0 && code !== 130 && existsSync(join(home, 'log')) // what the farm logged says what went wrong
   say(bold('wnod down'))
   const down = spawnSync(process.execPath, [wnod, 'down', ...(keep ? ['--keep'] : [])], { env, stdio: 'inherit' })
   const left = keep ? [] : leftovers()
