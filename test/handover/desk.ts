@@ -53,7 +53,7 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
     },
     async [Symbol.asyncDispose]() {
       await door.stop()
-      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
+      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
     },
   }
 }
