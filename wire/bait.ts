@@ -83,6 +83,9 @@ export const hostFactsSchema = z.strictObject({
 })
 export type HostFacts = z.output<typeof hostFactsSchema>
 
+/** Ended jobs in one report; when there are more, the rest follows once these are acknowledged. */
+export const endedMax = 1_000
+
 export const reportSchema = z.strictObject({
   v: z.literal(baitVersion),
   host: hostIdSchema,
@@ -97,7 +100,7 @@ export const reportSchema = z.strictObject({
   facts: hostFactsSchema,
   vwns: z.array(observedVwnSchema).max(10_000),
   jobs: z.array(liveJobSchema).max(10_000),
-  ended: z.array(endedJobSchema).max(1_000),
+  ended: z.array(endedJobSchema).max(endedMax),
 })
 export type Report = z.output<typeof reportSchema>
 
@@ -128,6 +131,6 @@ export const ordersSchema = z.strictObject({
   vwns: z.array(wantedVwnSchema).max(10_000),
   answers: z.array(answerSchema).max(10_000),
   /** Ended jobs that are in the controller's history: the bait may forget them. */
-  acknowledged: z.array(jobIdSchema).max(1_000),
+  acknowledged: z.array(jobIdSchema).max(endedMax),
 })
 export type Orders = z.output<typeof ordersSchema>
