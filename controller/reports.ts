@@ -10,7 +10,7 @@ import type { Database } from '../db/open.ts'
 import { addPhases, getJob, liveJobsOn, saveJob, type JobRecord, type JobReported } from '../db/queries/job.ts'
 import { presentVwnsOn, saveVwnFacts } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
-import type { Answer, EndedJob, LiveJob, ObservedVwn, Report } from '../wire/bait.ts'
+import { endedMax, type Answer, type EndedJob, type LiveJob, type ObservedVwn, type Report } from '../wire/bait.ts'
 import type { HostBook } from './hosts.ts'
 import type { Desk, Lifecycle } from './lifecycle.ts'
 
@@ -107,6 +107,7 @@ function takeEnded(db: Database, desk: Desk, host: HostId, job: EndedJob): void 
 
 /** A job that its bait neither runs nor has ended is lost: its record was removed by hand, or with its disk. */
 function endVanished(db: Database, desk: Desk, report: Report): void {
+  if (report.ended.length >= endedMax) return // more have ended than fit: the others come when these are acknowledged
   const told = new Set<JobId>([...report.jobs, ...report.ended].map(({ job }) => job))
   for (const job of liveJobsOn(db, report.host)) {
     if (told.has(job.job)) continue

@@ -209,7 +209,11 @@ export type Status = z.output<typeof statusSchema>
 export const hostsReplySchema = z.object({ hosts: z.array(hostViewSchema) })
 export const vwnsReplySchema = z.object({ vwns: z.array(vwnViewSchema) })
 export const jobsReplySchema = z.object({ jobs: z.array(jobViewSchema) })
-export const typesReplySchema = z.object({ types: z.array(typeViewSchema) })
+export const typesReplySchema = z.object({
+  types: z.array(typeViewSchema),
+  /** Why the mapping file as it is now was refused, if so; the types are those of the one before. */
+  problem: failureSchema.nullable().default(null),
+})
 export const imagesReplySchema = z.object({ images: z.array(imageViewSchema) })
 
 /** An order was taken; how far it has come is seen in the view. */

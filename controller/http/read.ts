@@ -28,7 +28,7 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
   })
   app.get('/v1/status', () => statusView(parts))
   app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
-  app.get('/v1/types', () => ({ types: typeViews(parts) }))
+  app.get('/v1/types', () => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem }))
   app.get('/v1/images', () => ({ images: imageViews(parts) }))
   app.get('/v1/vwns', ({ query }) => ({ vwns: listVwns(db, checked(vwnsQuerySchema, query)).map((vwn) => vwnView(parts, vwn)) }))
   app.get<WithId>('/v1/vwns/:id', ({ params }) => vwnDetail(parts, vwnNamed(parts, params.id)))
