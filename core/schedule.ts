@@ -82,7 +82,7 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
   const { why } = placement
   switch (placement.is) {
     case 'reuse':
-      turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? { ...vwn, job: job.id, owner: vwn.owner ?? job.owner } : vwn))
+      turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? { ...vwn, state: vwn.state === 'idle' ? 'busy' : vwn.state, job: job.id, owner: vwn.owner ?? job.owner } : vwn))
       return { is: 'reuse' as const, why, vwn: placement.vwn }
     case 'boot': {
       const request = requestFor(job, want, placement)

@@ -1,0 +1,268 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { add, fits, noAmount } from '../../core/amount.ts'
+import { failure } from '../../core/failure.ts'
+import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
+import type { Host } from '../../core/host.ts'
+import type { Mapping, VwnType } from '../../core/mapping.ts'
+import { held, imageOn, place, type PlacementWant } from '../../core/placement.ts'
+import { attemptsMax, explainPlacement, plan, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
+import { isReservedFor, requestVwn, step, type Vwn } from '../../core/vwn.ts'
+import { anna, ben, digest, h1, h2, hostWith, jobWith, limits, owner, shuffled, token, type, vwnWith } from './samples.ts'
+
+const want = (facts: Partial<PlacementWant> = {}): PlacementWant => ({ type, shape: type.shape, owner: anna, pinnedHost: h1, perUser: null, ...facts })
+const warm = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'idle', job: null, ...facts })
+const busy = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'busy', job: jobId('h1-90'), ...facts })
+const small = hostWith({ capacity: type.shape })
+
+describe('a job', () => {
+  test('takes the warm VWN of its user that has run fewest jobs', () => {
+    const vwns = [warm('v1', { jobsRun: 2 }), warm('v2', { jobsRun: 1 }), warm('v3', { jobsRun: 1 }), warm('v4', { owner: ben, jobsRun: 0 })]
+    expect(place(want(), [hostWith()], vwns, [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2', why: 'v2 is warm' })
+  })
+
+  test('prefers a VWN that is being cleaned for its user to a new one, but not to a clean one', () => {
+    expect(place(want(), [hostWith()], [warm('v1', { state: 'cleaning' })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    expect(place(want(), [hostWith()], [warm('v1', { state: 'cleaning' }), warm('v2', { jobsRun: 2 })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2' })
+  })
+
+  test.each<[string, Partial<Vwn>]>([
+    ['another user', { owner: ben }],
+    ['another type', { type: typeName('other') }],
+    ['an older image', { image: imageDigest('b'.repeat(64)) }],
+    ['another network', { network: 'outbound' }],
+    ['another size', { shape: { ...type.shape, memoryMib: 1024 } }],
+    ['too many jobs', { jobsRun: limits.jobsRunMax }],
+    ['one job, never reused', { limits: { ...limits, reuse: 'never' }, jobsRun: 1 }],
+    ['too great an age', { createdAtMs: -limits.ageMsMax }],
+    ['a job already', { job: jobId('h1-9') }],
+  ])('never takes a warm VWN with %s', (_what, facts) => {
+    expect(place(want(), [hostWith()], [warm('v1', facts)], [], 0)).toMatchObject({ is: 'boot', host: 'h1' })
+  })
+
+  test('without a host goes where the hole is tightest', () => {
+    const hosts = [hostWith(), hostWith({ id: h2, capacity: { cpus: 3, memoryMib: 4096, scratchGib: 64 } })]
+    expect(place(want({ pinnedHost: null }), hosts, [], [], 0)).toMatchObject({ is: 'boot', host: 'h2', perHost: [{ host: 'h1', why: 'it has room' }, { host: 'h2', why: 'it has room' }] })
+  })
+
+  test('makes idle VWNs of others give way, oldest first and no more than needed', () => {
+    const host = hostWith({ capacity: { cpus: 6, memoryMib: 4096, scratchGib: 64 } })
+    const vwns = [warm('v1', { owner: ben, stateSinceMs: 30 }), warm('v2', { owner: ben, stateSinceMs: 10 }), warm('v3', { owner: ben, stateSinceMs: 20 })]
+    expect(place(want(), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v2'], why: 'idle v2 of ben must go first' })
+    expect(place(want({ shape: { ...type.shape, cpus: 4 } }), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v2', 'v3'] })
+  })
+
+  test('waits for room that is on its way instead of ending another warm VWN', () => {
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const placement = place(want(), [host], [vwnWith({ state: 'stopping', owner: ben }), warm('v2', { owner: ben })], [], 0)
+    expect(placement).toMatchObject({ is: 'wait', why: 'h1: room is on its way: v1 of ben must be gone first' })
+  })
+
+  test('counts its limits, and lets idle VWNs go for them too', () => {
+    const two = { max: 1, types: [type.name] }
+    expect(place(want({ perUser: two }), [hostWith()], [busy('v1')], [], 0)).toMatchObject({ is: 'wait', hold: null, why: 'h1: anna has 1 of 1 VWNs' })
+    expect(place(want({ perUser: two }), [hostWith()], [warm('v1', { jobsRun: 3 })], [], 0)).toMatchObject({ is: 'makeRoom', evict: ['v1'] })
+    const limited: VwnType = { ...type, limit: 1 }
+    expect(place(want({ type: limited }), [hostWith()], [busy('v1', { host: h2, owner: ben })], [], 0)).toMatchObject({ is: 'wait', why: 'h1: 1 of 1 VWNs of type el9 exist' })
+    expect(place(want({ type: limited }), [hostWith(), hostWith({ id: h2 })], [warm('v1', { host: h2, owner: ben })], [], 0)).toMatchObject({ is: 'makeRoom', host: 'h1', evict: ['v1'] })
+  })
+
+  test.each<[string, Partial<Host>, string]>([
+    ['drains', { want: 'draining' }, 'it is draining: it finishes its jobs and takes no more'],
+    ['is silent', { fact: 'silent' }, 'its bait is silent'],
+    ['was never heard', { fact: 'silent', heardAtMs: null }, 'its bait has not been heard yet'],
+    ['was fenced', { fact: 'fenced' }, 'it was declared dead and has not been heard since'],
+  ])('waits while its host %s, even for a warm VWN', (_what, facts, why) => {
+    expect(place(want(), [hostWith(facts)], [warm('v1')], [], 0)).toMatchObject({ is: 'wait', perHost: [{ host: 'h1', why }] })
+  })
+
+  test.each<[string, Partial<Host>, Partial<PlacementWant>, string, string]>([
+    ['closed', { want: 'closed' }, {}, 'HOST_CLOSED', 'an operator has closed it'],
+    ['without the image', { images: [] }, {}, 'IMAGE_NOT_ON_HOST', 'it does not have image el9'],
+    ['too small', { capacity: { cpus: 1, memoryMib: 512, scratchGib: 1 } }, {}, 'HOST_TOO_SMALL', '2 cpus wanted, 1 there, 4 GiB of scratch wanted, 1 there'],
+    ['under a limit of 0', {}, { type: { ...type, limit: 0 } }, 'LIMIT_IS_ZERO', 'type el9 has limit 0'],
+  ])('is refused when its host is %s', (_what, facts, wanting, code, why) => {
+    expect(place(want(wanting), [hostWith(facts)], [], [], 0)).toMatchObject({ is: 'refused', failure: { code }, perHost: [{ host: 'h1', why }] })
+  })
+
+  test('waits for a host that is not known yet', () => {
+    expect(place(want(), [hostWith({ id: h2 })], [], [], 0)).toMatchObject({ is: 'wait', why: 'its host h1 is not known' })
+    expect(place(want({ pinnedHost: null }), [], [], [], 0)).toMatchObject({ is: 'wait', why: 'there is no host' })
+  })
+
+  test('finds its image by name or by digest', () => {
+    expect(imageOn(hostWith(), 'el9')?.digest).toBe(digest)
+    expect(imageOn(hostWith(), digest)?.name).toBe('el9')
+    expect(imageOn(hostWith(), 'el8')).toBeNull()
+  })
+})
+
+const mapping = (types: readonly VwnType[] = [type]): Mapping => ({
+  types, rules: [], default: { name: 'default', match: {}, type: types[0]?.name ?? type.name, allow: types.map(({ name }) => name), limits: { perUser: null } },
+})
+const farm = (facts: Partial<Farm> = {}): Farm => ({ hosts: [hostWith()], vwns: [], mapping: mapping(), ...facts })
+
+describe('a turn', () => {
+  test('never gives the same warm VWN or the same room twice', () => {
+    const jobs = [jobWith(), jobWith({ id: jobId('h1-2') }), jobWith({ id: jobId('h1-3') })]
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    expect(plan(jobs, farm({ hosts: [host], vwns: [warm('v1')] }), 0).map(({ is }) => is)).toEqual(['reuse', 'boot', 'wait'])
+  })
+
+  test('goes by arrival, then by number', () => {
+    const jobs = [jobWith({ id: jobId('h1-10') }), jobWith({ id: jobId('h1-9') }), jobWith({ id: jobId('h1-1'), submittedAtMs: 5 })]
+    expect(plan(jobs, farm(), 9).map(({ job }) => job)).toEqual(['h1-9', 'h1-10', 'h1-1'])
+  })
+
+  test('leaves jobs alone that have a VWN', () => {
+    expect(plan([jobWith()], farm({ vwns: [vwnWith()] }), 0)).toEqual([])
+  })
+
+  test('keeps the room that a wide job waits for, and the warm VWNs that it will need', () => {
+    const wide = jobWith({ cpus: 4, owner: ben })
+    const later = jobWith({ id: jobId('h1-2') })
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const decisions = plan([wide, later], farm({ hosts: [host], vwns: [busy('v1'), warm('v2')] }), 0)
+    expect(decisions).toMatchObject([{ is: 'wait', evict: [] }, { is: 'wait', evict: [] }])
+    expect(plan([wide, later], farm({ hosts: [host], vwns: [warm('v1'), warm('v2')] }), 0)).toMatchObject([{ is: 'wait', evict: ['v1', 'v2'] }, { is: 'wait', evict: [] }])
+  })
+
+  test('gives a job back when VWNs for it did not come up', () => {
+    const failed = [1, 2].map((number) => vwnWith({ id: vwnId(`v${number}`), state: 'gone', cause: failure('VWN_BOOT_TIMEOUT') }))
+    expect(failed).toHaveLength(attemptsMax)
+    expect(plan([jobWith()], farm({ vwns: failed.slice(1) }), 0)).toMatchObject([{ is: 'boot' }])
+    expect(plan([jobWith()], farm({ vwns: failed }), 0)).toMatchObject([{ is: 'refused', why: 'v1, v2 did not come up', failure: { code: 'VWN_BOOT_TIMEOUT' } }])
+  })
+
+  test('refuses what the mapping refuses', () => {
+    expect(plan([jobWith({ type: typeName('el7') })], farm(), 0)).toMatchObject([{ is: 'refused', failure: { code: 'TYPE_UNKNOWN' } }])
+  })
+
+  test('asks for a VWN of the size that the job wants', () => {
+    expect(plan([jobWith({ cpus: 3 })], farm(), 0)).toMatchObject([{ is: 'boot', request: { shape: { cpus: 3, memoryMib: 512, scratchGib: 4 }, job: 'h1-1', owner: anna, image: digest, contact: 'agent' } }])
+  })
+
+  test('retires idle VWNs of hosts that take no more jobs', () => {
+    expect(retired([warm('v1'), busy('v2'), warm('v3', { host: h2 })], [hostWith({ want: 'draining' }), hostWith({ id: h2 })])).toEqual(['v1'])
+  })
+
+  test('can be asked without a job', () => {
+    const { placement } = explainPlacement({ ...jobWith(), host: null }, farm({ hosts: [hostWith(), hostWith({ id: h2, fact: 'silent' })] }), 0)
+    expect(placement).toMatchObject({ is: 'boot', host: 'h1', perHost: [{ host: 'h1' }, { host: 'h2', why: 'its bait is silent' }] })
+  })
+})
+
+// ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const users = [anna, ben, owner('cleo')]
+const hostIds = ['h1', 'h2', 'h10'].map(hostId)
+const types: readonly VwnType[] = [
+  type, { ...type, name: typeName('wide'), shape: { cpus: 4, memoryMib: 1024, scratchGib: 4 }, limit: 2 }, { ...type, name: typeName('once'), limits: { ...limits, reuse: 'never' } },
+]
+const manyRules: Mapping = { ...mapping(types), rules: [{ name: 'ben', match: { users: ['ben'] }, type: type.name, allow: types.map(({ name }) => name), limits: { perUser: 2 } }] }
+
+const anyHost = (id: Host['id']): fc.Arbitrary<Host> =>
+  fc.record({
+    cpus: fc.integer({ min: 1, max: 9 }), fact: fc.constantFrom('alive' as const, 'alive' as const, 'alive' as const, 'silent' as const),
+    want: fc.constantFrom('open' as const, 'open' as const, 'open' as const, 'draining' as const, 'closed' as const),
+  }).map(({ cpus, fact, want }) => hostWith({ id, fact, want, capacity: { cpus, memoryMib: 4096, scratchGib: 64 } }))
+const anyVwn = fc.record({
+  host: fc.constantFrom(...hostIds), of: fc.constantFrom(...types), owner: fc.constantFrom(...users), jobsRun: fc.nat(3), stateSinceMs: fc.nat(50),
+  state: fc.constantFrom('idle' as const, 'idle' as const, 'busy' as const, 'cleaning' as const, 'stopping' as const, 'booting' as const, 'fencing' as const),
+})
+const anyJob = fc.record({ host: fc.constantFrom(...hostIds), owner: fc.constantFrom(...users), type: fc.constantFrom(null, ...types.map(({ name }) => name)), cpus: fc.constantFrom(null, 1, 3, 6), submittedAtMs: fc.nat(5) })
+
+/** A farm in which nothing is overcommitted yet, and its waiting jobs. */
+const anyFarm = fc.record({ hosts: fc.tuple(...hostIds.map(anyHost)), vwns: fc.array(anyVwn, { maxLength: 9 }), jobs: fc.array(anyJob, { minLength: 1, maxLength: 6 }) }).map(({ hosts, vwns, jobs }) => {
+  const rows: Vwn[] = []
+  for (const [index, { of, ...facts }] of vwns.entries()) {
+    const reserved = facts.state === 'busy' || facts.state === 'booting' ? jobId(`h1-${90 + index}`) : null
+    const row = vwnWith({ ...facts, id: vwnId(`v${index + 1}`), type: of.name, shape: of.shape, limits: of.limits, job: reserved })
+    const host = hosts.find(({ id }) => id === row.host)
+    if (host !== undefined && fits(add(held(rows, row.host), row.shape), host.capacity)) rows.push(row)
+  }
+  const waiting: WaitingJob[] = jobs.map((job, index) => jobWith({ ...job, id: jobId(`${job.host}-${index + 1}`) }))
+  return { farm: { hosts, vwns: rows, mapping: manyRules }, jobs: waiting }
+})
+
+/** What the farm is after a turn was carried out. */
+function carriedOut(farm: Farm, decisions: readonly Decision[]): readonly Vwn[] {
+  let rows = farm.vwns
+  let next = 100
+  const deliver = (id: Vwn['id'], event: Parameters<typeof step>[1]): void => {
+    rows = rows.map((row) => {
+      if (row.id !== id) return row
+      const verdict = step(row, event, token, { nowMs: 50, generation: 9 })
+      if (verdict.is !== 'moved') throw new Error(`${id}: ${verdict.why}`) // a plan is always possible
+      return verdict.next
+    })
+  }
+  for (const decision of decisions) {
+    if (decision.is === 'boot') rows = [...rows, requestVwn(decision.request, vwnId(`v${(next += 1)}`), token, { nowMs: 50, generation: 9 })]
+    if (decision.is === 'reuse') deliver(decision.vwn, { kind: 'assigned', job: decision.job, owner: decision.resolution.rule === null ? anna : users.find(({ uid }) => uid === rows.find(({ id }) => id === decision.vwn)?.owner?.uid) ?? anna })
+    if (decision.is === 'wait') for (const id of decision.evict) deliver(id, { kind: 'stop', cause: null })
+  }
+  return rows
+}
+
+describe('whatever the farm looks like', () => {
+  test('a plan can be carried out and overcommits nothing', () => {
+    fc.assert(fc.property(anyFarm, ({ farm, jobs }) => {
+      const before = farm.vwns
+      const rows = carriedOut(farm, plan(jobs, farm, 50))
+      for (const host of farm.hosts) expect(fits(held(rows, host.id), host.capacity)).toBe(true)
+      const wide = (vwns: readonly Vwn[]) => vwns.filter((row) => row.type === 'wide' && row.state !== 'gone').length
+      expect(wide(rows)).toBeLessThanOrEqual(Math.max(2, wide(before)))
+      const bens = (vwns: readonly Vwn[]) => vwns.filter((row) => row.owner?.user === 'ben').length
+      expect(bens(rows)).toBeLessThanOrEqual(Math.max(2, bens(before)))
+      for (const { id, owner } of jobs) for (const row of rows) if (isReservedFor(row, id)) expect(row.owner?.uid).toBe(owner.uid)
+      for (const job of jobs) expect(rows.filter((row) => isReservedFor(row, job.id)).length).toBeLessThanOrEqual(1)
+    }), { numRuns: 300 })
+  })
+
+  test('the order in which hosts, VWNs and jobs are named does not matter', () => {
+    const both = anyFarm.chain(({ farm, jobs }) => fc.tuple(fc.constant({ farm, jobs }), shuffled(farm.hosts), shuffled(farm.vwns), shuffled(jobs)))
+    fc.assert(fc.property(both, ([{ farm, jobs }, hosts, vwns, others]) => {
+      expect(plan(others, { ...farm, hosts, vwns }, 50)).toEqual(plan(jobs, farm, 50))
+    }), { numRuns: 300 })
+  })
+
+  test('every decision has a reason, and every host its sentence', () => {
+    fc.assert(fc.property(anyFarm, ({ farm, jobs }) => {
+      for (const decision of plan(jobs, farm, 50)) {
+        expect(decision.why).not.toBe('')
+        if (decision.resolution.is === 'refused') continue
+        expect(decision.perHost.map(({ host }) => host)).toEqual(hostIds)
+        for (const { why } of decision.perHost) expect(why).toMatch(/\w/)
+        if (decision.is === 'refused') expect(decision.failure.message).not.toBe('')
+      }
+    }), { numRuns: 200 })
+  })
+
+  test('the first job of a host never waits for VWNs that nobody uses', () => {
+    fc.assert(fc.property(anyFarm, ({ farm, jobs }) => {
+      const [first] = [...jobs].sort((a, b) => a.submittedAtMs - b.submittedAtMs || (a.id < b.id ? -1 : 1))
+      const unused = { ...farm, hosts: farm.hosts.map((host) => ({ ...host, fact: 'alive' as const, want: 'open' as const })), vwns: farm.vwns.filter(({ state }) => state === 'idle') }
+      const [decision] = first === undefined ? [] : plan([first], unused, 50)
+      if (decision?.is === 'wait') expect(decision.evict).not.toEqual([])
+    }), { numRuns: 300 })
+  })
+
+  test('a wide job is not starved by a stream of small ones', () => {
+    const tiny: VwnType = { ...type, shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, limits: { ...limits, jobsRunMax: 99 } }
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const turnsOfAJob = 3
+    fc.assert(fc.property(fc.array(fc.nat(turnsOfAJob - 1), { minLength: 4, maxLength: 4 }), fc.boolean(), (begun, sameUser) => {
+      const wide = jobWith({ id: jobId('h1-1'), cpus: 4, owner: sameUser ? anna : ben, submittedAtMs: 1 })
+      let vwns: readonly Vwn[] = begun.map((since, index) => busy(`v${index + 1}`, { shape: tiny.shape, limits: tiny.limits, job: jobId(`h1-9${index}`), stateSinceMs: since - turnsOfAJob }))
+      for (let turn = 0; turn < 3 * turnsOfAJob; turn += 1) {
+        vwns = vwns.map((row) => (row.state === 'busy' && turn - row.stateSinceMs >= turnsOfAJob ? { ...row, state: 'idle', job: null } : row))
+        const stream = [0, 1].map((number) => jobWith({ id: jobId(`h1-${10 * turn + number + 2}`), submittedAtMs: turn + 2 }))
+        vwns = carriedOut({ hosts: [host], vwns, mapping: mapping([tiny]) }, plan([wide, ...stream], { hosts: [host], vwns, mapping: mapping([tiny]) }, 50))
+        if (vwns.some((row) => isReservedFor(row, wide.id))) return
+        vwns = vwns.flatMap((row) => (row.state === 'stopping' ? [] : row.state === 'requested' || row.stateSinceMs === 50 ? [{ ...row, state: 'busy' as const, stateSinceMs: turn }] : [row]))
+      }
+      throw new Error('the wide job has no VWN yet')
+    }), { numRuns: 50 })
+  })
+})
