@@ -33,12 +33,13 @@ export const typeName = (text: string): TypeName => text as TypeName
 /** The image digest with these hexadecimal digits. */
 export const imageDigest = (text: string): ImageDigest => text as ImageDigest
 
-/** Orders `v9` before `v10`: by text first, then by the trailing number, so that ties always end the same way. */
+/** Orders `v9` before `v10`: by text first, then by the trailing number. Zero only for equal ids, so that ties always end the same way. */
 export function compareIds(a: string, b: string): number {
   const [headA, numberA] = splitNumber(a)
   const [headB, numberB] = splitNumber(b)
   if (headA !== headB) return headA < headB ? -1 : 1
-  return numberA - numberB
+  if (numberA !== numberB) return numberA - numberB
+  return a < b ? -1 : a > b ? 1 : 0 // node1 and node01
 }
 
 function splitNumber(id: string): [string, number] {
