@@ -93,9 +93,9 @@ function record(db: Database, desk: Desk, report: Report, last: Said, rebooted: 
 /** True when the job is on record; false when another job of that name has ended long ago. */
 function takeLive(db: Database, desk: Desk, host: HostId, job: LiveJob): boolean {
   const before = getJob(db, job.job)
+  if (before?.state !== job.state) desk.touch(host)
   if (before?.state === 'ended') return false
   saveJob(db, { ...job, host, outcome: null, endedAtMs: null, reused: null, usage: null })
-  if (before?.state !== job.state) desk.touch(host)
   return true
 }
 

@@ -93,7 +93,8 @@ test('a restart of the bait keeps warm VWNs, and a reboot of its host gives them
 
   bait.reboot()
   await until(async () => (await controller.vwns()).length === 0, { withinMs: 20_000, what: 'no VWN left' })
-  expect((await controller.vwn('v1')).cause).toMatchObject({ code: 'VWN_VANISHED' })
+  // Orders that were under way during the reboot may have had it made anew.
+  expect(['VWN_VANISHED', 'VWN_DIED']).toContain((await controller.vwn('v1')).cause?.code)
 })
 
 test('a boot that fails is tried once more, then the job is refused with the reason', async () => {

@@ -9,6 +9,7 @@
  */
 import { connect, type NatsConnection } from 'nats'
 import { hostId, imageDigest, jobId, typeName, type HostId, type ImageDigest, type JobId, type VwnId } from '../../core/ids.ts'
+import { isNewer } from '../../core/reconcile.ts'
 import { randomId, systemClock, type Clock } from '../../kit/clock.ts'
 import {
   ordersSchema, reportSchema,
@@ -188,7 +189,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
 
   function take(orders: Orders): void {
     const last = state.orders
-    if (last !== null && (orders.term < last.term || (orders.term === last.term && orders.generation < last.generation))) return
+    if (last !== null && !isNewer(orders, last)) return
     state.orders = orders
     for (const wanted of orders.vwns) {
       const seen = state.vwns.get(wanted.vwn)
