@@ -119,7 +119,8 @@ function limitLines({ name, soft, hard }: Limit): string[] {
   if (known === undefined) return []
   const [letter, unit] = known
   const value = (limit: number | null): string => (limit === null ? 'unlimited' : String(Math.floor(limit / unit)))
-  return [`ulimit -H -${letter} ${value(hard)} 2>/dev/null`, `ulimit -S -${letter} ${value(soft)} 2>/dev/null`]
+  const set = (kind: 'H' | 'S', limit: number | null): string => `ulimit -${kind} -${letter} ${value(limit)} 2>/dev/null`
+  return [set('H', hard), set('S', soft), set('H', hard)] // up before the soft one, down after it: only one of the two works
 }
 
 /** Takes a tar on stdin into the job's directory, as its user. A stamp afterwards divides old files from new ones. */
@@ -131,9 +132,9 @@ ${becoming(task)}`
   return `sh -c ${quote(unpack)} && touch -d "@$(($(date +%s) - 1))" ${folderOf(task)}/stamp`
 }
 
-/** Gives a tar of what is newer than the stamp. */
+/** Gives a tar of what is newer than the stamp, or several in a row where there are many names. */
 export function collectCommand(task: RunTask): string {
-  const command = `cd ${quote(bytes(task.run.cwd ?? ''))} && find . ! -name . -newer ${folderOf(task)}/stamp '(' -type f -o -type d -o -type l ')' | tar -c --no-recursion -f - -T -`
+  const command = `cd ${quote(bytes(task.run.cwd ?? ''))} && find . ! -name . -newer ${folderOf(task)}/stamp '(' -type f -o -type d -o -type l ')' -print0 | xargs -0 -r tar -c --no-recursion -f -`
   return `exec sh -c ${quote(command)}`
 }
 
