@@ -1,4 +1,5 @@
 /** The listings: `wnod hosts | vwns | jobs | types | images`. */
+import { compareIds } from '../../core/ids.ts'
 import { hostsReplySchema, imagesReplySchema, jobsReplySchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import type { HostView, ImageView, JobView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
@@ -8,6 +9,7 @@ import { duration, table, type Column } from '../table.ts'
 import { outcomeWords } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
+const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'
 const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
 
 const hostColumns: readonly Column<HostView>[] = [
@@ -60,21 +62,21 @@ const typeColumns: readonly Column<TypeView>[] = [
   { title: 'NETWORK', cell: (type) => type.network },
   { title: 'REUSE', cell: (type) => (type.reuse ? `${type.jobsMax} jobs, ${duration(type.ageMaxMs)}` : 'no') },
   { title: 'VWNS', cell: (type) => `${type.vwns}${type.limit === null ? '' : `/${type.limit}`}`, right: true },
-  { title: 'HOSTS', cell: (type) => type.hosts.join(',') || 'none', cut: true },
+  { title: 'HOSTS', cell: (type) => listed(type.hosts), cut: true },
   { title: 'PROBLEM', cell: (type) => type.problem, cut: true },
 ]
 
 const imageColumns: readonly Column<ImageView>[] = [
-  { title: 'IMAGE', cell: (image) => image.name },
+  { title: 'IMAGE', cell: (image) => (image.name === image.digest ? null : image.name) },
   { title: 'DIGEST', cell: (image) => image.digest.slice(0, 12) },
   { title: 'CONTACT', cell: (image) => image.contact },
   { title: 'TYPES', cell: (image) => image.types.join(',') || 'none', cut: true },
-  { title: 'HOSTS', cell: (image) => image.hosts.join(',') || 'none', cut: true },
+  { title: 'HOSTS', cell: (image) => listed(image.hosts), cut: true },
 ]
 
 /** Every host of the farm, what is wanted of it and what is so. */
 export async function hosts(context: Context): Promise<void> {
-  show(context, await context.api.get('/hosts', hostsReplySchema), (reply) => table(hostColumns, reply.hosts, context.width))
+  show(context, await context.api.get('/hosts', hostsReplySchema), (reply) => table(hostColumns, [...reply.hosts].sort((a, b) => compareIds(a.host, b.host)), context.width))
 }
 
 /** The VWNs that are there, or also those that are gone. */

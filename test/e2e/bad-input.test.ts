@@ -23,7 +23,7 @@ default: { type: tiny, allow: [debian] }
 
 let farm: Farm
 beforeAll(async () => { farm = await startFarm({ baits: 1, mapping }) }, 240_000)
-afterAll(() => farm[Symbol.asyncDispose](), 120_000)
+afterAll(() => (farm as Farm | undefined)?.[Symbol.asyncDispose](), 120_000)
 
 const works = async (): Promise<void> => expect(await farm.run(['sh', '-c', 'exit 7'])).toMatchObject({ code: 7 })
 

@@ -10,7 +10,7 @@ import { startFarm, type Farm } from '../harness/farm.ts'
 
 let farm: Farm
 beforeAll(async () => { farm = await startFarm({ baits: 1, cpus: 4 }) }, 240_000)
-afterAll(() => farm[Symbol.asyncDispose](), 120_000)
+afterAll(() => (farm as Farm | undefined)?.[Symbol.asyncDispose](), 120_000)
 
 const programs = ['bait-h1', 'controller', 'nats'] as const
 
