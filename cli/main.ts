@@ -112,6 +112,10 @@ passOn('audit', 'what exists here that no record explains, and the reverse', (ar
 
 // ---------------------------------------------------------------- listings
 
+listing('status', 'the controller itself: bus, mapping, counts').action(async (_options: unknown, command: Command) => {
+  await (await import('./show/listings.ts')).status(await contextOf(command))
+})
+
 listing('hosts', 'the hosts of the farm').action(async (_options: unknown, command: Command) => {
   await (await import('./show/listings.ts')).hosts(await contextOf(command))
 })

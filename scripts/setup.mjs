@@ -183,10 +183,26 @@ async function buildIfNeeded() {
 
 // ---------------------------------------------------------------- guest images
 
-/** The store that all farms of this user share; the builder knows by itself which images are there and unchanged. */
+/** The store that all farms of this user share. The builder rebuilds what has changed; where nothing can have, it is not even asked. */
 async function buildImages(recipes) {
   const store = process.env.WNOD_IMAGES || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wnod/images')
+  const state = () => {
+    const hash = createHash('sha256').update(readFileSync(stampFile))
+    for (const recipe of recipes) hash.update(`${recipe}\0${readText(join(store, 'names', recipe))}\0`)
+    return hash.digest('hex')
+  }
+  const stamp = join(store, 'setup.stamp')
+  if (recipes.every((recipe) => existsSync(join(store, 'names', recipe))) && readText(stamp) === state()) return
   await step(`guest images ${recipes.join(', ')}`, process.execPath, ['dist/image.js', 'build', ...recipes], { WNOD_IMAGES: store })
+  writeFileSync(stamp, state())
+}
+
+function readText(file) {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return null
+  }
 }
 
 // ---------------------------------------------------------------- all of it

@@ -1,11 +1,11 @@
 /** The listings: `wnod hosts | vwns | jobs | types | images`. */
 import { compareIds } from '../../core/ids.ts'
-import { hostsReplySchema, imagesReplySchema, jobsReplySchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
+import { hostsReplySchema, imagesReplySchema, jobsReplySchema, statusSchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import type { HostView, ImageView, JobView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
-import { duration, table, type Column } from '../table.ts'
+import { duration, facts, table, type Column } from '../table.ts'
 import { outcomeWords } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
@@ -89,9 +89,29 @@ export async function jobs(context: Context, query: Query): Promise<void> {
   show(context, await context.api.get('/jobs', jobsReplySchema, query), (reply) => table(jobColumns, reply.jobs, context.width))
 }
 
-/** The VWN types of the mapping in force. */
+/** The VWN types of the mapping in force; on stderr, what is wrong with the file as it is now. */
 export async function types(context: Context): Promise<void> {
   show(context, await context.api.get('/types', typesReplySchema), (reply) => table(typeColumns, reply.types, context.width))
+  const { mapping } = await context.api.get('/status', statusSchema)
+  if (mapping.problem !== null) context.say(`the mapping file is refused, the one before stays in force: ${mapping.problem.message} (${mapping.problem.code})`)
+}
+
+/** The controller itself: its bus, its mapping, and how many of what there are. */
+export async function status(context: Context): Promise<void> {
+  const counted = (counts: Readonly<Record<string, number>>): string =>
+    Object.entries(counts).map(([state, count]) => `${count} ${state}`).join(', ') || 'none'
+  show(context, await context.api.get('/status', statusSchema), (now) =>
+    facts([
+      ['controller', `${now.name} ${now.version}, term ${now.term}, up for ${duration(now.nowMs - now.startedAtMs)}`],
+      ['bus', now.bus.connected ? 'connected' : 'not connected'],
+      ['dropped', `${now.bus.dropped} messages that nobody can read, ${now.bus.stale} that came late`],
+      ['mapping', `${now.mapping.file}: ${now.mapping.types} types, ${now.mapping.rules} rules`],
+      ['problem', now.mapping.problem === null ? null : `${now.mapping.problem.message} (${now.mapping.problem.code})`],
+      ...now.mapping.warnings.map((warning) => ['warning', warning] as const),
+      ['hosts', counted(now.counts.hosts)],
+      ['vwns', counted(now.counts.vwns)],
+      ['jobs', counted(now.counts.jobs)],
+    ]))
 }
 
 /** The OS images that hosts have. */
