@@ -8,7 +8,7 @@
  *
  * Not looked at: kernel settings and devices, which only root can change, and empty folders outside the scratch places.
  */
-import { type Dirent, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { type Dirent, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FromAgent } from '../wire/guest.ts'
 import { jobCgroups } from './cgroup.ts'
@@ -28,18 +28,18 @@ const leftMax = 256
 /** Files of the root that the agent itself writes. */
 const ours = ['etc/hostname', 'etc/machine-id', 'etc/hosts', 'etc/passwd', 'etc/group']
 
-type Check = () => readonly string[]
+type Check = () => readonly string[] | Promise<readonly string[]>
 
 /** Remembers what a guest looks like before any job: call it before the first. */
 export function openCleaner(settings: Settings, helper: Helper): Cleaner {
   const mountsBefore = new Set(mounts())
   const upperBefore = new Set(filesBelow(settings.upper))
-  const strangeMounts: Check = () => mounts().filter((mount) => !mountsBefore.has(mount))
-  const strangeFiles: Check = () => filesBelow(settings.upper)
+  const strangeMounts = (): readonly string[] => mounts().filter((mount) => !mountsBefore.has(mount))
+  const strangeFiles = (): readonly string[] => filesBelow(settings.upper)
     .filter((file) => !upperBefore.has(file) && !ours.includes(file) && !settings.scratch.some((place) => `/${file}`.startsWith(`${place}/`)))
     .map((file) => `/${file}`)
   const checks: Readonly<Record<string, Check>> = {
-    processes: () => strangers(settings).map(described),
+    processes: () => helper.strangers(settings.sshd, false),
     cgroups: () => jobCgroups(settings.cgroups).map((group) => group.procs),
     mounts: strangeMounts,
     ipc: () => ['shm', 'sem', 'msg'].flatMap((kind) => rows(`/proc/sysvipc/${kind}`).map((row) => `${kind} ${row.trim()}`)),
@@ -51,66 +51,23 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
     async clean() {
       const startedAt = performance.now()
       for (const group of jobCgroups(settings.cgroups)) await group.remove(killMs)
-      await killStrangers(settings)
+      await killStrangers(settings, helper)
       for (const mount of [...strangeMounts()].reverse()) await helper.unmount(mount).catch(() => undefined)
       await helper.removeIpc().catch(() => undefined)
       for (const place of settings.scratch) for (const name of namesIn(place)) tryRemove(join(place, name))
       for (const folder of takeStagedFolders()) tryRemove(Buffer.from(folder, 'latin1'))
-      const left = Object.entries(checks).flatMap(([name, check]) => check().map((what) => `${name}: ${what}`.slice(0, 1024)))
+      const left: string[] = []
+      for (const [name, check] of Object.entries(checks)) for (const what of await check()) left.push(`${name}: ${what}`.slice(0, 1024))
       return { kind: 'cleaned', checked: Object.keys(checks), left: left.slice(0, leftMax), tookMs: performance.now() - startedAt }
     },
   }
 }
 
-// ---------------------------------------------------------------- processes
-
-interface Stranger {
-  readonly pid: number
-  readonly name: string
-}
-
-const kernelThread = 0x0020_0000
-
-/** Processes that nobody knows: not the kernel's, process 1, ourselves, our helper or an sshd of root. */
-function strangers(settings: Settings): readonly Stranger[] {
-  return namesIn('/proc').flatMap((entry) => {
-    const pid = Number(entry)
-    if (!Number.isInteger(pid) || [1, process.pid, process.ppid].includes(pid)) return []
-    const stat = tryRead(`/proc/${pid}/stat`)
-    if (stat === null) return []
-    const [state, , , , , , flags] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    if (state === 'Z' || state === 'X' || (Number(flags) & kernelThread) !== 0) return []
-    if (exeOf(pid) === settings.sshd) return []
-    return [{ pid, name: stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')')) }]
-  })
-}
-
-async function killStrangers(settings: Settings): Promise<void> {
+/** One look and one KILL at a time, until a look finds nobody; those who start new ones lose that race in the end. */
+async function killStrangers(settings: Settings, helper: Helper): Promise<void> {
   const deadline = performance.now() + killMs
-  for (let pause = 1; ; pause = Math.min(pause * 2, 50)) {
-    const found = strangers(settings)
-    if (found.length === 0 || performance.now() > deadline) return
-    for (const { pid } of found) tryKill(pid)
+  for (let pause = 1; (await helper.strangers(settings.sshd, true)).length > 0 && performance.now() < deadline; pause = Math.min(pause * 2, 50))
     await new Promise((resolve) => setTimeout(resolve, pause))
-  }
-}
-
-const described = ({ pid, name }: Stranger): string => `${pid} ${name}`
-
-function tryKill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL')
-  } catch {
-    // it has ended by itself
-  }
-}
-
-function exeOf(pid: number): string | null {
-  try {
-    return readlinkSync(`/proc/${pid}/exe`)
-  } catch {
-    return null
-  }
 }
 
 // ---------------------------------------------------------------- mounts and sockets

@@ -47,6 +47,8 @@ export interface Helper {
   resize(pid: number, rows: number, cols: number): Promise<void>
   become(clockOffsetMs: number, entropy: Buffer): Promise<void>
   listen(port: number, sshd: string, config: string): Promise<void>
+  /** Processes that a job has left, `PID:NAME`; with `kill` they were killed just now. */
+  strangers(sshd: string, kill: boolean): Promise<readonly string[]>
   removeIpc(): Promise<void>
   unmount(path: string): Promise<void>
 }
@@ -131,6 +133,7 @@ export function connectHelper(fd: number, pid: number): Helper {
     resize: async (of, rows, cols) => void (await ask(`resize ${of} ${rows} ${cols}\n`)),
     become: async (offsetMs, entropy) => void (await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)),
     listen: async (port, sshd, config) => void (await ask(`listen ${port} ${sshd} ${config}\n`)),
+    strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),
   }

@@ -89,5 +89,8 @@ function uptimeMs(): number {
   }
 }
 
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
-else main()
+if (startupSnapshot.isBuildingSnapshot()) {
+  // What the lazily loaded parts need of node, and a snapshot can hold. It cannot hold node:net.
+  void Promise.all([import('node:stream'), import('node:os'), import('node:path')])
+  startupSnapshot.setDeserializeMainFunction(main)
+} else main()

@@ -8,6 +8,8 @@
 //   resize PID ROWS COLS           of a process on a terminal
 //   become OFFSET HEX              wall clock = monotonic clock + OFFSET ms; HEX bytes go into the random pool, which reseeds at once
 //   listen PORT SSHD CONFIG        each connection to PORT gets an SSHD of its own
+//   strangers SSHD                 "strangers PID:NAME…": every process but the kernel's, process 1, this one, the agent, and SSHDs
+//   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
 //   unmount PATH                   detaches what is mounted there
 //
@@ -18,6 +20,7 @@
 //   exited PID CODE SIGNAL         one of the numbers is -1
 //
 // Node itself is too large to fork often, and its module for it takes half a second to load where the processor is emulated.
+#include <dirent.h>
 #include <linux/random.h>
 #include <stdarg.h>
 #include <sys/mount.h>
@@ -38,7 +41,7 @@ static struct { pid_t pid; int control; } processes[PROCESSES]; // pid 0: a free
 static void say_agent(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say_agent(const char *format, ...)
 {
-    char line[256];
+    char line[4200];
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(line, sizeof line, format, arguments);
@@ -270,6 +273,56 @@ static void accept_ssh(void)
 
 // ---------------------------------------------------------------- after a job
 
+static pid_t agent_pid;
+
+// True for a process that a job has left, with its name. Zombies are as good as gone.
+static bool is_stranger(pid_t pid, const char *sshd, char name[32])
+{
+    char path[64], text[512], exe[256];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    close(fd);
+    if (got <= 0 || pid == 1 || pid == getpid() || pid == agent_pid)
+        return false;
+    text[got] = '\0';
+    char *open_ = strchr(text, '('), *close_ = strrchr(text, ')'), state = 'X';
+    unsigned flags = 0;
+    if (open_ == NULL || close_ == NULL || sscanf(close_ + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+        return false;
+    if (state == 'Z' || state == 'X' || (flags & 0x00200000) != 0) // the last is PF_KTHREAD
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    ssize_t length = readlink(path, exe, sizeof exe - 1);
+    exe[length < 0 ? 0 : length] = '\0';
+    if (strcmp(exe, sshd) == 0)
+        return false;
+    int at = 0;
+    for (const char *c = open_ + 1; c < close_ && at < 31; c++)
+        name[at++] = *c > ' ' && *c < 127 ? *c : '_';
+    name[at] = '\0';
+    return true;
+}
+
+static void name_strangers(const char *line, bool kill_them)
+{
+    const char *sshd = strchr(line, ' ') + 1;
+    char answer[4096] = "strangers", name[32];
+    size_t used = strlen(answer);
+    DIR *all = opendir("/proc");
+    for (struct dirent *entry; all != NULL && (entry = readdir(all)) != NULL;) {
+        pid_t pid = (pid_t)atoi(entry->d_name);
+        if (pid <= 0 || !is_stranger(pid, sshd, name))
+            continue;
+        if (kill_them)
+            kill(pid, SIGKILL);
+        if (used < sizeof answer - 64)
+            used += (size_t)snprintf(answer + used, 64, " %d:%s", pid, name);
+    }
+    closedir(all);
+    say_agent("%s\n", answer);
+}
+
 static void remove_ipc(void)
 {
     struct shminfo shm;
@@ -309,6 +362,8 @@ static void obey(const char *line, struct cursor bytes)
         become(line);
     else if (strncmp(line, "listen ", 7) == 0)
         listen_for_ssh(line);
+    else if (strncmp(line, "strangers ", 10) == 0 || strncmp(line, "kill ", 5) == 0)
+        name_strangers(line, *line == 'k');
     else if (strcmp(line, "ipc") == 0)
         remove_ipc();
     else if (strncmp(line, "unmount ", 8) == 0 && umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
@@ -378,7 +433,7 @@ static int serve(char **argv)
     close(pair[0]);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return NOT_STARTED;
-    pid_t agent = start_program(argv, pair[1]);
+    agent_pid = start_program(argv, pair[1]);
     close(pair[1]);
     agent_fd = pair[0];
     signal(SIGPIPE, SIG_IGN);
@@ -401,6 +456,6 @@ static int serve(char **argv)
             there = hear_agent();
     }
     int status = 0;
-    waitpid(agent, &status, 0);
+    waitpid(agent_pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : NOT_STARTED;
 }

@@ -1,6 +1,6 @@
 /** The agent's unix socket: each connection is one task, in the job stream's protocol. Only root can connect, which is how sshd does. */
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
-import { createServer, type Socket } from 'node:net'
+import { createServer, type Server, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { JobStream } from '../wire/job-stream.ts'
 import type { Helper } from './helper.ts'
@@ -22,10 +22,7 @@ export async function serveTasks(settings: Settings, helper: Helper): Promise<Ta
   mkdirSync(dirname(settings.socket), { recursive: true, mode: 0o700 })
   chmodSync(dirname(settings.socket), 0o700)
   rmSync(settings.socket, { force: true })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(settings.socket, resolve)
-  })
+  await listen(server, settings.socket)
   chmodSync(settings.socket, 0o600)
 
   function serve(socket: Socket): void {
@@ -64,4 +61,16 @@ export async function serveTasks(settings: Settings, helper: Helper): Promise<Ta
       return running.size
     },
   }
+}
+
+/**
+ * `server.listen` would load node's modules for clusters, child processes and datagrams first, a third of the time from hello to
+ * ready where the processor is emulated; this is what it calls in the end.
+ */
+function listen(server: Server & { _listen2?: (path: string, port: number, family: number, backlog: number) => void }, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject).once('listening', resolve)
+    if (server._listen2 === undefined) server.listen(path)
+    else server._listen2(path, -1, -1, 511)
+  })
 }
