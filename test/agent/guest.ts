@@ -1,6 +1,7 @@
 /** One real guest of the image with the agent, booted with the bait's own command line for QEMU but without a bait. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { appendFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,6 +18,8 @@ import { fromPortSchema, guestVersion, type FromPort } from '../../wire/guest.ts
 export interface GuestUnderTest extends AsyncDisposable {
   readonly heard: readonly FromPort[]
   readonly console: string
+  /** Milliseconds of processor that QEMU has used: says more than the clock where others are at work as well. */
+  cpuMs(): number
   send(message: object): void
   /** Milliseconds of this host from QEMU's spawn to the first hello. */
   hello(): Promise<number>
@@ -69,6 +72,7 @@ export async function bootGuest(shape: { cpus?: number; memoryMib?: number } = {
       return consoleText
     },
     send,
+    cpuMs: () => cpuMsOf(qemu.pid ?? 0),
     hello: async () => until(() => helloMs, { withinMs: 120_000, what: 'hello of the agent' }).catch(async (error: unknown) => {
       await appendFile(join(tmpdir(), 'wnod-guest-console.txt'), consoleText)
       throw error
@@ -92,6 +96,13 @@ export async function bootGuest(shape: { cpus?: number; memoryMib?: number } = {
       await rm(folder, { recursive: true, force: true })
     },
   }
+}
+
+/** Fields 14 and 15 of proc(5), in ticks of 10 ms. */
+function cpuMsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
 async function freePort(): Promise<number> {
