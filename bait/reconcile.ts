@@ -41,12 +41,16 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
   const start = (vwn: VwnId, verb: Action['do'], work: () => Promise<void>): void => {
     const key = `${vwn} ${verb}`
     if (underWay.has(key)) return
-    const done = work()
-      .catch((error: unknown) => log.error({ vwn, verb, err: error }, 'action failed, it will be tried again'))
-      .finally(() => {
+    const done = work().then(
+      () => {
         underWay.delete(key)
         wake()
-      })
+      },
+      (error: unknown) => {
+        underWay.delete(key) // no wake: the loop's own pace keeps a failure from spinning
+        log.error({ vwn, verb, err: error }, 'action failed, it will be tried again')
+      },
+    )
     underWay.set(key, done)
   }
   const attach = async (vwn: LiveVwn, wanted: WantedVwn | null, job: JobId): Promise<void> => {

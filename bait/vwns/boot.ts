@@ -35,7 +35,7 @@ export interface BootImage {
 }
 
 /** Effects of a VWN's life, in their order; tests stop the bait right after each. */
-export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'hello', 'available', 'ready', 'assigned', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
+export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'available', 'ready', 'assigned', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
 export type EffectName = (typeof effects)[number]
 
 /** What every VWN of a bait works with. */

@@ -7,8 +7,8 @@
  *
  * The record (handles.ts) is written before the effect that it explains, so whatever moment the bait dies at, the next one knows.
  */
-import { VwnError } from '../../core/errors.ts'
-import { failure, type Failure } from '../../core/failure.ts'
+import { VwnError, type ErrorCode } from '../../core/errors.ts'
+import type { Failure } from '../../core/failure.ts'
 import type { JobId, VwnId } from '../../core/ids.ts'
 import type { Local, LocalState } from '../../core/reconcile.ts'
 import type { ObservedVwn } from '../../wire/bait.ts'
@@ -185,6 +185,39 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     }
   }
 
+  /** A step that fails has left the VWN in a state that nobody knows: it goes. When the bait ends, the next one sees the record. */
+  const orElseEnd = async <T>(otherwise: ErrorCode, step: () => Promise<T>): Promise<T | null> => {
+    try {
+      return await step()
+    } catch (error) {
+      if (!kit.signal.aborted) void end(failureOf(error, otherwise), true)
+      return null
+    }
+  }
+  const scrubbed = async (scrub: Clean): Promise<CleanReport | null> => {
+    await after('released')
+    enter('cleaning')
+    const late = new AbortController()
+    using _deadline = kit.clock.after(cleanMs, () => late.abort(new VwnError('VWN_SILENT', { what: 'scrub', cleanMs })))
+    const place = await reach()
+    if (place === null) return null
+    const report = await scrub(place, AbortSignal.any([late.signal, stopping.signal, kit.signal]))
+    if (!is('cleaning')) return null
+    if (report.left.length > 0) throw new VwnError('VWN_DIRTY', { left: report.left.join(', ').slice(0, 2000) })
+    await record({ job: null, jobsRun: handle.jobsRun + 1 })
+    await after('cleaned')
+    if (is('cleaning')) enter('idle')
+    return report
+  }
+  /** Nothing of the job got in; whether anything can is asked, for that may be why. */
+  const untouched = async (): Promise<null> => {
+    await record({ job: null })
+    const place = await reach()
+    if (place !== null && handle.spec.contact === 'agent') (await place.session.openAgent(stopping.signal)).destroy()
+    if (place !== null && is('busy')) enter('idle')
+    return null
+  }
+
   const end = (cause: Failure | null, insist: boolean): Promise<void> => {
     if (state === 'dead' || state === 'gone') return remove()
     if (stop !== null) {
@@ -246,38 +279,23 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     local: () => ({ token: handle.token, state, job: state === 'busy' ? handle.job : null, jobOver: state === 'busy' && job.over }),
     observed: () => observedOf(handle, state, from.madeFor),
     async attach(wanted, ownerUid) {
-      if (state !== 'idle') return null
+      if (!is('idle')) return null
       job = { over: false, mustClean: true }
       handle = { ...handle, job: wanted, ownerUid }
       enter('busy')
-      const [place] = await Promise.all([reach(), record({ job: wanted, ownerUid })])
-      await after('assigned')
-      return place
+      return orElseEnd('VWN_SILENT', async () => {
+        const [place] = await Promise.all([reach(), record({ job: wanted, ownerUid })])
+        await after('assigned')
+        return place
+      })
     },
     released(mustClean) {
       job = { over: true, mustClean }
       deps.onChange()
     },
     async clean(scrub) {
-      if (state !== 'busy' || !job.over) return null
-      if (!job.mustClean) {
-        await record({ job: null })
-        if (is('busy')) enter('idle')
-        return null
-      }
-      await after('released')
-      enter('cleaning')
-      const report = await scrubbed(reach, scrub, AbortSignal.any([stopping.signal, kit.signal])).catch((error: unknown) => failureOf(error, 'VWN_SILENT'))
-      if (!is('cleaning') || kit.signal.aborted) return null // the next bait sees the job on record, and scrubs
-      if ('code' in report || report.left.length > 0) {
-        const cause = 'code' in report ? report : failure('VWN_DIRTY', report.left.join(', ').slice(0, 2000))
-        void end(cause, true)
-        return null
-      }
-      await record({ job: null, jobsRun: handle.jobsRun + 1 })
-      await after('cleaned')
-      if (is('cleaning')) enter('idle')
-      return report
+      if (!is('busy') || !job.over) return null
+      return orElseEnd('VWN_SILENT', () => (job.mustClean ? scrubbed(scrub) : untouched()))
     },
     stop: end,
     reclaim: remove,
@@ -292,14 +310,6 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       running.vm.release()
       await running.serial.close()
     },
-  }
-
-  async function scrubbed(place: () => Promise<ReadyVwn | null>, scrub: Clean, signal: AbortSignal): Promise<CleanReport> {
-    const late = new AbortController()
-    using _deadline = kit.clock.after(cleanMs, () => late.abort(new VwnError('VWN_SILENT', { what: 'scrub', cleanMs })))
-    const ready = await place()
-    if (ready === null) throw new VwnError('VWN_SILENT', { what: 'scrub' })
-    return scrub(ready, AbortSignal.any([late.signal, signal]))
   }
 }
 

@@ -1,5 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import { effects } from '../../bait/vwns/boot.ts'
+import { VwnError } from '../../core/errors.ts'
 import { claimPidFile } from '../../kit/pid-file.ts'
 import { until } from '../../kit/until.ts'
 import { baitLab } from './lab.ts'
@@ -71,12 +73,12 @@ test('a scrub that leaves something, or does not answer, retires the VWN', async
 })
 
 test('a boot that misses its deadline is tried once more, then fails with the end of its serial log', async () => {
-  await using once = await baitLab({ failAt: 'hello', failTimes: 1, deadlineMs: 300 })
+  await using once = await baitLab({ failAt: 'hello', failTimes: 1, deadlineMs: 1_500 })
   await once.start()
   once.order(once.wanted('v1'))
   expect(await once.seen('v1', 'idle')).toMatchObject({ bootAttempt: 2, cause: null })
 
-  await using twice = await baitLab({ failAt: 'ready', deadlineMs: 300 })
+  await using twice = await baitLab({ failAt: 'ready', deadlineMs: 1_000 })
   await twice.start()
   twice.order(twice.wanted('v1'))
   const gone = await twice.seen('v1', 'gone')
@@ -202,4 +204,27 @@ test('a second bait for the same host is refused', async () => {
   await using lab = await baitLab()
   await using _holder = await claimPidFile(lab.home.host('h1').pid, process.ppid)
   await expect(lab.start()).rejects.toMatchObject({ code: 'PROGRAM_RUNNING' })
+})
+
+test.each(effects)('a failure right after %s is undone whole', async (effect) => {
+  await using lab = await baitLab()
+  let failed = false
+  await lab.start({
+    after: (now) => {
+      if (now !== effect || failed) return
+      failed = true
+      throw new VwnError('DISK_FULL', { effect })
+    },
+  })
+  const job = lab.jobs.submit('h1-1')
+  lab.order(lab.wanted('v1', { job }))
+  if (['assigned', 'released', 'cleaned'].includes(effect)) await until(() => failed || lab.jobs.assigned[0]?.end(), { withinMs: 5_000 })
+  if (['stopped', 'removed', 'gone'].includes(effect)) {
+    await lab.seen('v1', 'busy')
+    lab.order(lab.wanted('v1', { want: 'gone', insist: true }))
+  }
+  await until(() => failed, { withinMs: 5_000, what: `${effect} happens` })
+  expect(await lab.seen('v1', 'gone')).toBeDefined()
+  expect(lab.hypervisor.vms.every((vm) => vm.state === 'ended')).toBe(true)
+  expect(await lab.audit()).toEqual([])
 })

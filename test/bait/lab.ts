@@ -7,14 +7,13 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createBait, type Bait, type BaitDeps } from '../../bait/bait.ts'
 import { baitSchema } from '../../bait/config.ts'
-import type { GuestSession } from '../../bait/contracts.ts'
 import { fake, type FakeHypervisor, type FakeScript } from '../../bait/hypervisor/fake.ts'
 import type { Hypervisor } from '../../bait/hypervisor/hypervisor.ts'
 import { audit, type AuditFinding } from '../../bait/audit.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type ImageDigest } from '../../core/ids.ts'
 import { connectBus } from '../../kit/bus.ts'
 import { systemClock } from '../../kit/clock.ts'
-import { partFiles, sealManifest, type ImageStore } from '../../kit/image-store.ts'
+import { imageStore, partFiles, sealManifest, type ImageStore } from '../../kit/image-store.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
 import { service, type Kit } from '../../kit/service.ts'
@@ -44,16 +43,6 @@ export async function emptyImage(folder: string, contact: 'agent' | 'ssh' = 'age
   return digest
 }
 
-/** An ssh session that is open until told otherwise. */
-export function playedSession(): GuestSession & { breakOff(): void } {
-  let close: () => void = () => undefined
-  const closed = new Promise<void>((resolve) => (close = resolve))
-  const never = (): never => {
-    throw new Error('not played')
-  }
-  return { closed, close, breakOff: close, openAgent: never, exec: never, get client() { return never() } }
-}
-
 export interface BaitLab extends AsyncDisposable {
   readonly home: Home
   readonly jobs: PlayedJobs
@@ -63,6 +52,9 @@ export interface BaitLab extends AsyncDisposable {
   readonly bait: Bait
   /** Reports in the order in which they came. */
   readonly reports: readonly Report[]
+  /** Where bus and images are, for a bait in a process of its own. */
+  readonly nats: string
+  readonly images: string
   wanted(vwn: string, changes?: Partial<WantedVwn>): WantedVwn
   /** These Orders are in force from now on, and pushed. */
   order(...vwns: readonly WantedVwn[]): void
@@ -109,6 +101,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
     return current
   })
   const self: BaitLab = {
+    nats: nats.url, images: (script.images ?? imageStore(home.images)).folder,
     home, jobs, hypervisor: scripted, spec, reports, silent: false, logged: lines,
     get bait() {
       if (bait === null) throw new Error('no bait runs')

@@ -2,7 +2,7 @@
 import type { CleanReport, Clean, GuestSession, Jobs, ReadyVwn } from '../../bait/contracts.ts'
 import { jobId, type JobId } from '../../core/ids.ts'
 import type { Answer, LiveJob } from '../../wire/bait.ts'
-import { playedSession } from './lab.ts'
+import { playedSession } from './played-session.ts'
 
 export interface Assigned {
   readonly job: JobId
@@ -27,7 +27,7 @@ export interface PlayedJobs extends Jobs {
 
 const cleanReport: CleanReport = { checked: ['processes'], left: [], tookMs: 3 }
 
-export function playedJobs(): PlayedJobs {
+export function playedJobs({ endsAtOnce = false } = {}): PlayedJobs {
   const waiting = new Map<JobId, LiveJob>()
   const listeners: (() => void)[] = []
   const assigned: Assigned[] = []
@@ -63,6 +63,7 @@ export function playedJobs(): PlayedJobs {
         }
         assigned.push({ job, place, facts, end })
         void place.session.closed.then(() => end())
+        if (endsAtOnce) end()
       }),
     answer(answer) {
       answers.push(answer)

@@ -1,0 +1,42 @@
+import { execFile } from 'node:child_process'
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { fileSystemArgs, freeSpaceGib, overlayArgs, scratchDisks } from '../../bait/disk/scratch.ts'
+import { tempFolder } from '../harness/temp.ts'
+
+const run = promisify(execFile)
+
+test('the arguments of both tools', () => {
+  expect(overlayArgs('/p', '/o')).toEqual(['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', '/p', '/o'])
+  expect(fileSystemArgs('/p').join(' ')).toBe('-q -F -t ext4 -m 0 -L scratch -O ^has_journal -E lazy_itable_init=1,nodiscard /p')
+})
+
+test('overlays are thin, their pristine file is made once, and it is an empty file system', async () => {
+  await using folder = await tempFolder()
+  const disks = scratchDisks(join(folder.path, 'scratch'))
+  const [one, two] = [join(folder.path, 'one.qcow2'), join(folder.path, 'two.qcow2')]
+  await Promise.all([disks.overlay(one, 2), disks.overlay(two, 2)])
+  expect(await readdir(join(folder.path, 'scratch'))).toEqual(['2g.ext4'])
+  const pristine = join(folder.path, 'scratch', '2g.ext4')
+  expect((await stat(pristine)).size).toBe(2 * 1024 ** 3)
+  expect((await stat(pristine)).blocks * 512).toBeLessThan(8 * 1024 ** 2)
+  expect((await stat(one)).size).toBeLessThan(1024 ** 2)
+  const { stdout } = await run('qemu-img', ['info', '--output=json', one])
+  expect(JSON.parse(stdout)).toMatchObject({ 'virtual-size': 2 * 1024 ** 3, 'backing-filename': pristine })
+})
+
+test('a disk that the host could never fill is refused, and nothing is made', async () => {
+  await using folder = await tempFolder()
+  const disks = scratchDisks(join(folder.path, 'scratch'))
+  const tooMuch = Math.ceil(await freeSpaceGib(folder.path)) + 1
+  await expect(disks.overlay(join(folder.path, 'x.qcow2'), tooMuch)).rejects.toMatchObject({ code: 'SCRATCH_NO_SPACE', facts: { scratchGib: tooMuch } })
+  expect(await readdir(folder.path)).toEqual([])
+})
+
+test('an overlay that cannot be written leaves nothing', async () => {
+  await using folder = await tempFolder()
+  const disks = scratchDisks(join(folder.path, 'scratch'))
+  await expect(disks.overlay(join(folder.path, 'nowhere', 'x.qcow2'), 1)).rejects.toMatchObject({ code: 'COMMAND_FAILED' })
+})
