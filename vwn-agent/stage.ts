@@ -49,7 +49,10 @@ export async function openStage({ helper, via, account, cgroup, cwd }: StageOpti
   const unpack = await helper.start({ spec: specOf(account, cgroup, directory, unpackArgs), tty: false, stdin: 'pipe', stdout: 'null', stderr: 'pipe' })
   const feed = unpack.ends.stdin === null ? null : feedPipe(via, stream.stage, unpack.ends.stdin)
   const [words, exit] = await Promise.all([wordsOf(unpack), unpack.exit])
-  if (exit.code !== 0 || escaped.test(words)) throw new StartError('stage', words.trim().slice(0, 2000) || `tar ended with ${exit.code ?? exit.signal}`)
+  if (exit.code !== 0 || escaped.test(words)) {
+    feed?.stop()
+    throw new StartError('stage', words.trim().slice(0, 2000) || `tar ended with ${exit.code ?? exit.signal}`)
+  }
   await feed?.ended // tar stops at its own end mark; the job may start only at the stream's, which the bait holds back until then
   const before = manifest(directory)
   return {
