@@ -62,7 +62,7 @@ try {
 function main(args: readonly string[]): void {
   const { options, used, asks } = parseOptions(args, process.env)
   if (asks !== null) {
-    process.stdout.write(asks === 'help' ? usage : `wnod-starter ${hookVersion}\n`)
+    process.stdout.write(asks === 'help' ? usage : `wnod-starter ${version}\n`)
     return
   }
   const count = args.length - used
