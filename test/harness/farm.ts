@@ -177,7 +177,7 @@ function farmOver(
     },
     start: (argv, options = {}) => start(argv, options),
     cli,
-    async audit(withinMs = 60_000) {
+    async audit(withinMs = 120_000) {
       let last: Ended | null = null
       await until(async () => (last = await cli(['audit', '--home', home.home])).code === 0, { withinMs, everyMs: 500, what: 'audit is clean' }).catch(() => undefined)
       if (last === null) throw new Error('audit never answered')
