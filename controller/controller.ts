@@ -50,6 +50,7 @@ export interface Controller extends AsyncDisposable {
 
 /** How often time is looked at; everything else wakes the scheduler by itself. */
 const turnMs = 1_000
+const longTurnMs = 20
 const forgetEveryMs = 3_600_000
 /** A supervisor starts us again; a person learns soon that there is no server. */
 const firstConnectMs = 10_000
@@ -84,7 +85,13 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const reports = openReports({ kit, db, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const turn = openScheduler({ kit, db, book, lifecycle, mapping, bus, patience: settings.patience })
-  const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, turn)
+  const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, async (signal) => {
+    const startedMs = kit.clock.monotonicMs()
+    turn()
+    const tookMs = kit.clock.monotonicMs() - startedMs
+    // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
+    if (tookMs > longTurnMs) await kit.clock.sleep(Math.min(tookMs, turnMs), signal)
+  })
   const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
   await mapping.load()
 

@@ -1,10 +1,12 @@
 /** Mapping files: what is read out of them, and which line is blamed. */
-import { readFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { resolveType, typeNamed } from '../../core/mapping.ts'
 import { typeName } from '../../core/ids.ts'
 import { isVwnError } from '../../core/errors.ts'
+import { sealManifest } from '../../kit/image-store.ts'
 import { readMapping } from '../../controller/mapping.ts'
 
 const read = (text: string) => readMapping(text, 'mapping.yaml', null)
@@ -63,4 +65,29 @@ test('several mistakes are counted, the first one named', async () => {
 test('what is valid but surely not meant is a warning with its line', async () => {
   const { warnings } = await read('types:\n  a: { image: x }\n  b: { image: x }\nrules:\n  - { name: all, type: a }\n  - { name: never, match: { user: u }, type: a }\n')
   expect(warnings).toEqual([expect.stringMatching(/^line 6: .*never reached/), expect.stringMatching(/^line 3: .*no rule gives type b/)])
+})
+
+test('an image that the store does not have is refused with its line, and taken once it is there', async () => {
+  const store = mkdtempSync(join(tmpdir(), 'wnod-images-'))
+  const part = { sha256: '0'.repeat(64), bytes: 1 }
+  const add = (name: string): string => {
+    const { bytes, digest } = sealManifest({
+      v: 1, name, contact: 'agent', arch: 'x86_64', hostKeyFormat: 'openssh', probe: null, parts: { os: part, kernel: part, initrd: part },
+      recipe: '0'.repeat(64), kernelArgs: [], osUuid: '00000000-0000-4000-8000-000000000000', minMemoryMib: 64,
+    })
+    mkdirSync(join(store, digest), { recursive: true })
+    writeFileSync(join(store, digest, 'manifest.json'), bytes)
+    mkdirSync(join(store, 'names'), { recursive: true })
+    writeFileSync(join(store, 'names', name), `${digest}\n`)
+    return digest
+  }
+  const pinned = add('debian12')
+  const text = `types:\n  a: { image: debian12 }\n  b:\n    image: el9\n  c: { image: ${pinned} }\ndefault: { type: a, allow: [b, c] }\n`
+  await expect(readMapping(text, 'mapping.yaml', store)).rejects.toMatchObject({
+    code: 'MAPPING_REFUSED', facts: { line: 4, key: 'types.b.image', problem: 'there is no OS image el9; there are debian12' },
+  })
+  add('el9')
+  expect((await readMapping(text, 'mapping.yaml', store)).mapping.types).toHaveLength(3)
+  expect((await readMapping(text, 'mapping.yaml', join(store, 'nowhere'))).mapping.types).toHaveLength(3)
+  rmSync(store, { recursive: true })
 })
