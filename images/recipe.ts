@@ -79,17 +79,18 @@ export async function knownRecipes(folder: string): Promise<readonly string[]> {
   return files.filter((file) => file.endsWith('.yaml')).map((file) => basename(file, '.yaml')).sort()
 }
 
-/** Raised when the builder makes other images of the same recipe. */
-const builderVersion = 2
+/** Raised when the builder makes other bases of the same recipe, or other images of the same base. */
+const baseVersion = 2
+const imageVersion = 3
 
 /** What the unpacked base of an image follows from: changing anything else does not unpack Debian again. */
 export const baseKey = (recipe: Recipe): string => {
   const { suite, variant, packages, kernel, leaveOut, setup, contact } = recipe
-  return digestOf([JSON.stringify([builderVersion, suite, variant, packages, kernel, leaveOut, setup, contact])])
+  return digestOf([JSON.stringify([baseVersion, suite, variant, packages, kernel, leaveOut, setup, contact])])
 }
 
 /** What a whole image follows from, mirror and moment aside: the same key need not be built again. */
-export const recipeKey = (text: string, inputs: readonly Uint8Array[]): string => digestOf([String(builderVersion), text, ...inputs])
+export const recipeKey = (text: string, inputs: readonly Uint8Array[]): string => digestOf([String(imageVersion), text, ...inputs])
 
 function digestOf(parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256')

@@ -132,12 +132,12 @@ export async function hashFile(path: string): Promise<{ sha256: string; bytes: n
 /**
  * The kernel's whole command line. Under emulation the guest has no clock that it could measure its time stamp counter by but the
  * PIT, which fails on a busy host, and then the kernel hangs: so it is told the frequency. QEMU passes the host's counter on, and the
- * kernel's `bogomips` is twice its MHz. The mitigations are for speculation, which an emulated processor does not have.
+ * kernel's `bogomips` is twice its MHz.
  */
 export function kernelCommandLine(manifest: Manifest, host: { readonly accelerator: 'kvm' | 'tcg'; readonly cpuinfo: string }): string {
   const bogomips = /^bogomips\s*:\s*([\d.]+)/im.exec(host.cpuinfo)?.[1]
-  const counter = bogomips === undefined ? [] : [`tsc_early_khz=${Math.floor(Number(bogomips) * 500)}`, 'tsc=reliable']
-  return [...manifest.kernelArgs, ...(host.accelerator === 'tcg' ? [...counter, 'mitigations=off'] : [])].join(' ')
+  const counter = bogomips === undefined || host.accelerator === 'kvm' ? [] : [`tsc_early_khz=${Math.floor(Number(bogomips) * 500)}`, 'tsc=reliable']
+  return [...manifest.kernelArgs, ...counter].join(' ')
 }
 
 async function readImage(folder: string, digest: ImageDigest, names: ReadonlyMap<string, ImageDigest>): Promise<StoredImage> {
