@@ -3,6 +3,7 @@
  *
  * A guest's processor may be emulated, so what counts here is how little is loaded before `hello`: only what a snapshot of node's heap
  * can hold (guest.c starts it from one), everything else while the answer travels. Messages are checked by hand for the same reason.
+ * Code from a snapshot cannot import node's own modules by `import()`: only ours, which are bundled, and theirs at the head of ours.
  */
 import { readFileSync } from 'node:fs'
 import { startupSnapshot } from 'node:v8'
@@ -90,7 +91,6 @@ function uptimeMs(): number {
 }
 
 if (startupSnapshot.isBuildingSnapshot()) {
-  // What the lazily loaded parts need of node, and a snapshot can hold. It cannot hold node:net.
-  void Promise.all([import('node:stream'), import('node:os'), import('node:path')])
+  void import('./snapshot.ts')
   startupSnapshot.setDeserializeMainFunction(main)
 } else main()

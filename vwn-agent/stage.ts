@@ -6,6 +6,7 @@
  * removed is not removed at the other end.
  */
 import { lstatSync, mkdirSync, chownSync, readdirSync, statSync } from 'node:fs'
+import { Socket } from 'node:net'
 import { dirname, join } from 'node:path'
 import { stream } from '../wire/frames.ts'
 import type { JobStream } from '../wire/job-stream.ts'
@@ -60,8 +61,11 @@ export async function openStage({ helper, via, account, cgroup, cwd }: StageOpti
     async collect() {
       const changed = [...manifest(directory)].filter(([name, state]) => state.folder ? !before.has(name) : before.get(name)?.stamp !== state.stamp)
       const pack = await helper.start({ spec: specOf(account, cgroup, directory, packArgs), tty: false, stdin: 'pipe', stdout: 'pipe', stderr: 'null' })
-      const { Socket } = await import('node:net')
-      if (pack.ends.stdin !== null) new Socket({ fd: pack.ends.stdin, readable: false, writable: true }).on('error', () => undefined).end(Buffer.from(changed.map(([name]) => `./${name}\0`).join(''), 'latin1'))
+      if (pack.ends.stdin !== null) {
+        const names = changed.map(([name]) => `./${name}\0`).join('')
+        const list = new Socket({ fd: pack.ends.stdin, readable: false, writable: true })
+        list.on('error', () => undefined).end(Buffer.from(names, 'latin1'))
+      }
       const { stdout } = pack.ends
       if (stdout !== null) await new Promise<void>((resolve) => void sendPipe(via, stream.collect, stdout, resolve))
       await pack.exit
@@ -164,7 +168,6 @@ const specOf = (account: Account, cgroup: Cgroup, directory: Buffer, argv: reado
 /** What a helper process said on its stderr, the first few lines of it. */
 async function wordsOf({ ends }: Started): Promise<string> {
   if (ends.stderr === null) return ''
-  const { Socket } = await import('node:net')
   const pipe = new Socket({ fd: ends.stderr, readable: true, writable: false })
   let words = ''
   for await (const chunk of pipe as AsyncIterable<Buffer>) words = (words + chunk.toString('utf8')).slice(0, 8192)

@@ -183,7 +183,7 @@ async function openTask(socket: string, message: object, closed: Wish['closed'])
 }
 
 /** Gives the agent at the other end its task. */
-export function taskOver(duplex: Duplex, message: object, closed: Wish['closed'] = [], forget = false): Task {
+export function taskOver(duplex: Duplex, message: object, closed: Wish['closed'] = [], forget = false, onRoom: () => void = () => {}): Task {
   const said: FromAgent[] = []
   const pieces = new Map<number, Buffer[]>()
   let received = 0
@@ -212,7 +212,7 @@ export function taskOver(duplex: Duplex, message: object, closed: Wish['closed']
     get received() {
       return received
     },
-    stdin: via.outgoing(stream.stdin),
+    stdin: via.outgoing(stream.stdin, { onRoom }),
     stage: via.outgoing(stream.stage),
     text: (id) => bytes(id).toString('utf8'),
     signal: (name) => via.control({ kind: 'signal', signal: name }),

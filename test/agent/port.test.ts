@@ -111,6 +111,10 @@ describe.skipIf(missingPower !== null)(`the agent on its port${missingPower === 
     await task.over
   })
 
+  test('can be started from a snapshot: nothing in the bundle is imported that is not in it', () => {
+    expect(readFileSync(programs.agent, 'utf8')).not.toMatch(/\bimport\(/)
+  })
+
   test('ends with its helper, and leaves no process', async () => {
     await using other = await startAgent(programs)
     await until(() => other.heard.length > 0 && existsSync(other.settings.socket), { withinMs: 20_000, what: 'agent is up' })
