@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, sym
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { version } from '../../kit/version.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
 import { listenTcp } from '../../kit/socket.ts'
@@ -21,7 +21,7 @@ const root = join(import.meta.dirname, '../..')
 /** Where the program is built to; its packages are the project's. */
 const built = mkdtempSync(join(tmpdir(), 'wnod-built-'))
 const file = join(built, 'controller.mjs')
-vi.setConfig({ testTimeout: 60_000 })
+
 let nats: NatsServer
 beforeAll(async () => {
   symlinkSync(join(root, 'node_modules'), join(built, 'node_modules'))
@@ -62,7 +62,7 @@ function run(...args: string[]) {
   child.stdout.on('data', (data) => (said.out += String(data)))
   child.stderr.on('data', (data) => (said.err += String(data)))
   const exit = once(child, 'close').then(([status, signal]) => (status ?? signal) as number | string)
-  const up = () => until(() => said.err.includes('"controller ready"'), { withinMs: 20_000, what: 'the controller to be up' })
+  const up = () => until(() => said.err.includes('"controller ready"'), { withinMs: 60_000, what: 'the controller to be up' })
   return { child, said, exit, up }
 }
 
@@ -137,13 +137,13 @@ test('killed again and again while jobs run, it loses nothing', async () => {
   for (let round = 0; round < 4; round += 1) {
     const program = run()
     for (const [user, uid] of [['alice', 1001], ['bob', 1002], ['carol', 1003]] as const) jobs.push(bait.submit({ user, uid }))
-    if (round < 3) await until(() => bait.orders?.term === round + 1 && bait.vwns.size > 0, { withinMs: 20_000, what: `orders of term ${round + 1}` })
-    else await until(() => bait.jobs.size === 0 && bait.ended.size === 0, { withinMs: 20_000, what: 'all jobs ended and acknowledged' })
+    if (round < 3) await until(() => bait.orders?.term === round + 1 && bait.vwns.size > 0, { withinMs: 60_000, what: `orders of term ${round + 1}` })
+    else await until(() => bait.jobs.size === 0 && bait.ended.size === 0, { withinMs: 60_000, what: 'all jobs ended and acknowledged' })
     program.child.kill('SIGKILL')
     await program.exit
   }
   const db = openDatabase(home.db)
   expect(jobs.map((job) => getJob(db, job)?.outcome)).toEqual(jobs.map(() => ({ is: 'exited', code: 0 })))
   db.close()
-  await until(() => [...bait.vwns.values()].every(({ state }) => state === 'idle'), { withinMs: 20_000 })
+  await until(() => [...bait.vwns.values()].every(({ state }) => state === 'idle'), { withinMs: 60_000 })
 })
