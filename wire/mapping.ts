@@ -43,7 +43,7 @@ const matchSchema = z.strictObject(condition).partial()
 export type MappingMatch = z.output<typeof matchSchema>
 
 const limitsSchema = z.strictObject({
-  /** Jobs of one user in VWNs at a time, over this rule's types. */
+  /** VWNs of one user at a time, over this rule's types; null is no limit. */
   per_user: z.int().min(0).max(1_000_000).nullable().default(null),
 })
 const decision = {
