@@ -58,7 +58,7 @@ export function turn(world: World, brain: Brain, scenario: Scenario): void {
     if (decision.is === 'boot' && world.rows.length < scenario.vwnsMax) {
       const site = siteOf(world, decision.request.host)
       site.generation += 1
-      world.rows = [...world.rows, requestVwn(decision.request, vwnNumber(world.rows.length + 1), { term: world.term, epoch: 1 }, { nowMs, generation: site.generation })]
+      world.rows = [...world.rows, requestVwn(decision.request, vwnNumber(world.rows.length + 1), { term: 1, epoch: 1 }, { nowMs, generation: site.generation })]
     }
   }
   checkRows(world, scenario)

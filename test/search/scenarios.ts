@@ -7,7 +7,7 @@ const h2 = hostId('h2')
 const two = { cpus: 2, memoryMib: 2, scratchGib: 2 }
 const single = { cpus: 1, memoryMib: 1, scratchGib: 1 }
 
-export const scenarios: readonly Scenario[] = [
+export const scenarios: readonly [Scenario, ...Scenario[]] = [
   {
     name: 'one user, room for two: a warm VWN is used again', capacity: two, mapping: mappingWith({ perType: null, reuse: 'same-user' }),
     jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h1-2'), host: h1, uid: 1 }], vwnsMax: 3, faults: 1,

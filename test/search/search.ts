@@ -4,11 +4,10 @@
  * job ended and on record, nothing left over anywhere.
  */
 import { createHash } from 'node:crypto'
-import { follow } from './bait.ts'
+import { follow, send } from './bait.ts'
 import { deliver, receive } from './controller.ts'
 import { advanceJob, advanceVm, canAdvance, nexts } from './moves.ts'
-import { beginning, copy, keyOf, normal, type Brain, type Scenario, type World } from './world.ts'
-import { send } from './bait.ts'
+import { beginning, copy, covers, keyOf, normal, type Brain, type Freedom, type Scenario, type World } from './world.ts'
 
 export interface Found {
   readonly states: number
@@ -21,39 +20,50 @@ export interface Found {
   readonly violation: { readonly promise: string; readonly way: readonly string[] } | null
 }
 
-/** Searches until nothing is new, a promise is broken, or `statesMax` worlds are known. */
-export function search(scenario: Scenario, brain: Brain, statesMax: number): Found {
+/** Where a search ends though it has not seen everything. */
+export interface Bounds {
+  readonly statesMax: number
+  readonly ms: number
+}
+
+/** Searches until nothing is new, a promise is broken, or a bound is reached. */
+export function search(scenario: Scenario, brain: Brain, bounds: Bounds): Found {
   const startedAtMs = performance.now()
-  const seen = new Map<string, { readonly from: string | null; readonly label: string }>()
-  const quiet = new Map<string, boolean>()
+  const tookMs = (): number => Math.round(performance.now() - startedAtMs)
+  const steps: { readonly from: number; readonly label: string }[] = []
+  const seen = new Map<string, Freedom[]>()
+  const quiet = new Set<string>()
   let transitions = 0
   const found = (violation: Found['violation'], complete: boolean): Found =>
-    ({ states: seen.size, transitions, quietStates: quiet.size, tookMs: Math.round(performance.now() - startedAtMs), complete, violation })
-  const wayTo = (key: string | null): string[] => {
-    const step = key === null ? undefined : seen.get(key)
-    return step === undefined ? [] : [...wayTo(step.from), ...(step.label === '' ? [] : [step.label])]
+    ({ states: steps.length, transitions, quietStates: quiet.size, tookMs: tookMs(), complete, violation })
+  const wayTo = (index: number): string[] => {
+    const step = steps[index]
+    return step === undefined || step.label === '' ? [] : [...wayTo(step.from), step.label]
+  }
+  let next: (readonly [number, World])[] = []
+  const reach = (raw: World, from: number, label: string): void => {
+    const world = normal(raw)
+    const key = digest(world)
+    const before = seen.get(key) ?? []
+    if (before.some((freedom) => covers(freedom, world))) return
+    seen.set(key, [...before, { faultsLeft: world.faultsLeft, harmed: world.harmed, excused: world.excused }])
+    next.push([steps.push({ from, label }) - 1, world])
   }
 
-  const first = normal(beginning(scenario))
-  seen.set(digest(first), { from: null, label: '' })
-  let frontier: (readonly [string, World])[] = [[digest(first), first]]
-  while (frontier.length > 0) {
-    const next: (readonly [string, World])[] = []
-    for (const [key, world] of frontier) {
+  reach(beginning(scenario), -1, '')
+  while (next.length > 0) {
+    const frontier = next
+    next = []
+    for (const [index, world] of frontier) {
       const unquiet = leadsToEnd(world, brain, scenario, quiet)
-      if (unquiet !== null) return found({ promise: unquiet, way: wayTo(key) }, false)
+      if (unquiet !== null) return found({ promise: unquiet, way: wayTo(index) }, false)
       for (const [label, raw] of nexts(world, brain, scenario)) {
         transitions += 1
-        if (raw.broken !== null) return found({ promise: raw.broken, way: [...wayTo(key), label] }, false)
-        const reached = normal(raw)
-        const reachedKey = digest(reached)
-        if (seen.has(reachedKey)) continue
-        seen.set(reachedKey, { from: key, label })
-        next.push([reachedKey, reached])
+        if (raw.broken !== null) return found({ promise: raw.broken, way: [...wayTo(index), label] }, false)
+        reach(raw, index, label)
       }
-      if (seen.size >= statesMax) return found(null, false)
+      if (steps.length >= bounds.statesMax || tookMs() > bounds.ms) return found(null, false)
     }
-    frontier = next
   }
   return found(null, true)
 }
@@ -64,26 +74,33 @@ const digest = (world: World): string => createHash('md5').update(keyOf(world)).
 const roundsMax = 60
 
 /** What is wrong with the quiet way from here to the end, or null. `known` remembers worlds from which it is known to end well. */
-function leadsToEnd(start: World, brain: Brain, scenario: Scenario, known: Map<string, boolean>): string | null {
+function leadsToEnd(start: World, brain: Brain, scenario: Scenario, known: Set<string>): string | null {
   const roomy: Scenario = { ...scenario, vwnsMax: 99 }
   const passed: string[] = []
   let world = start
   for (let round = 0; round < roundsMax; round += 1) {
-    const key = digest(world)
+    const key = `${digest(world)}${world.harmed}${[...world.excused].sort().join()}`
     if (known.has(key)) break
     passed.push(key)
-    let next = quietRound(world, brain, roomy)
-    if (digest(next) === key) next = idleTimePasses(world, brain)
+    const next = quietRound(world, brain, roomy)
     if (next.broken !== null) return `${next.broken} (on the quiet way)`
-    if (digest(next) === key) {
-      const left = leftOver(world, scenario)
-      if (left !== null) return `a quiet network leads to the end: ${left}`
-      break
+    if (digest(next) !== digest(world)) {
+      world = next
+      continue
     }
-    if (round === roundsMax - 1) return `a quiet network leads to the end: after ${roundsMax} rounds things still change`
-    world = next
+    // Nothing moves any more. Time may pass for VWNs that nobody needs, but no job may have to wait for that.
+    const waiting = scenario.jobs.find(({ id }) => !world.history.has(id))
+    if (waiting !== undefined) return `a quiet network leads to the end: ${waiting.id} never ended`
+    if (!world.rows.some(({ state }) => state === 'idle')) {
+      const left = leftOver(world)
+      if (left !== null) return `a quiet network leads to the end: ${left}`
+      for (const each of passed) known.add(each)
+      return null
+    }
+    world = idleTimePasses(world, brain)
   }
-  for (const key of passed) known.set(key, true)
+  if (passed.length === roundsMax) return `a quiet network leads to the end: after ${roundsMax} rounds things still change`
+  for (const key of passed) known.add(key)
   return null
 }
 
@@ -114,8 +131,7 @@ function idleTimePasses(world: World, brain: Brain): World {
   return normal(next)
 }
 
-function leftOver(world: World, scenario: Scenario): string | null {
-  for (const { id } of scenario.jobs) if (!world.history.has(id)) return `${id} never ended`
+function leftOver(world: World): string | null {
   for (const row of world.rows) if (row.state !== 'gone') return `${row.id} is still ${row.state}`
   for (const site of world.sites) {
     for (const [id, local] of site.locals) return `${id} is still ${local.state} on ${site.id}`

@@ -154,43 +154,65 @@ export const needsProof = (row: vwns.Vwn): boolean => row.state === 'stopping' |
  */
 export function normal(world: World): World {
   const next = copy(world)
+  const term = ranks([world.term, ...world.sites.flatMap(({ orders, mail }) => [...mail, ...(orders === null ? [] : [orders])].map((each) => each.term))])
+  next.term = term(world.term)
+  next.rows = next.rows.map((row) => (row.state === 'gone' ? { ...row, generation: 0, jobsRun: 0, insist: false, cause: null } : row))
   for (const site of next.sites) {
+    const { host, orders, mail, reports } = site
     const proofs = next.rows.filter((row) => row.host === site.id && needsProof(row)).map((row) => row.generation)
-    const generation = ranks([...proofs, site.generation, site.posted, ...(site.orders === null ? [] : [site.orders.generation]), ...site.mail.map((orders) => orders.generation)])
+    const generation = ranks([...proofs, site.generation, site.posted, ...(orders === null ? [] : [orders.generation]), ...mail.map((each) => each.generation)])
     const proven = (seen: number): number => generation(Math.max(0, ...proofs.filter((proof) => proof <= seen)))
-    const seq = ranks([site.seq, site.host.seq, ...site.reports.map((report) => report.beat.seq)])
-    const rankOrders = (orders: Orders): Orders => (generation(orders.generation) === orders.generation ? orders : { ...orders, generation: generation(orders.generation) })
-    const rankReport = (report: Report): Report => {
-      const [rank, proof] = [seq(report.beat.seq), proven(report.beat.ordersSeen.generation)]
-      return rank === report.beat.seq && proof === report.beat.ordersSeen.generation ? report : { ...report, beat: { ...report.beat, seq: rank, ordersSeen: { term: 0, generation: proof } } }
-    }
+    const seq = ranks([site.seq, host.seq, ...reports.map(({ beat }) => beat.seq)])
+    const session = ranks([site.session, host.startedAtMs, ...reports.map(({ beat }) => beat.startedAtMs)])
+    const boot = ranks([site.bootId, bootNumber(host.bootId), ...reports.map(({ beat }) => bootNumber(beat.bootId))])
+    const ranked = { seq, session, boot, proven }
+    const rankOrders = (each: Orders): Orders => (generation(each.generation) === each.generation && term(each.term) === each.term ? each : { ...each, term: term(each.term), generation: generation(each.generation) })
     next.rows = next.rows.map((row) => (row.host === site.id ? { ...row, generation: needsProof(row) ? generation(row.generation) : 0 } : row))
-    site.host = { ...site.host, seq: seq(site.host.seq), ordersSeen: { term: 0, generation: 0 } }
-    site.seq = seq(site.seq)
-    site.generation = generation(site.generation)
-    site.posted = generation(site.posted)
-    site.orders = site.orders === null ? null : rankOrders(site.orders)
-    site.mail = site.mail.map(rankOrders)
-    site.reports = site.reports.map(rankReport)
+    site.host = { ...host, ...rankedBeat({ ...host, bootId: host.bootId ?? '' }, ranked), bootId: host.bootId === null ? null : `b${boot(bootNumber(host.bootId))}`, ordersSeen: { term: 0, generation: 0 } }
+    Object.assign(site, { seq: seq(site.seq), session: session(site.session), bootId: boot(site.bootId), generation: generation(site.generation), posted: generation(site.posted) })
+    site.orders = orders === null ? null : rankOrders(orders)
+    site.mail = mail.map(rankOrders)
+    site.reports = reports.map((report) => {
+      const beat = rankedBeat(report.beat, ranked)
+      return JSON.stringify(beat) === JSON.stringify(report.beat) ? report : { ...report, beat }
+    })
   }
   return next
 }
 
+type Rank = (value: number) => number
+const bootNumber = (bootId: string | null): number => Number(bootId?.slice(1) ?? 0)
+
+const rankedBeat = (beat: Report['beat'], rank: { readonly seq: Rank; readonly session: Rank; readonly boot: Rank; readonly proven: Rank }): Report['beat'] => ({
+  bootId: `b${rank.boot(bootNumber(beat.bootId))}`, session: beat.session === '' ? '' : `s${rank.session(beat.startedAtMs)}`, startedAtMs: rank.session(beat.startedAtMs),
+  seq: rank.seq(beat.seq), ordersSeen: { term: 0, generation: rank.proven(beat.ordersSeen.generation) },
+})
+
 /** 0 stays 0; every other number becomes its place among the numbers that occur. */
-function ranks(numbers: readonly number[]): (value: number) => number {
+function ranks(numbers: readonly number[]): Rank {
   const order = new Map([...new Set([0, ...numbers])].sort((a, b) => a - b).map((value, index) => [value, index]))
   return (value) => order.get(value) ?? 0
 }
 
-/** Equal for equal worlds, and only for them. */
+/** How free a world is: one with more faults to come and fewer excuses can do, and must keep, all that another one can and must. */
+export interface Freedom {
+  readonly faultsLeft: number
+  readonly harmed: boolean
+  readonly excused: ReadonlySet<JobId>
+}
+
+/** True when everything that can go wrong from a world like `b` can go wrong from one like `a`. */
+export const covers = (a: Freedom, b: Freedom): boolean =>
+  a.faultsLeft >= b.faultsLeft && (!a.harmed || b.harmed) && [...a.excused].every((id) => b.excused.has(id))
+
+/** Equal for worlds that are equal but for their freedom, and only for them. */
 export function keyOf(world: World): string {
-  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.token.term} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid} ${row.cause?.code}`)
+  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid}`)
   const sites = world.sites.map((site) => [
     site.bootId, site.session, site.seq, site.generation, site.posted, site.host.fact, site.host.bootId, site.host.session, site.host.seq,
     text(site.orders), text(site.locals), text(site.jobs), text(site.known), ...site.reports.map(text), 'mail', ...site.mail.map(text),
   ].join('|'))
-  const { term, faultsLeft, harmed } = world
-  return `${term} ${faultsLeft} ${harmed} ${[...world.history].sort().join()} ${[...world.starts].sort().join()} ${[...world.excused].sort().join()} ${rows.join(';')} ${sites.join('#')}`
+  return `${world.term} ${[...world.history].sort().join()} ${[...world.starts].sort().join()} ${rows.join(';')} ${sites.join('#')}`
 }
 
 const texts = new WeakMap<object, string>()

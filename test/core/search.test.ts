@@ -1,0 +1,35 @@
+import { describe, expect, test } from 'vitest'
+import { mutants } from '../search/mutants.ts'
+import { scenarios } from '../search/scenarios.ts'
+import { search, type Bounds } from '../search/search.ts'
+import { realBrain } from '../search/world.ts'
+
+/** A few seconds for each farm; `WNOD_SEARCH_S=600 npx vitest run test/core/search.test.ts` looks further. */
+const seconds = Number(process.env.WNOD_SEARCH_S ?? 8)
+const bounds: Bounds = { statesMax: Number.MAX_SAFE_INTEGER, ms: seconds * 1000 }
+/** Far beyond every bug that is planted here. */
+const beyond: Bounds = { statesMax: 20_000, ms: 60_000 }
+const timeout = 4 * Math.max(60, seconds) * 1000
+
+describe('every state that a small farm can reach keeps the promises', () => {
+  test.each(scenarios)('$name, and nothing goes wrong', { timeout }, (scenario) => {
+    const found = search({ ...scenario, faults: 0 }, realBrain, bounds)
+    expect(found.violation).toBeNull()
+    expect(found.states).toBeGreaterThan(100)
+  })
+
+  test.each(scenarios)('$name, and something goes wrong', { timeout }, (scenario) => {
+    const found = search(scenario, realBrain, bounds)
+    process.stderr.write(`${scenario.name}: ${found.states} distinct states, ${found.transitions} transitions, ${found.quietStates} on quiet ways, ${found.complete ? 'all there are' : 'cut off'}, ${found.tookMs} ms\n`)
+    expect(found.violation).toBeNull()
+    expect(found.states).toBeGreaterThan(100)
+  })
+})
+
+describe('a search finds planted bugs', () => {
+  test.each(mutants)('$bug', { timeout }, ({ brain, breaks, scenario }) => {
+    const [first] = scenarios
+    const found = search(scenarios[scenario] ?? first, brain, beyond)
+    expect(found.violation?.promise).toMatch(breaks)
+  })
+})
