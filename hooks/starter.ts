@@ -12,17 +12,17 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
-import { version } from '../kit/version.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { complain, die } from './starter/ending.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, type Forwarded } from './starter/signals.ts'
 import { look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
-import { surroundings } from './starter/surroundings.ts'
+import { surroundings, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
 
 /** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
@@ -84,8 +84,10 @@ function main(args: readonly string[]): void {
 function describe(options: Options, stdio: State['stdio'], count: number): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
+  const ours = surroundings(count, process.env['WNOD_CMDLINE'])
   return {
-    ...surroundings(count, process.env['WNOD_CMDLINE']),
+    ...ours,
+    env: withEntries(ours.env, options.env),
     stdin: options.waitStdin && stdin.kind !== 'null' ? 'stream' : 'null',
     stdout: stdout.kind === 'null' ? 'null' : 'stream',
     stderr: hasTerminal || (stderr.file === stdout.file && stderr.kind !== 'null') ? 'stdout' : stderr.kind === 'null' ? 'null' : 'stream',

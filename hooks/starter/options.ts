@@ -14,6 +14,8 @@ export interface Options {
   readonly stage: boolean
   readonly include: readonly string[]
   readonly exclude: readonly string[]
+  /** `NAME=value` entries that the job gets in place of ours. */
+  readonly env: readonly string[]
   readonly tty: boolean
   readonly waitStdin: boolean
   readonly verbose: boolean
@@ -31,6 +33,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   --batch-system B  --batch-job-id J    whose job it is
   --cpus N  --memory MIB  --scratch GIB
   --stage  --include PAT  --exclude PAT hand the working directory over, and changed files back
+  --env NAME=VALUE                      set for the job, beside what it gets of ours
   --tty                                 a terminal, where there is one
   -n, --no-wait-stdin                   do not read stdin; the job gets /dev/null
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
@@ -46,7 +49,7 @@ export class UsageError extends Error {
 
 const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report'] as const
 const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'lost-code'] as const
-const lists = ['include', 'exclude'] as const
+const lists = ['include', 'exclude', 'env'] as const
 const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
 const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
 const isFlag: ReadonlySet<string> = new Set(flags)
@@ -68,7 +71,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): {
     socket: last('socket'), home: last('home'), type: last('type'), queue: last('queue'), project: last('project'),
     batchSystem: last('batch-system'), batchJobId: last('batch-job-id'),
     cpus: number('cpus'), memoryMib: number('memory'), scratchGib: number('scratch'),
-    stage: flag('stage'), include: all('include'), exclude: all('exclude'),
+    stage: flag('stage'), include: all('include'), exclude: all('exclude'), env: all('env').map(assignment),
     tty: flag('tty'), waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
     refusedCode: exitCode(number('refused-code') ?? 75), lostCode: exitCode(number('lost-code') ?? 76),
   }
@@ -100,7 +103,12 @@ function splitOption(arg: string): [string, string?] {
 function fromEnv(env: NodeJS.ProcessEnv, name: string): readonly string[] {
   const value = env[`WNOD_${name.toUpperCase().replaceAll('-', '_')}`]
   if (value === undefined || value === '') return []
-  return name === 'include' || name === 'exclude' ? value.split('\n') : [value]
+  return (lists as readonly string[]).includes(name) ? value.split('\n') : [value]
+}
+
+function assignment(text: string): string {
+  if (!/^[^=]+=/.test(text)) throw new UsageError(`--env wants NAME=VALUE, not "${text}"`)
+  return text
 }
 
 function exitCode(code: number): number {

@@ -24,6 +24,13 @@ export function surroundings(count: number, cmdline = '/proc/self/cmdline'): Sur
 const base64 = (bytes: Buffer): string => bytes.toString('base64')
 const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1') === 'WNOD_'
 
+/** The environment with these entries in place of those of the same names. */
+export function withEntries(env: readonly string[], entries: readonly string[]): string[] {
+  const names = new Set(entries.map((entry) => entry.slice(0, entry.indexOf('='))))
+  const nameOf = (encoded: string): string => Buffer.from(encoded, 'base64').toString('utf8').split('=', 1)[0] ?? ''
+  return [...(names.size === 0 ? env : env.filter((encoded) => !names.has(nameOf(encoded)))), ...entries.map((entry) => base64(Buffer.from(entry)))]
+}
+
 /** The strings of an execve, each of which the kernel has ended with a zero. */
 export function splitZero(bytes: Buffer): Buffer[] {
   const parts: Buffer[] = []
