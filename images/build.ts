@@ -7,8 +7,8 @@
  *
  * All work is done in a folder of the store that is renamed when it is complete, or removed.
  */
-import { chmod, constants, copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
+import { chmod, constants, copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VwnError } from '../core/errors.ts'
 import { systemClock } from '../kit/clock.ts'
@@ -16,13 +16,13 @@ import { run } from '../kit/command.ts'
 import { errnoOf, writeFailure } from '../kit/atomic-file.ts'
 import { hashFile, imageStore, readPointer, type Manifest, type StoredImage } from '../kit/image-store.ts'
 import { bootstrap } from './bootstrap.ts'
-import { initrd, readModules } from './initrd.ts'
+import { findModules, initrd, readModules } from './initrd.ts'
 import { unpackKernel } from './kernel.ts'
 import { baseKey, loadRecipe, recipeKey, type Recipe } from './recipe.ts'
-import { keepNode, snapshotAgent } from './snapshot.ts'
 import { graft, makeFileSystem, removeTree, setUp, unpack } from './root.ts'
+import { keepNode, snapshotAgent } from './snapshot.ts'
 import { debianSources } from './sources.ts'
-import { addImage, claimRecipe, nameImage, partPath, workFolder } from './store.ts'
+import { addImage, claimRecipe, nameImage, partPath, removeLeftBehind, workFolder } from './store.ts'
 
 export interface BuildOptions {
   readonly store: string
@@ -60,6 +60,7 @@ export async function buildImage(nameOrFile: string, options: BuildOptions): Pro
       await nameImage(store, recipe.name, present.digest)
       return done(await imageStore(store).find(present.digest), false)
     }
+    await removeLeftBehind(store)
     await using work = await workFolder(store)
     const base = await prepareBase(recipe, options, work.path)
     return done(await assemble({ recipe, key, base, work: work.path }, options), true)
@@ -111,7 +112,8 @@ async function prepareBase(recipe: Recipe, options: BuildOptions, work: string):
   const key = baseKey(recipe)
   if (!fresh && (await readFile(join(cache, 'key'), 'utf8').catch(() => '')) === key) return cache
 
-  const [tar, root, aside, base] = ['root.tar', 'root', 'aside', 'base'].map((name) => join(work, name)) as [string, string, string, string]
+  const at = (name: string): string => join(work, name)
+  const [tar, root, aside, base] = [at('root.tar'), at('root'), at('aside'), at('base')]
   const sources = await debianSources(recipe.suite, options.sources)
   say(`${recipe.name}: Debian ${recipe.suite} from ${sources[0]?.split(' ').at(-3) ?? '?'}`)
   await bootstrap({ recipe, sources, tar }, (line) => say(`${recipe.name}: mmdebstrap: ${line}`), signal)
@@ -137,14 +139,8 @@ async function keepKernel(aside: string, base: string): Promise<void> {
   if (name === undefined) throw new VwnError('IMAGE_BUILD_FAILED', { step: 'kernel', missing: 'vmlinuz' })
   const packed = await readFile(join(aside, 'boot', name))
   await writeFile(join(base, 'kernel'), unpackKernel(packed) ?? packed)
-  await writeModules(aside, base)
-}
-
-async function writeModules(aside: string, base: string): Promise<void> {
-  const modules = await readModules(aside)
   await mkdir(join(base, 'modules'))
-  for (const module of modules) await writeFile(join(base, 'modules', module.file), module.bytes)
-  await writeFile(join(base, 'modules.json'), JSON.stringify(modules.map(({ file, depends }) => ({ file, depends }))))
+  for (const { file, bytes } of await findModules(aside)) await writeFile(join(base, 'modules', file), bytes)
 }
 
 // ---------------------------------------------------------------- the image
@@ -197,9 +193,7 @@ const kernelArgs = ['console=ttyS0', 'quiet', 'panic=-1', 'cryptomgr.notests']
 
 async function makeInitrd(base: string, source: string, program: string): Promise<Uint8Array> {
   await compile(source, program)
-  const listed = JSON.parse(await readFile(join(base, 'modules.json'), 'utf8')) as { file: string; depends: string[] }[]
-  const modules = await Promise.all(listed.map(async (module) => ({ ...module, bytes: await readFile(join(base, 'modules', module.file)) })))
-  return initrd(await readFile(program), modules)
+  return initrd(await readFile(program), await readModules(join(base, 'modules')))
 }
 
 /** A static program, from one source file and what that includes. */

@@ -27,8 +27,8 @@ export function initrd(init: Uint8Array, modules: readonly Module[]): Uint8Array
   ])
 }
 
-/** The wanted modules of the kernel whose package was unpacked to `folder`, each after those it depends on; built-in ones aside. */
-export async function readModules(folder: string): Promise<readonly Module[]> {
+/** The wanted modules of the kernel whose package was unpacked to `folder`, with all they depend on; built-in ones aside. */
+export async function findModules(folder: string): Promise<readonly Module[]> {
   const files = (await readdir(join(folder, 'lib/modules'), { recursive: true })).map((file) => join(folder, 'lib/modules', file))
   const byName = new Map(files.filter((file) => file.endsWith('.ko')).map((file) => [nameOf(file), file]))
   const listed = files.find((file) => basename(file) === 'modules.builtin')
@@ -40,14 +40,22 @@ export async function readModules(folder: string): Promise<readonly Module[]> {
   }
   const missing = wantedModules.find((name) => !modules.has(name) && !builtIn.has(name))
   if (missing !== undefined) throw new VwnError('IMAGE_BUILD_FAILED', { step: 'modules', missing })
-  return inOrder(modules)
+  return [...modules.values()]
 }
+
+/** The modules in this folder, each after those it depends on. */
+export async function readModules(folder: string): Promise<readonly Module[]> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.ko'))
+  const modules = await Promise.all(files.map(async (file) => [nameOf(file), moduleOf(file, await readFile(join(folder, file)))] as const))
+  return inOrder(new Map(modules))
+}
+
+const moduleOf = (file: string, bytes: Buffer): Module => ({ file, depends: dependsOn(bytes), bytes })
 
 async function readWith(name: string, byName: ReadonlyMap<string, string>, builtIn: ReadonlySet<string>, into: Map<string, Module>): Promise<void> {
   const path = byName.get(name)
   if (path === undefined || builtIn.has(name) || into.has(name)) return
-  const bytes = await readFile(path)
-  const module = { file: basename(path), depends: dependsOn(bytes), bytes }
+  const module = moduleOf(basename(path), await readFile(path))
   into.set(name, module)
   for (const other of module.depends) await readWith(other, byName, builtIn, into)
 }

@@ -1,11 +1,12 @@
 /** The writing side of the image store; kit/image-store.ts describes its layout and reads it. */
 import { mkdir, mkdtemp, readdir, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { VwnError } from '../core/errors.ts'
+import { isVwnError } from '../core/errors.ts'
 import type { ImageDigest } from '../core/ids.ts'
 import { tryUnlink, writeAtomic, writeFailure } from '../kit/atomic-file.ts'
-import { imageStore, partFiles, pointerFile, readPointer, sealManifest, type Manifest, type StoredImage } from '../kit/image-store.ts'
+import { imageStore, partFiles, pointerFile, readPointer, sealManifest, stampImage, type Manifest, type StoredImage } from '../kit/image-store.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
+import { isAlive, processOf } from '../kit/process.ts'
 import { until } from '../kit/until.ts'
 import { removeTree } from './root.ts'
 
@@ -16,26 +17,29 @@ export async function workFolder(store: string): Promise<AsyncDisposable & { rea
   await mkdir(store, { recursive: true }).catch((cause: unknown) => {
     throw writeFailure(store, cause)
   })
-  const path = await mkdtemp(join(store, '.building-'))
+  const { pid, startTicks } = processOf(process.pid) ?? { pid: process.pid, startTicks: 0 }
+  const path = await mkdtemp(join(store, `.building-${pid}-${startTicks}-`))
   return { path, [Symbol.asyncDispose]: () => removeTree(path) }
 }
 
 /** Only one builder works on a recipe at a time; a second one waits for the first and then usually finds its work done. */
 export async function claimRecipe(store: string, name: string, signal: AbortSignal): Promise<AsyncDisposable> {
-  const claim = claimPidFile(join(store, 'locks', `${name}.pid.json`))
-  return claim.catch((error: unknown) => {
-    if (!(error instanceof VwnError) || error.code !== 'PROGRAM_RUNNING') throw error
-    return until(() => claimPidFile(join(store, 'locks', `${name}.pid.json`)), { withinMs: 20 * 60_000, everyMs: 500, what: 'the other builder', signal })
+  const claim = (): Promise<AsyncDisposable> => claimPidFile(join(store, 'locks', `${name}.pid.json`))
+  return claim().catch((error: unknown) => {
+    if (!isVwnError(error, 'PROGRAM_RUNNING')) throw error
+    return until(claim, { withinMs: 20 * 60_000, everyMs: 500, what: 'the other builder', signal })
   })
 }
 
-/** What builders that died half-way have left; nobody may be building. */
+/** Removes what builders that died half-way have left; those that live are let be. */
 export async function removeLeftBehind(store: string): Promise<void> {
-  const names = await readdir(store).catch(() => [])
-  for (const name of names.filter((name) => name.startsWith('.building-'))) await removeTree(join(store, name))
+  for (const name of await readdir(store).catch(() => [])) {
+    const [, pid, startTicks] = /^\.building-(\d+)-(\d+)-/.exec(name) ?? []
+    if (pid !== undefined && !isAlive({ pid: Number(pid), startTicks: Number(startTicks) })) await removeTree(join(store, name))
+  }
 }
 
-/** Moves the parts, complete in `folder`, into the store; the name and the recipe's key stand for them afterwards. */
+/** Moves the parts, complete in `folder` and hashed for the manifest just now, into the store; the name and the recipe's key stand for them afterwards. */
 export async function addImage(store: string, folder: string, manifest: Manifest): Promise<StoredImage> {
   const { bytes, digest } = sealManifest(manifest)
   const final = join(store, digest)
@@ -44,7 +48,9 @@ export async function addImage(store: string, folder: string, manifest: Manifest
   if (!(await exists(final))) await rename(folder, final)
   await writeAtomic(pointerFile(store, 'recipes', manifest.recipe), `${digest}\n`, readable)
   await nameImage(store, manifest.name, digest)
-  return imageStore(store).verify(digest)
+  const image = await imageStore(store).find(digest)
+  await stampImage(store, image)
+  return image
 }
 
 /** The name stands for this image from now on. */

@@ -175,18 +175,26 @@ async function readNames(folder: string): Promise<ReadonlyMap<string, ImageDiges
 /** What of a file changes whenever somebody writes it or puts another in its place. */
 const stampSchema = z.record(z.string(), z.string())
 
+const stampFile = (folder: string, image: StoredImage): string => join(folder, 'stamps', `${image.digest}.json`)
+
+/** Notes that the parts, as they lie there now, are what the manifest says: the caller has hashed them. */
+export async function stampImage(folder: string, image: StoredImage): Promise<void> {
+  await writeJson(stampFile(folder, image), await identifyAll(image), { mode: 0o644 })
+}
+
 async function verifyParts(folder: string, image: StoredImage, afresh: boolean): Promise<void> {
-  const file = join(folder, 'stamps', `${image.digest}.json`)
-  const known = afresh ? {} : ((await tryReadJson(file, stampSchema).catch(() => null))?.content ?? {})
-  const now: Record<string, string> = {}
-  for (const part of ['kernel', 'initrd', 'os'] as const) {
-    const path = image[part]
-    const before = await identify(path, image, part)
-    if (known[part] !== before) await checkPart(image, part)
-    now[part] = before
-  }
+  const known = afresh ? {} : ((await tryReadJson(stampFile(folder, image), stampSchema).catch(() => null))?.content ?? {})
+  const now = await identifyAll(image)
+  const unknown = partNames.filter((part) => known[part] !== now[part])
+  for (const part of unknown) await checkPart(image, part)
   // A store that we may only read works too, more slowly.
-  if (JSON.stringify(known) !== JSON.stringify(now)) await writeJson(file, now, { mode: 0o644 }).catch(() => undefined)
+  if (unknown.length > 0) await writeJson(stampFile(folder, image), now, { mode: 0o644 }).catch(() => undefined)
+}
+
+const partNames = ['kernel', 'initrd', 'os'] as const
+
+async function identifyAll(image: StoredImage): Promise<z.output<typeof stampSchema>> {
+  return Object.fromEntries(await Promise.all(partNames.map(async (part) => [part, await identify(image[part], image, part)] as const)))
 }
 
 async function identify(path: string, image: StoredImage, part: PartName): Promise<string> {
