@@ -23,7 +23,8 @@ export async function startNats(args: readonly string[] = []): Promise<NatsServe
   let child: ChildProcess | null = null
   let port = -1 // nats-server's word for "any free one"
   const start = async (): Promise<void> => {
-    child = spawn('nats-server', ['--addr', '127.0.0.1', '--port', String(port), '--store_dir', folder, ...args], {
+    // Dies with the test runner, however that dies.
+    child = spawn('setpriv', ['--pdeathsig', 'KILL', 'nats-server', '--addr', '127.0.0.1', '--port', String(port), '--store_dir', folder, ...args], {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     port = await readyPort(child)
