@@ -7,18 +7,19 @@
  *
  * The record (handles.ts) is written before the effect that it explains, so whatever moment the bait dies at, the next one knows.
  */
-import { VwnError, type ErrorCode } from '../../core/errors.ts'
+import { VwnError } from '../../core/errors.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { JobId, VwnId } from '../../core/ids.ts'
 import type { Local, LocalState } from '../../core/reconcile.ts'
 import type { ObservedVwn } from '../../wire/bait.ts'
-import type { Clean, CleanReport, GuestSession, ReadyVwn } from '../contracts.ts'
+import type { Clean, CleanReport, ReadyVwn } from '../contracts.ts'
 import { failureOf, withConsole } from '../failures.ts'
 import { serialTail } from '../serial-log.ts'
-import { bootOnce, closeGuest, type EffectName, type Means, type Running } from './boot.ts'
-import { sessionTo, type Meeting } from './guest.ts'
-import { makeFolder, type Handle, type Handles } from './handles.ts'
-import { newKeyPair } from './keys.ts'
+import type { EffectName, Means, Running } from './boot.ts'
+import type { Meeting } from './guest.ts'
+import type { Handle, Handles } from './handles.ts'
+import { keepLine, type Line } from './line.ts'
+import { prepareVwn } from './prepare.ts'
 
 export interface LiveVwn {
   readonly id: VwnId
@@ -49,12 +50,8 @@ export interface VwnDeps extends Means {
   readonly onChange: () => void
 }
 
-const bootAttempts = 2
 const cleanMs = 90_000
-const reconnectMs = 30_000
 const askMs = 2_000
-/** Failures that a second attempt would only repeat. */
-const final = new Set<string>(['SCRATCH_NO_SPACE', 'DISK_FULL', 'IMAGE_NOT_FOUND', 'IMAGE_DAMAGED', 'HYPERVISOR_MISSING', 'COMMAND_MISSING'])
 
 /** A new VWN; it starts to prepare itself at once. */
 export function createVwn(deps: VwnDeps, handle: Handle, madeFor: JobId | null): LiveVwn {
@@ -83,7 +80,9 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   const log = kit.log.child({ vwn: from.handle.vwn })
   const paths = deps.paths.vm(from.handle.vwn)
   const stopping = new AbortController()
-  let { handle, running } = from
+  let { handle } = from
+  let running: Running | null = null
+  let line: Line | null = null
   let state: LocalState = from.state
   let job = { over: from.state === 'busy', mustClean: true }
   let saved: Promise<void> = Promise.resolve()
@@ -110,87 +109,46 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   const die = async (cause: Failure): Promise<void> => {
     if (state === 'stopping' || state === 'dead' || state === 'gone') return
     handle = { ...handle, cause: handle.cause ?? withConsole(cause, await serialTail(paths.serialLog)) }
-    if (running !== null) closeGuest(running.guest)
+    hangUp()
     enter('dead')
   }
 
-  const attempt = async (keys: { host: ReturnType<typeof newKeyPair>; client: ReturnType<typeof newKeyPair> }): Promise<Running> => {
-    const late = new AbortController()
-    const { bootMs } = handle.spec
-    using _deadline = kit.clock.after(bootMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { vwn: handle.vwn, bootMs, attempt: handle.bootAttempt })))
-    try {
-      return await bootOnce(deps, handle, keys, async (facts) => {
+  const prepare = async (): Promise<void> => {
+    const ledger = {
+      async record(facts: Partial<Handle>) {
         const now = await record(facts)
         if (facts.stage === 'spawned') enter('booting')
         return now
-      }, AbortSignal.any([late.signal, stopping.signal]))
-    } catch (error) {
-      throw late.signal.aborted && !stopping.signal.aborted ? late.signal.reason : error
+      },
     }
-  }
-  const prepare = async (): Promise<void> => {
-    await makeFolder(paths.folder)
-    const keys = { host: newKeyPair(), client: newKeyPair() }
-    await record({ hostKey: keys.host, clientKey: keys.client })
-    await after('intent')
-    for (let tried = 1; running === null; tried += 1) {
-      handle = { ...handle, bootAttempt: tried }
-      try {
-        running = await attempt(keys)
-      } catch (error) {
-        const code = failureOf(error, 'HYPERVISOR_FAILED').code
-        if (stopping.signal.aborted || tried === bootAttempts || final.has(code)) throw error
-        log.warn({ err: error, tried, console: await serialTail(paths.serialLog, 500) }, 'boot failed, trying once more')
-        await handles.removeFiles(handle.vwn)
-      }
-    }
-    watch(running)
+    live(await prepareVwn(deps, handle, ledger, stopping.signal))
     enter('idle')
     await after('ready')
   }
-
-  const over = new WeakSet<GuestSession>()
-  const watchSession = (session: GuestSession): void => {
-    void session.closed.then(() => {
-      over.add(session)
-      if (is('idle') && !stopping.signal.aborted) void reach()
+  /** From now on the VM's end and the connection's end are noticed. */
+  const live = (now: Running): void => {
+    running = now
+    line = keepLine(kit, now.guest.session, {
+      meeting: meetingOf(deps, handle), connectGuest: deps.connectGuest, signal: stopping.signal,
+      onBroken: () => void (is('idle') && orElseEnd(reach)),
     })
+    void now.vm.exit.then(({ code, signal, said }) => die(failureOf(new VwnError('VWN_DIED', { code, signal, said: said || undefined }), 'VWN_DIED')))
   }
-  /** From now on the VM's end and the session's end are noticed. */
-  const watch = ({ vm, guest }: Running): void => {
-    void vm.exit.then(({ code, signal, said }) => die(failureOf(new VwnError('VWN_DIED', { code, signal, said: said || undefined }), 'VWN_DIED')))
-    watchSession(guest.session)
+  const hangUp = (): void => {
+    line?.close()
+    running?.guest.port?.close()
   }
-  /** The open session; a broken one is opened again, and a guest that cannot be reached any more is given up. */
-  let reaching: Promise<ReadyVwn | null> | null = null
-  const reach = (): Promise<ReadyVwn | null> => {
-    reaching ??= openSession().finally(() => (reaching = null))
-    return reaching
-  }
-  const openSession = async (): Promise<ReadyVwn | null> => {
-    if (running === null) return null
-    const now = running
-    const placeOf = (session: GuestSession): ReadyVwn => ({ vwn: handle.vwn, token: handle.token, spec: handle.spec, session })
-    if (!over.has(now.guest.session)) return placeOf(now.guest.session)
-    const late = new AbortController()
-    using _deadline = kit.clock.after(reconnectMs, () => late.abort(new VwnError('VWN_SILENT', { vwn: handle.vwn, reconnectMs })))
-    try {
-      const session = await sessionTo(kit, meetingOf(deps, handle), deps.connectGuest, AbortSignal.any([late.signal, stopping.signal]))
-      running = { ...now, guest: { ...now.guest, session } }
-      watchSession(session)
-      return placeOf(session)
-    } catch (error) {
-      if (!stopping.signal.aborted) void end(failureOf(late.signal.aborted ? late.signal.reason : error, 'VWN_SILENT'), true)
-      return null
-    }
+  const reach = async (): Promise<ReadyVwn> => {
+    if (line === null) throw new VwnError('VWN_SILENT', { vwn: handle.vwn })
+    return { vwn: handle.vwn, token: handle.token, spec: handle.spec, session: await line.open() }
   }
 
   /** A step that fails has left the VWN in a state that nobody knows: it goes. When the bait ends, the next one sees the record. */
-  const orElseEnd = async <T>(otherwise: ErrorCode, step: () => Promise<T>): Promise<T | null> => {
+  const orElseEnd = async <T>(step: () => Promise<T>): Promise<T | null> => {
     try {
       return await step()
     } catch (error) {
-      if (!kit.signal.aborted) void end(failureOf(error, otherwise), true)
+      if (!stopping.signal.aborted && !kit.signal.aborted) void end(failureOf(error, 'VWN_SILENT'), true)
       return null
     }
   }
@@ -200,7 +158,6 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     const late = new AbortController()
     using _deadline = kit.clock.after(cleanMs, () => late.abort(new VwnError('VWN_SILENT', { what: 'scrub', cleanMs })))
     const place = await reach()
-    if (place === null) return null
     const report = await scrub(place, AbortSignal.any([late.signal, stopping.signal, kit.signal]))
     if (!is('cleaning')) return null
     if (report.left.length > 0) throw new VwnError('VWN_DIRTY', { left: report.left.join(', ').slice(0, 2000) })
@@ -213,8 +170,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   const untouched = async (): Promise<null> => {
     await record({ job: null })
     const place = await reach()
-    if (place !== null && handle.spec.contact === 'agent') (await place.session.openAgent(stopping.signal)).destroy()
-    if (place !== null && is('busy')) enter('idle')
+    if (handle.spec.contact === 'agent') (await place.session.openAgent(stopping.signal)).destroy()
+    if (is('busy')) enter('idle')
     return null
   }
 
@@ -239,8 +196,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     })
     return stop
   }
-  const endVm = async ({ vm, guest }: Running, insist: boolean): Promise<void> => {
-    closeGuest(guest)
+  const endVm = async ({ vm }: Running, insist: boolean): Promise<void> => {
+    hangUp()
     if (!insist) {
       await vm.shutdown().catch((error: unknown) => log.debug({ err: error }, 'vm does not listen'))
       await Promise.race([vm.exit, kit.clock.sleep(askMs)])
@@ -268,7 +225,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   const driven: Promise<void> = from.state !== 'preparing' ? Promise.resolve() : prepare().catch(async (error: unknown) => {
     if (!stopping.signal.aborted) await die(failureOf(error, 'HYPERVISOR_FAILED'))
   })
-  if (running !== null) watch(running)
+  if (from.running !== null) live(from.running)
 
   return {
     id: handle.vwn,
@@ -283,7 +240,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       job = { over: false, mustClean: true }
       handle = { ...handle, job: wanted, ownerUid }
       enter('busy')
-      return orElseEnd('VWN_SILENT', async () => {
+      return orElseEnd(async () => {
         const [place] = await Promise.all([reach(), record({ job: wanted, ownerUid })])
         await after('assigned')
         return place
@@ -295,7 +252,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     },
     async clean(scrub) {
       if (!is('busy') || !job.over) return null
-      return orElseEnd('VWN_SILENT', () => (job.mustClean ? scrubbed(scrub) : untouched()))
+      return orElseEnd(() => (job.mustClean ? scrubbed(scrub) : untouched()))
     },
     stop: end,
     reclaim: remove,
@@ -306,7 +263,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       await driven
       if (is('dead')) return remove()
       if (running === null) return is('gone') ? undefined : handles.forget(handle.vwn) // it never came to life
-      closeGuest(running.guest)
+      hangUp()
       running.vm.release()
       await running.serial.close()
     },

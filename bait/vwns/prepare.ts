@@ -1,0 +1,50 @@
+/** From a record of intent to a guest that is available, in at most two attempts. */
+import { isVwnError, VwnError, vwnErrorIn, type ErrorCode } from '../../core/errors.ts'
+import { serialTail } from '../serial-log.ts'
+import { bootOnce, type Means, type Running, type VwnKeys } from './boot.ts'
+import { makeFolder, type Handle, type Handles } from './handles.ts'
+import { newKeyPair } from './keys.ts'
+
+/** The VWN's record, as its owner keeps it. */
+export interface Ledger {
+  /** Makes facts durable. */
+  record(facts: Partial<Handle>): Promise<Handle>
+}
+
+const bootAttempts = 2
+/** Failures that a second attempt would only repeat. */
+const final: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'SCRATCH_NO_SPACE', 'DISK_FULL', 'FILE_UNWRITABLE', 'IMAGE_NOT_FOUND', 'IMAGE_DIGEST_MISMATCH', 'HYPERVISOR_MISSING', 'COMMAND_MISSING',
+])
+
+/** The running VM with its guest; when it fails, nothing is left but the record and the console of what was tried. */
+export async function prepareVwn(means: Means & { handles: Handles }, intent: Handle, { record }: Ledger, signal: AbortSignal): Promise<Running> {
+  const { kit, handles } = means
+  const { vwn } = intent
+  const { folder, serialLog } = means.paths.vm(vwn)
+  await makeFolder(folder)
+  const keys: VwnKeys = { host: newKeyPair(), client: newKeyPair() }
+  await means.after('intent', await record({ hostKey: keys.host, clientKey: keys.client }))
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await attempt(means, await record({ stage: 'intent', bootAttempt: tried, vm: null, sshPort: null }), keys, record, signal)
+    } catch (error) {
+      const code = vwnErrorIn(error)?.code
+      if (signal.aborted || tried === bootAttempts || (code !== undefined && final.has(code))) throw error
+      kit.log.warn({ vwn, err: error, tried, console: await serialTail(serialLog, 500) }, 'boot failed, trying once more')
+      await handles.removeFiles(vwn)
+    }
+  }
+}
+
+/** One boot within its deadline. */
+async function attempt(means: Means, handle: Handle, keys: VwnKeys, record: Ledger['record'], signal: AbortSignal): Promise<Running> {
+  const late = new AbortController()
+  const { vwn, bootAttempt, spec: { bootMs } } = handle
+  using _deadline = means.kit.clock.after(bootMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { vwn, bootMs, attempt: bootAttempt })))
+  try {
+    return await bootOnce(means, handle, keys, record, AbortSignal.any([late.signal, signal]))
+  } catch (error) {
+    throw late.signal.aborted && !isVwnError(error, 'VWN_DIED') ? late.signal.reason : error
+  }
+}
