@@ -16,6 +16,7 @@ import type { Contact, ContactDeps } from './contact.ts'
 export function agentContact({ place, link, task, on, log }: ContactDeps): Contact {
   const { run } = task
   const closing = new AbortController()
+  const gone = gate()
   const opened = open()
   opened.catch(() => undefined) // whoever waits for it hears of it
   let touched = false
@@ -34,6 +35,7 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
     return via
   }
   function lost(error: Error | null): void {
+    gone.open()
     const cause = error ?? new Error('the agent has closed the stream')
     const failure = failureOf(new VwnError('JOB_GUEST_LOST', { vwn: place.vwn }, { cause }), 'JOB_GUEST_LOST')
     finish(() => (touched ? on.onLost(failure) : on.onFailed(failure)))
@@ -98,10 +100,14 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
     },
     signal: (name) => tell({ kind: 'signal', signal: name }),
     resize: (size) => tell({ kind: 'resize', ...size }),
-    close() {
+    async close() {
       over = true
       closing.abort(new VwnError('CANCELLED', { what: 'contact with the guest' }))
-      void opened.then((via) => (exited ? via.end() : via.destroy(new Error('the job was given up'))), () => undefined)
+      const via = await opened.catch(() => null)
+      if (via === null) return
+      if (!exited) via.destroy(new Error('the job was given up'))
+      else via.end()
+      await gone.opened
     },
   }
   function tell(message: object): void {
@@ -112,4 +118,10 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
 function exitOf({ code, signal }: Extract<FromAgent, { kind: 'exited' }>): JobExit | null {
   if (signal !== null) return { is: 'signalled', signal, coreDumped: false }
   return code === null ? null : { is: 'exited', code }
+}
+
+function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
+  let open: () => void = () => {}
+  const opened = new Promise<void>((resolve) => (open = resolve))
+  return { opened, open }
 }

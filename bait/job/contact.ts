@@ -33,8 +33,8 @@ export interface Contact {
   /** A signal for the job's process group; without effect before `run`. */
   signal(name: string): void
   resize(size: { readonly rows: number; readonly cols: number }): void
-  /** Lets go: what still runs of the job in the guest is killed. Safe to repeat. */
-  close(): void
+  /** Lets go: what still runs of the job in the guest is killed. Resolves when the guest has heard it; safe to repeat. */
+  close(): Promise<void>
   /** True once anything of the job may have reached the guest. */
   readonly touched: boolean
 }

@@ -45,6 +45,9 @@ export interface DrivenJob {
   answer(answer: Answer): void
 }
 
+/** How long a guest may take to notice that a job is over, before it is scrubbed all the same. */
+const letGoMs = 5_000
+
 type Identified = Pick<JobRecord, 'job' | 'identity' | 'want' | 'name' | 'submittedAtMs'>
 
 /** Signals that change nothing in a process that has made no arrangements; all others cancel a job that has not started. */
@@ -132,10 +135,16 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     place?.session.close()
     deliver({ kind: 'vwnLost', failure: failure('JOB_GUEST_LOST', `${vwn} was given up, the job did not end`) })
   }
+  /** The VWN is free when the guest has heard that the job is over, or does not answer. */
+  const letGo = async (): Promise<void> => {
+    using late = kit.clock.after(letGoMs, () => freed.open({ mustClean: contact?.touched ?? false }))
+    await contact?.close()
+    freed.open({ mustClean: contact?.touched ?? false })
+    late.cancel()
+  }
   const end = async (outcome: Outcome): Promise<void> => {
     deadline?.cancel()
-    contact?.close()
-    freed.open({ mustClean: contact?.touched ?? false })
+    void letGo()
     const last: JobRecord = { ...record(), end: { outcome, endedAtMs: kit.clock.nowMs(), usage } }
     try {
       await deps.save(last)

@@ -18,7 +18,7 @@ import { stream } from '../../wire/frames.ts'
 import type { Sink } from '../../wire/job-stream.ts'
 import { failureOf } from '../failures.ts'
 import type { Contact, ContactDeps } from './contact.ts'
-import { collectCommand, controlScript, parseTimes, runCommand, stageCommand, timesRequest } from './ssh-script.ts'
+import { collectCommand, controlScript, parseTimes, runCommand, stageCommand, timesRequest, type Times } from './ssh-script.ts'
 import { signalName } from './signal-names.ts'
 
 /** How a channel's command ended, as ssh tells it; both null: it does not say. */
@@ -34,7 +34,7 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
   const { run } = task
   const { session } = place
   const closing = new AbortController()
-  const channels: ClientChannel[] = []
+  const channels: { readonly channel: ClientChannel; readonly closed: Promise<void> }[] = []
   let control: Control | null = null
   let job: ClientChannel | null = null
   let exited = false
@@ -55,7 +55,7 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
   const open = async (command: string, terminal?: Parameters<typeof session.exec>[2]): Promise<ClientChannel> => {
     const channel = await session.exec(command, closing.signal, terminal)
     channel.on('error', () => {}) // its close says it
-    channels.push(channel)
+    channels.push({ channel, closed: new Promise((resolve) => channel.once('close', () => resolve())) })
     return channel
   }
   /** Bytes of a channel to the starter; a reader that has closed is the writer's SIGPIPE. */
@@ -103,7 +103,7 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
     else channel.stderr.resume()
     const ended = await endOf(channel)
     const times = run.tty === null ? parseTimes(await Promise.race([control?.times() ?? '', session.closed.then(() => '')])) : null
-    const exit = exitOf(ended, times?.signal ?? null)
+    const exit = exitOf(ended, times)
     if (over) return
     if (exit === null) return lost(new Error('the connection ended before the job'))
     if (run.stage) send(stream.collect, await open(collectCommand(task)))
@@ -123,10 +123,15 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
       if (job !== null) control?.signal(name)
     },
     resize: ({ rows, cols }) => job?.setWindow(rows, cols, 0, 0),
-    close() {
+    async close() {
       over = true
       closing.abort(new VwnError('CANCELLED', { what: 'contact with the guest' }))
-      for (const channel of channels) channel.destroy()
+      for (const { channel } of channels) {
+        channel.resume() // a channel closes when its last byte was read
+        channel.stderr.resume()
+        channel.destroy()
+      }
+      await Promise.race([Promise.all(channels.map(({ closed }) => closed)), session.closed])
     },
   }
 }
@@ -190,14 +195,15 @@ function said(source: Readable): () => string {
   return () => text
 }
 
-/** `time` knows the signal that its child died of; without it, ssh's own word counts. */
-function exitOf({ code, signal }: ChannelEnd, timed: number | null): JobExit | null {
-  const name = timed === null ? signal : signalName(timed)
-  if (name !== null) return { is: 'signalled', signal: name.startsWith('SIG') ? name : `SIG${name}`, coreDumped: false }
-  return code === null ? null : { is: 'exited', code }
+/** `time` knows by what its child has ended; without it, ssh's own word counts, which dropbear sometimes does not give. */
+function exitOf({ code, signal }: ChannelEnd, times: Times | null): JobExit | null {
+  const name = times === null || times.signal === null ? signal : signalName(times.signal)
+  if (name !== null) return { is: 'signalled', signal: name, coreDumped: false }
+  const exit = code ?? times?.code ?? null
+  return exit === null ? null : { is: 'exited', code: exit }
 }
 
-const usageOf = ({ userMs, systemMs }: { userMs: number | null; systemMs: number | null }): Usage =>
+const usageOf = ({ userMs, systemMs }: Times): Usage =>
   ({ cpuUserMs: userMs, cpuSystemMs: systemMs, memoryPeakBytes: null, readBytes: null, writtenBytes: null })
 
 function variable(env: readonly string[], name: string): string | null {

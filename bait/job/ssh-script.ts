@@ -138,21 +138,31 @@ export function collectCommand(task: RunTask): string {
   return `exec sh -c ${quote(command)}`
 }
 
-/** Runs the job; its ends are this channel's. */
-export const runCommand = (task: RunTask): string => `cd ${folderOf(task)} && exec sh outer`
+/** Runs the job, once even if it is asked for twice; its ends are this channel's. */
+export const runCommand = (task: RunTask): string => `cd ${folderOf(task)} && mkdir ran && exec sh outer`
 
 /** Asks the control shell what `time` has measured. */
 export const timesRequest = Buffer.from('echo wnod:times; cat time 2>/dev/null; echo; echo wnod:end\n')
 
-/** How the job ended and what it used, from the report of `time -v`; what it does not say is null. */
-export function parseTimes(text: string): { readonly signal: number | null; readonly userMs: number | null; readonly systemMs: number | null } {
+/** What `time -v` has said; null is what it did not say. */
+export interface Times {
+  readonly code: number | null
+  readonly signal: number | null
+  readonly userMs: number | null
+  readonly systemMs: number | null
+}
+
+/** How the job ended and what it used, from the report of `time -v`, which says nothing of a plain 0. */
+export function parseTimes(text: string): Times {
   const number = (pattern: RegExp): number | null => {
     const found = pattern.exec(text)?.[1]
     return found === undefined ? null : Number(found)
   }
   const ms = (seconds: number | null): number | null => (seconds === null ? null : Math.round(seconds * 1000))
+  const signal = number(/Command terminated by signal (\d+)/)
   return {
-    signal: number(/Command terminated by signal (\d+)/),
+    code: number(/Command exited with non-zero status (\d+)/) ?? (text.includes('User time') && signal === null ? 0 : null),
+    signal,
     userMs: ms(number(/User time \(seconds\): ([\d.]+)/)),
     systemMs: ms(number(/System time \(seconds\): ([\d.]+)/)),
   }

@@ -116,11 +116,27 @@ function session(client: Client, closed: Promise<void>, agentSocket: string): Gu
     closed,
     openAgent: (signal): Promise<Duplex> =>
       channel('agent', (answer) => void client.openssh_forwardOutStreamLocal(agentSocket, answer), signal),
-    exec: (command, signal, terminal) =>
-      channel('exec', (answer) => void (terminal === undefined ? client.exec(command, answer) : client.exec(command, { pty: terminal }, answer)), signal),
+    async exec(command, signal, terminal) {
+      const ask = (): Promise<ClientChannel> =>
+        channel('exec', (answer) => void (terminal === undefined ? client.exec(command, answer) : client.exec(command, { pty: terminal }, answer)), signal)
+      for (let tried = 1; ; tried += 1) {
+        try {
+          return await ask()
+        } catch (error) {
+          if (tried === execTries || !droppedUnheard(error)) throw error
+        }
+      }
+    },
     close: () => client.destroy(),
   }
 }
+
+/**
+ * Dropbear (2022.83) closes a fresh channel without an answer to its `exec` when the end of an earlier one comes at the same moment.
+ * The command was not run then, and asking once more is all it takes; what must not run twice guards itself.
+ */
+const execTries = 4
+const droppedUnheard = (error: unknown): boolean => isVwnError(error, 'GUEST_CHANNEL_REFUSED') && error.cause instanceof Error && error.cause.message === 'Unable to exec'
 
 /** Connected, and the server has begun to speak. */
 function openSocket(address: GuestAddress, clock: Clock, signal: AbortSignal): Promise<Socket> {

@@ -2,38 +2,47 @@
  * The first promise: what the caller sees of a job in a VWN is what he would see of it on the bare node. Each case runs bare, in a guest
  * with the agent, and in a guest that has ssh alone.
  */
-import { copyFileSync, mkdtempSync, chmodSync, rmSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { programFile } from '../../cli/programs.ts'
+import { startFarm } from '../harness/farm.ts'
+import { buildStarter, starterFile as freshStarter } from '../handover/desk.ts'
 import { groups, type Contact } from './case.ts'
 import { cases } from './cases.ts'
+import { nearPlaces, type Places } from './near.ts'
 import { observe } from './observe.ts'
-import { startFarm, type Farm } from '../harness/farm.ts'
-import { programFile } from '../../cli/programs.ts'
 
-const typeOf: Readonly<Record<Contact, string>> = { agent: 'debian12', ssh: 'tiny' }
+const near = process.env['WNOD_CONFORMANCE'] === 'near'
 /** The starter where the user of the jobs can read it, wherever the checkout is. */
 const folder = mkdtempSync(join(tmpdir(), 'wnod-starter-'))
 const starterFile = join(folder, 'starter.cjs')
-let farm: Farm
+let places: Places
+
+async function farmPlaces(): Promise<Places> {
+  const farm = await startFarm({ baits: 1, cpus: 2 })
+  return { socket: farm.home.host('h1').socket, typeOf: { agent: 'debian12', ssh: 'tiny' }, [Symbol.asyncDispose]: () => farm[Symbol.asyncDispose]() }
+}
 
 beforeAll(async () => {
-  copyFileSync(programFile('starter.cjs'), starterFile)
+  if (near) buildStarter()
+  copyFileSync(near ? freshStarter : programFile('starter.cjs'), starterFile)
   chmodSync(folder, 0o755)
-  farm = await startFarm({ baits: 1, cpus: 2 })
+  places = await (near ? nearPlaces() : farmPlaces())
 }, 240_000)
 afterAll(async () => {
-  await farm[Symbol.asyncDispose]()
+  await places[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
+  if (near) rmSync(freshStarter, { force: true })
 }, 120_000)
 
-const starter = (contact: Contact): readonly string[] => [process.execPath, starterFile, '--socket', farm.home.host('h1').socket, '--type', typeOf[contact]]
+const starter = (contact: Contact): readonly string[] => [process.execPath, starterFile, '--socket', places.socket, '--type', places.typeOf[contact]]
 
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {
-    const bare = one.expected === undefined ? await observe(one, null) : one.expected
     const contacts = (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined)
+    const bare = one.expected === undefined ? await observe(one, null) : one.expected
     const seen = await Promise.all(contacts.map(async (contact) => [contact, await observe(one, starter(contact))] as const))
     for (const [contact, inGuest] of seen) expect({ contact, ...inGuest }).toMatchObject({ contact, ...bare })
   }, 320_000)
