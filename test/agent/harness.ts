@@ -77,6 +77,10 @@ export type Wish = Partial<Omit<RunTask['run'], 'argv' | 'env' | 'cwd'>> & {
   readonly memoryBytes?: number
   /** Streams that nobody opens: the agent may not send. */
   readonly closed?: readonly (keyof typeof stream)[]
+  /** There is room for more of stdin. */
+  readonly onRoom?: () => void
+  /** Count the output, and forget it. */
+  readonly forget?: boolean
 }
 
 export interface AgentUnderTest extends AsyncDisposable {
@@ -128,10 +132,14 @@ export async function startAgent(programs: Programs, changes: Partial<Settings> 
     send(identity(epoch))
     await until(() => heard.some((message) => message.kind === 'ready' && message.token.epoch === epoch), { withinMs: 20_000, what: 'ready' })
   }
-  const task = (message: object, closed: Wish['closed'] = []): Promise<Task> => openTask(settings.socket, message, closed)
+  const task = async (message: object, wish: Pick<Wish, 'closed' | 'onRoom' | 'forget'> = {}): Promise<Task> => {
+    const duplex = connect(settings.socket)
+    await once(duplex, 'connect')
+    return taskOver(duplex, message, wish)
+  }
   return {
     folder, settings, process: child, port, heard, send, identify, task,
-    run: (wish) => task(runMessage(wish), wish.closed),
+    run: (wish) => task(runMessage(wish), wish),
     clean: async () => (await task({ kind: 'clean', v: 1 })).heard('cleaned'),
     async [Symbol.asyncDispose]() {
       if (child.exitCode === null && child.signalCode === null) {
@@ -165,7 +173,7 @@ export const identity = (epoch: number): object => ({
 const base64 = (value: string | Buffer): string => Buffer.from(value).toString('base64')
 
 export function runMessage(wish: Wish): RunTask {
-  const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, closed: _closed, ...rest } = wish
+  const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, closed: _closed, onRoom: _onRoom, forget: _forget, ...rest } = wish
   return runTaskSchema.parse({
     kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, memoryBytes: memoryBytes ?? null,
     identity: { user, uid, gid: uid, group: user, groups },
@@ -176,14 +184,8 @@ export function runMessage(wish: Wish): RunTask {
   })
 }
 
-async function openTask(socket: string, message: object, closed: Wish['closed']): Promise<Task> {
-  const duplex = connect(socket)
-  await once(duplex, 'connect')
-  return taskOver(duplex, message, closed)
-}
-
 /** Gives the agent at the other end its task. */
-export function taskOver(duplex: Duplex, message: object, closed: Wish['closed'] = [], forget = false, onRoom: () => void = () => {}): Task {
+export function taskOver(duplex: Duplex, message: object, { closed = [], forget = false, onRoom = () => {} }: Pick<Wish, 'closed' | 'onRoom' | 'forget'> = {}): Task {
   const said: FromAgent[] = []
   const pieces = new Map<number, Buffer[]>()
   let received = 0
