@@ -1,5 +1,5 @@
 /** The writing side of the image store; kit/image-store.ts describes its layout and reads it. */
-import { mkdir, mkdtemp, readdir, rename, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isVwnError } from '../core/errors.ts'
 import type { ImageDigest } from '../core/ids.ts'
@@ -44,13 +44,15 @@ export async function addImage(store: string, folder: string, manifest: Manifest
   const { bytes, digest } = sealManifest(manifest)
   const final = join(store, digest)
   await writeAtomic(join(folder, 'manifest.json'), bytes, readable)
-  // The same digest is the same image: then this one is superfluous.
-  if (!(await exists(final))) await rename(folder, final)
+  // The same digest is the same image, and this one superfluous, unless that one was damaged meanwhile.
+  if (!(await isWhole(store, digest))) {
+    await removeTree(final)
+    await rename(folder, final)
+    await stampImage(store, await imageStore(store).find(digest))
+  }
   await writeAtomic(pointerFile(store, 'recipes', manifest.recipe), `${digest}\n`, readable)
   await nameImage(store, manifest.name, digest)
-  const image = await imageStore(store).find(digest)
-  await stampImage(store, image)
-  return image
+  return imageStore(store).find(digest)
 }
 
 /** The name stands for this image from now on. */
@@ -74,4 +76,5 @@ export async function removeImage(store: string, digest: ImageDigest): Promise<v
 /** Where the parts of an image that is being made lie. */
 export const partPath = (folder: string, part: keyof typeof partFiles): string => join(folder, partFiles[part])
 
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false)
+const isWhole = (store: string, digest: ImageDigest): Promise<boolean> =>
+  imageStore(store).verify(digest, { afresh: true }).then(() => true, () => false)

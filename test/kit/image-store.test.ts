@@ -59,6 +59,15 @@ describe('the image store', () => {
     await expect(small.store.verify('tiny')).rejects.toMatchObject({ code: 'IMAGE_DIGEST_MISMATCH', facts: { part: 'os' } })
   })
 
+  test('takes a good copy in the place of a damaged one', async () => {
+    await using small = await smallStore()
+    const image = await small.add('tiny')
+    await writeFile(image.os, 'so')
+    await small.add('tiny')
+    expect(await readFile(image.os, 'utf8')).toBe('os')
+    expect((await small.store.verify('tiny', { afresh: true })).digest).toBe(image.digest)
+  })
+
   test('refuses a changed manifest, and lists the image as broken', async () => {
     await using small = await smallStore()
     const image = await small.add('tiny')
