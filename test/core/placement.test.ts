@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { add, fits, noAmount } from '../../core/amount.ts'
+import { add, fits } from '../../core/amount.ts'
 import { failure } from '../../core/failure.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Host } from '../../core/host.ts'
@@ -13,7 +13,6 @@ import { anna, ben, digest, h1, h2, hostWith, jobWith, limits, owner, shuffled, 
 const want = (facts: Partial<PlacementWant> = {}): PlacementWant => ({ type, shape: type.shape, owner: anna, pinnedHost: h1, perUser: null, ...facts })
 const warm = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'idle', job: null, ...facts })
 const busy = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'busy', job: jobId('h1-90'), ...facts })
-const small = hostWith({ capacity: type.shape })
 
 describe('a job', () => {
   test('takes the warm VWN of its user that has run fewest jobs', () => {

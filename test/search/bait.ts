@@ -2,14 +2,14 @@
 import { failure, type Failure } from '../../core/failure.ts'
 import type { JobId, VwnId } from '../../core/ids.ts'
 import { hasEnded, type Job, type JobEvent } from '../../core/job.ts'
-import { needsProof, promise, type Brain, type LocalVwn, type Orders, type Report, type Scenario, type Site, type World } from './world.ts'
+import { needsProof, promise, text, type Brain, type LocalVwn, type Orders, type Report, type Sighting, type Scenario, type Site, type World } from './world.ts'
 
 /** Orders arrive; older ones than those it follows are ignored. */
 export function follow(world: World, brain: Brain, scenario: Scenario, site: Site, orders: Orders): void {
   if (site.orders !== null && !brain.isNewer(orders, site.orders)) return
   site.orders = orders
-  for (const { job, failure: why } of orders.refused) stepJob(world, brain, site, job, { kind: 'refused', failure: why })
-  for (const job of orders.acknowledged) {
+  for (const { job, failure: why } of orders.says.refused) stepJob(world, brain, site, job, { kind: 'refused', failure: why })
+  for (const job of orders.says.acknowledged) {
     const known = site.jobs.get(job)
     if (known === undefined || !hasEnded(known)) continue
     promise(world, world.history.get(job) === known.outcome?.is, 'no record is forgotten before it is in the history')
@@ -23,8 +23,8 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
   const waits = (job: JobId): boolean => site.jobs.get(job)?.state === 'waiting'
   for (let round = 0; round < 16; round += 1) {
     let changed = false
-    for (const id of [...new Set([...(site.orders?.vwns ?? []).map(({ vwn }) => vwn), ...site.locals.keys()])].sort()) {
-      const wanted = site.orders?.vwns.find(({ vwn }) => vwn === id) ?? null
+    for (const id of [...new Set([...(site.orders?.says.vwns ?? []).map(({ vwn }) => vwn), ...site.locals.keys()])].sort()) {
+      const wanted = site.orders?.says.vwns.find(({ vwn }) => vwn === id) ?? null
       const local = site.locals.get(id) ?? null
       const action = site.orders === null ? { do: 'wait' as const } : brain.reconcile(wanted, local, waits)
       switch (action.do) {
@@ -92,8 +92,18 @@ function checkOutcome(world: World, job: Job): void {
   promise(world, job.outcome.is !== 'refused' || !world.starts.has(job.id), 'no job is refused after it was started')
 }
 
-/** What the bait would report now. */
-export function reportOf(site: Site): Omit<Report, 'beat'> {
+const sightings = new WeakMap<Site['locals'], WeakMap<Site['jobs'], Sighting>>()
+
+/** What the bait would report now; the same value as long as nothing changes. */
+export function sightingOf(site: Site): Sighting {
+  const ofLocals = sightings.get(site.locals) ?? new WeakMap<Site['jobs'], Sighting>()
+  sightings.set(site.locals, ofLocals)
+  const sighting = ofLocals.get(site.jobs) ?? lookAround(site)
+  ofLocals.set(site.jobs, sighting)
+  return sighting
+}
+
+function lookAround(site: Site): Sighting {
   const all = [...site.jobs.values()]
   return {
     vwns: [...site.locals].map(([vwn, { token, state, job, cause }]) => ({ vwn, token, state: state === 'dead' ? 'stopping' : state, job, cause })),
@@ -105,7 +115,7 @@ export function reportOf(site: Site): Omit<Report, 'beat'> {
 /** Sends a report. */
 export function send(site: Site): void {
   site.seq += 1
-  site.reports = [...site.reports, { beat: beatOf(site), ...reportOf(site) }]
+  site.reports = [...site.reports, { beat: beatOf(site), tells: sightingOf(site) }]
 }
 
 const beatOf = (site: Site): Report['beat'] => ({
@@ -124,9 +134,8 @@ export function hasNews(world: World, site: Site): boolean {
   const follows = site.orders?.generation ?? 0
   if (world.rows.some((row) => row.host === site.id && needsProof(row) && row.generation > seen && row.generation <= follows)) return true
   if (last !== undefined && last.beat.session !== `s${site.session}`) return true
-  const { vwns, live, ended } = reportOf(site)
-  const told = last ?? site.known
-  return JSON.stringify([vwns, live, ended]) !== JSON.stringify([told?.vwns, told?.live, told?.ended])
+  const told = last?.tells ?? site.known
+  return told === null || text(sightingOf(site)) !== text(told)
 }
 
 /** Changes one local VWN. */

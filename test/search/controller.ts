@@ -3,7 +3,7 @@ import { closedBecause } from '../../core/host.ts'
 import type { HostId, JobId } from '../../core/ids.ts'
 import type { WaitingJob } from '../../core/schedule.ts'
 import { requestVwn, wantedOf, type Vwn, type VwnEvent } from '../../core/vwn.ts'
-import { el9, image, needsProof, promise, vwn as vwnNumber, type Brain, type Orders, type Report, type Scenario, type Site, type World } from './world.ts'
+import { el9, image, needsProof, promise, vwn as vwnNumber, text, type Brain, type Demand, type Report, type Scenario, type Site, type World } from './world.ts'
 
 const nowMs = 0
 
@@ -27,14 +27,15 @@ export function receive(world: World, brain: Brain, scenario: Scenario, site: Si
   const heard = brain.hear(site.host, { ...report.beat, capacity: scenario.capacity, images: [{ digest: image, name: 'el9', contact: 'agent' }] }, nowMs)
   if (heard.is === 'ignored') return
   site.host = heard.next
-  site.known = { vwns: report.vwns, live: report.live, ended: report.ended }
-  for (const { job, outcome } of report.ended) {
+  const { vwns, live, ended } = report.tells
+  site.known = report.tells
+  for (const { job, outcome } of ended) {
     promise(world, (world.history.get(job) ?? outcome) === outcome, 'a job ends once')
     world.history = new Map(world.history).set(job, outcome)
   }
   const sight = {
-    vwns: new Map(report.vwns.map((seen) => [seen.vwn, seen])),
-    jobs: { live: new Map(report.live.map((live) => [live.job, live])), ended: new Map(report.ended.map((ended) => [ended.job, ended])) },
+    vwns: new Map(vwns.map((each) => [each.vwn, each])),
+    jobs: { live: new Map(live.map((each) => [each.job, each])), ended: new Map(ended.map((each) => [each.job, each])) },
     ordersSeen: report.beat.ordersSeen,
     rebooted: heard.rebooted,
   }
@@ -47,9 +48,9 @@ export function receive(world: World, brain: Brain, scenario: Scenario, site: Si
 /** The scheduler's turn, and the mail that follows from it. */
 export function turn(world: World, brain: Brain, scenario: Scenario): void {
   const waiting = scenario.jobs.filter(({ id, host }) => siteOf(world, host).known?.live.some(({ job, state }) => job === id && state === 'waiting'))
-  const refused = new Map<JobId, Orders['refused'][number]>()
+  const refused = new Map<JobId, Demand['refused'][number]>()
   const hosts = world.sites.map((site) => site.host)
-  for (const decision of brain.plan(waiting.map(asWaiting), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
+  for (const decision of waiting.length === 0 ? [] : brain.plan(waiting.map(asWaiting), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
     const job = scenario.jobs.find(({ id }) => id === decision.job)
     if (job === undefined) continue
     if (decision.is === 'refused') refused.set(job.id, { job: job.id, failure: decision.failure })
@@ -66,26 +67,26 @@ export function turn(world: World, brain: Brain, scenario: Scenario): void {
 }
 
 /** Sends the host its orders, under a new number if they are new; what would change nothing and prove nothing is not sent. */
-function post(world: World, site: Site, refused: Orders['refused']): void {
+function post(world: World, site: Site, refused: Demand['refused']): void {
   if (closedBecause(site.host) !== null || site.known === null) return
   const rows = world.rows.filter((row) => row.host === site.id && row.state !== 'gone')
-  const content = {
+  const content: Demand = {
     vwns: rows.map((row) => ({ vwn: row.id, token: row.token, uid: row.owner?.uid ?? 0, ...wantedOf(row) })),
     refused,
     acknowledged: site.known.ended.map(({ job }) => job),
   }
   const last = site.mail.at(-1) ?? site.orders
-  const isNews = JSON.stringify(content) !== JSON.stringify(last === null ? nothingWanted : { vwns: last.vwns, refused: last.refused, acknowledged: last.acknowledged })
+  const isNews = text(content) !== text(last?.says ?? nothingWanted)
   const proves = last !== null && rows.some((row) => needsProof(row) && row.generation > last.generation)
   const asked = site.orders === null && site.locals.size > 0 && site.mail.length === 0
   if (!isNews && !proves && !asked) return
   if (last !== null && site.generation <= last.generation) site.generation = last.generation + 1
   if (last === null) site.generation = Math.max(1, site.generation)
   site.posted = site.generation
-  site.mail = [...site.mail, { term: world.term, generation: site.generation, ...content }].slice(-mailMax(world))
+  site.mail = [...site.mail, { term: world.term, generation: site.generation, says: content }].slice(-mailMax(world))
 }
 
-const nothingWanted = { vwns: [], refused: [], acknowledged: [] }
+const nothingWanted: Demand = { vwns: [], refused: [], acknowledged: [] }
 
 /** Messages under way in one direction; a full channel loses the oldest. Where nothing can be doubled or overtaken any more, one is enough. */
 export const mailMax = (world: World): number => (world.faultsLeft > 0 ? 2 : 1)

@@ -126,7 +126,7 @@ const excuse = (world: World, job: JobId | null): void => void (job !== null && 
 function harm(world: World, site: Site, id: VwnId): void {
   world.harmed = true
   excuse(world, site.locals.get(id)?.job ?? null)
-  excuse(world, site.orders?.vwns.find(({ vwn }) => vwn === id)?.job ?? null)
+  excuse(world, site.orders?.says.vwns.find(({ vwn }) => vwn === id)?.job ?? null)
   excuse(world, world.rows.find((row) => row.id === id)?.job ?? null)
 }
 

@@ -77,7 +77,7 @@ const roundsMax = 60
 function leadsToEnd(start: World, brain: Brain, scenario: Scenario, known: Set<string>): string | null {
   const roomy: Scenario = { ...scenario, vwnsMax: 99 }
   const passed: string[] = []
-  let world = start
+  let world = normal(withoutMail(start))
   for (let round = 0; round < roundsMax; round += 1) {
     const key = `${digest(world)}${world.harmed}${[...world.excused].sort().join()}`
     if (known.has(key)) break
@@ -104,10 +104,16 @@ function leadsToEnd(start: World, brain: Brain, scenario: Scenario, known: Set<s
   return null
 }
 
-/** What was in the mail is lost; every bait reports and gets its orders; everything under way comes one step further. */
-function quietRound(world: World, brain: Brain, scenario: Scenario): World {
+/** Whatever is in the mail is lost: so worlds that differ in nothing else have one quiet way. */
+function withoutMail(world: World): World {
   const next = copy(world)
   for (const site of next.sites) Object.assign(site, { reports: [], mail: [] })
+  return next
+}
+
+/** Every bait reports and gets its orders; everything under way comes one step further. */
+function quietRound(world: World, brain: Brain, scenario: Scenario): World {
+  const next = withoutMail(world)
   for (const site of next.sites) {
     send(site)
     const [report] = site.reports

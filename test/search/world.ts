@@ -43,6 +43,11 @@ export interface LocalVwn {
 
 export interface Report {
   readonly beat: Omit<hosts.Heartbeat, 'capacity' | 'images'>
+  readonly tells: Sighting
+}
+
+/** What there is on a host. */
+export interface Sighting {
   readonly vwns: readonly observe.ObservedVwn[]
   readonly live: readonly { readonly job: JobId; readonly state: jobs.JobState; readonly vwn: VwnId | null }[]
   readonly ended: readonly { readonly job: JobId; readonly vwn: VwnId | null; readonly outcome: string }[]
@@ -51,6 +56,11 @@ export interface Report {
 export interface Orders {
   readonly term: number
   readonly generation: number
+  readonly says: Demand
+}
+
+/** What is wanted of a host. */
+export interface Demand {
   readonly vwns: readonly ({ readonly vwn: VwnId; readonly uid: number } & reconciling.Wanted)[]
   readonly refused: readonly { readonly job: JobId; readonly failure: Failure }[]
   readonly acknowledged: readonly JobId[]
@@ -75,7 +85,7 @@ export interface Site {
   generation: number
   posted: number
   /** The newest report since the controller started. */
-  known: Omit<Report, 'beat'> | null
+  known: Sighting | null
 }
 
 export interface World {
@@ -218,7 +228,7 @@ export function keyOf(world: World): string {
 const texts = new WeakMap<object, string>()
 
 /** The text of a value that never changes, made once. Maps are compared by what they hold. */
-function text(value: object | null): string {
+export function text(value: object | null): string {
   if (value === null) return ''
   const known = texts.get(value)
   if (known !== undefined) return known
