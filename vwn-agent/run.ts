@@ -38,6 +38,7 @@ export function runJob(settings: Settings, helper: Helper, via: JobStream, task:
   let cgroup: Cgroup | null = null
   let stageGroup: Cgroup | null = null
   let started: Started | null = null
+  let flows: Flows | null = null
   let exited = false
   let abandoned = false
 
@@ -53,12 +54,21 @@ export function runJob(settings: Settings, helper: Helper, via: JobStream, task:
     if (abandoned) return
     const begun = await helper.start(startOptions(settings, task, account, cgroup, stage))
     started = begun
-    const flows = connect(via, task, begun)
+    const own = connect(via, task, begun)
+    flows = own
+    if (abandoned) return end(begun) // meanwhile
     say({ kind: 'started', pid: begun.job })
     for (const signal of waitingSignals) deliver(signal)
     const exit = await begun.exit
     exited = true
-    await finish(cgroup, exit, flows, stage)
+    await finish(cgroup, exit, own, stage)
+  }
+  /** Kills what the cgroup does not hold, and lets go of its pipes. */
+  const end = (begun: Started): void => {
+    if (!exited) tryKill(-begun.job, 9)
+    if (!exited && task.run.tty !== null) tryKill(begun.pid, 9)
+    flows?.stopInput()
+    flows?.cutOutput()
   }
   const stageOf = async (account: Account): Promise<Stage> => {
     const { openStage } = await import('./stage.ts')
@@ -95,7 +105,7 @@ export function runJob(settings: Settings, helper: Helper, via: JobStream, task:
     },
     async abandon() {
       abandoned = true
-      if (started !== null && !exited && task.run.tty !== null) tryKill(started.pid, 9)
+      if (started !== null) end(started)
       await Promise.all([cgroup?.remove(killMs), stageGroup?.remove(killMs)])
     },
   }

@@ -275,7 +275,7 @@ static void accept_ssh(void)
 
 static pid_t agent_pid;
 
-// True for a process that a job has left, with its name. Zombies are as good as gone.
+// True for a process that a job has left, with its name. A zombie is as good as gone, once its other threads have let go of its files.
 static bool is_stranger(pid_t pid, const char *sshd, char name[32])
 {
     char path[64], text[512], exe[256];
@@ -288,9 +288,10 @@ static bool is_stranger(pid_t pid, const char *sshd, char name[32])
     text[got] = '\0';
     char *open_ = strchr(text, '('), *close_ = strrchr(text, ')'), state = 'X';
     unsigned flags = 0;
-    if (open_ == NULL || close_ == NULL || sscanf(close_ + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
+    int threads = 0;
+    if (open_ == NULL || close_ == NULL || sscanf(close_ + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &state, &flags, &threads) != 3)
         return false;
-    if (state == 'Z' || state == 'X' || (flags & 0x00200000) != 0) // the last is PF_KTHREAD
+    if (state == 'X' || (state == 'Z' && threads <= 1) || (flags & 0x00200000) != 0) // the last is PF_KTHREAD
         return false;
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
     ssize_t length = readlink(path, exe, sizeof exe - 1);
