@@ -19,7 +19,7 @@ import { programFile } from '../programs.ts'
 import { takeDown } from './down.ts'
 import { namedImages } from './mapping.ts'
 import { farmPrograms, findCommand, prepareFarm, type FarmWishes } from './prepare.ts'
-import { conditions } from './ready.ts'
+import { conditions, type Condition } from './ready.ts'
 import { leaveSignal, readRecord, refuseForeign, type FarmRecord } from './record.ts'
 import { logTail, runningProgram, supervisor } from './supervisor.ts'
 
@@ -44,9 +44,12 @@ export async function up(context: Context, options: UpOptions): Promise<void> {
   await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject))
   child.unref()
   const keeper = processOf(child.pid ?? 0)
-  await waitReady(context, record, () => {
+  const check = (): void => {
     if (keeper === null || !isAlive(keeper)) throw new VwnError('FARM_NOT_READY', { log: context.home.log('farm'), said: logTail(context.home.log('farm')) })
-  })
+  }
+  // Programs that are taken over are ready at once; whoever says `wnod down` next must find their new supervisor.
+  const claimed = { name: 'supervisor', lacks: async () => ((await readPidFile(context.home.pid('farm')))?.pid === child.pid ? null : 'it has not started yet') }
+  await waitReady(context, [claimed, ...conditions(context.home, context.api, record)], check)
   context.say(`the farm is up; \`wnod down${context.home.home === '/var/lib/wnod' ? '' : ` --home ${context.home.home}`}\` stops it`)
 }
 
@@ -66,7 +69,7 @@ export async function superviseFarm(context: Context, told?: FarmRecord): Promis
   const keeper = supervisor({ clock: systemClock, log: createLog({ program: 'farm', level: 'warn' }), signal: stop.signal }, programs)
   await keeper.start()
   try {
-    await waitReady(context, record, () => {
+    await waitReady(context, conditions(home, context.api, record), () => {
       const dying = programs.find((program) => keeper.deaths(program.name) >= deathsMax)
       if (dying !== undefined) throw new VwnError('FARM_NOT_READY', { program: dying.name, log: dying.log, said: logTail(dying.log) })
     }, stop.signal)
@@ -105,11 +108,11 @@ async function someRun({ home }: Context, record: FarmRecord): Promise<boolean> 
 }
 
 /** Says what has become ready, as it does; `check` throws when waiting has become pointless. */
-async function waitReady(context: Context, record: FarmRecord, check: () => void, signal?: AbortSignal): Promise<void> {
+async function waitReady(context: Context, wanted: readonly Condition[], check: () => void, signal?: AbortSignal): Promise<void> {
   const startedMs = systemClock.monotonicMs()
   let lacks: string | null = null
   const hopeless: Error[] = []
-  for (const condition of conditions(context.home, context.api, record)) {
+  for (const condition of wanted) {
     const holds = async (): Promise<boolean> => {
       try {
         check()

@@ -43,7 +43,7 @@ describe('a job', () => {
 describe('the mapping', () => {
   const inForce = () => farm.api.get('/status', statusSchema).then((status) => status.mapping)
   test.each([
-    ['is no YAML', 'types: [\n', /line \d+/],
+    ['is no YAML', 'types: [\n', /line=\d+/],
     ['has a key that nobody reads', mapping.replace('cpus: 1', 'cpu: 1'), /cpus/],
     ['names an image that there is not', mapping.replace('image: tiny', 'image: el9'), /el9/],
     ['names a type that there is not', mapping.replace('type: tiny, allow', 'type: huge, allow'), /huge/],
