@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { chooseImageStore } from './kit/image-store.ts'
 
 // Unit rings run side by side; rings that start guests and servers run one file at a time, so that they time themselves honestly.
 const slow = ['integration', 'conformance', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
@@ -12,21 +13,26 @@ const plugins = [{
   transform: (text: string, file: string) => (file.endsWith('.sql') ? `export default ${JSON.stringify(text)}` : null),
 }]
 
+// Guests boot from the store that scripts/setup.mjs has filled.
+const env = { WNOD_IMAGES: chooseImageStore('/nonexistent', process.env) }
+
 export default defineConfig({
   test: {
+    env,
     teardownTimeout: 60_000,
     reporters: ['default', './test/harness/summary-reporter.ts'],
     projects: [
       {
         oxc,
         plugins,
-        test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: slow, testTimeout: 10_000, hookTimeout: 10_000 },
+        test: { name: 'unit', env, include: ['test/**/*.test.ts'], exclude: slow, testTimeout: 10_000, hookTimeout: 10_000 },
       },
       {
         oxc,
         plugins,
         test: {
           name: 'parts',
+          env,
           include: slow,
           fileParallelism: false,
           testTimeout: 180_000,
