@@ -13,16 +13,15 @@ import type { Home, HostPaths } from '../kit/paths.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
 import { bootId } from '../kit/process.ts'
 import { loop, service, type Kit, type Service } from '../kit/service.ts'
-import { version } from '../kit/version.ts'
-import type { HostFacts } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import { openCgroups } from './cgroup.ts'
-import { capacityOf, type BaitSettings } from './config.ts'
+import type { BaitSettings } from './config.ts'
 import type { Clean, Jobs } from './contracts.ts'
 import { scratchDisks, type ScratchDisks } from './disk/scratch.ts'
+import { hostFacts } from './facts.ts'
 import type { Hypervisor } from './hypervisor/hypervisor.ts'
 import { qemu } from './hypervisor/qemu.ts'
-import { chosen, probeAccelerators, type AcceleratorFact } from './probe.ts'
+import type { AcceleratorFact } from './probe.ts'
 import { createReconciler, type Reconciler } from './reconcile.ts'
 import { recoverVwns } from './recovery.ts'
 import { reporter, type Reporter } from './report.ts'
@@ -58,9 +57,10 @@ export interface Bait extends Service {
 }
 
 const reconcileMs = 5_000
-const factsMs = 5_000
 const firstConnectMs = 10_000
 const settleMs = 10_000
+/** Credentials that were refused are seldom mended within a second. */
+const deniedMs = 10_000
 
 /** Start of the names of all VMs of one host of one farm. */
 export const vmNamePrefix = (home: Home, host: string): string => `wnod.${home.hash}.${host}.`
@@ -75,9 +75,6 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   const ended = new AbortController()
   const until = AbortSignal.any([kit.signal, ended.signal])
   const guarded: Kit = { ...kit, signal: until }
-  let accelerators: readonly AcceleratorFact[] = deps.accelerators ?? trusted(settings.vm.accelerator)
-  let probed = deps.accelerators !== undefined || settings.vm.accelerator !== 'auto'
-  let facts: HostFacts | null = null
   let parts: Bait['parts'] | null = null
   let report: Reporter | null = null
   let bus: Bus | null = null
@@ -88,29 +85,8 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
     report?.wake()
   }
   const turns = loop(guarded, { name: 'reconcile', everyMs: reconcileMs }, () => parts?.reconciler.runOnce())
-  const knowing = loop(guarded, { name: 'facts', everyMs: factsMs }, async () => {
-    if (!probed || (chosen(accelerators) === null && deps.accelerators === undefined)) accelerators = await probe()
-    probed = true
-    const before = JSON.stringify(facts)
-    facts = await factsOf()
-    if (JSON.stringify(facts) !== before) onChange()
-  })
-  const probe = (): Promise<readonly AcceleratorFact[]> =>
-    probeAccelerators({
-      kit: guarded, hypervisor, images, cache: join(images.folder, 'probes.json'), namePrefix: vmNamePrefix(home, settings.host),
-      withinMs: { kvm: settings.vm.probe_kvm_ms, tcg: settings.vm.probe_tcg_ms },
-    })
-  const factsOf = async (): Promise<HostFacts> => {
-    const found = await images.list()
-    return {
-      capacity: facts?.capacity ?? (await capacityOf(settings.capacity, paths.folder)),
-      hypervisor: hypervisor.name,
-      accelerators: [...accelerators],
-      // An image that no name stands for any more can still be asked for by its digest, never by the name it had.
-      images: found.images.flatMap(({ digest, names, manifest: { contact } }) => (names.length === 0 ? [digest] : names).map((name) => ({ digest, name, contact }))),
-      version,
-    }
-  }
+  const namePrefix = vmNamePrefix(home, settings.host)
+  const known = hostFacts(guarded, { settings, hypervisor, images, stateFolder: paths.folder, namePrefix, accelerators: deps.accelerators, onChange: () => onChange() })
   const connecting = async (): Promise<void> => {
     while (bus === null && !until.aborted) {
       try {
@@ -119,11 +95,11 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       } catch (error) {
         if (until.aborted || !isVwnError(error)) return
         kit.log.warn({ err: error }, 'no nats server yet; what runs, runs on')
-        await kit.clock.sleep(1_000, until).catch(() => undefined)
+        await kit.clock.sleep(isVwnError(error, 'BUS_DENIED') ? deniedMs : 1_000, until).catch(() => undefined)
       }
     }
     if (bus === null) return
-    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: facts ?? noFacts(accelerators), ...theParts() }) })
+    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: known.facts(), ...theParts() }) })
     await report.start()
   }
   const theParts = (): Bait['parts'] => {
@@ -140,20 +116,18 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       const scratch = join(paths.folder, 'scratch')
       await removeLeftovers(scratch)
       const vwnDeps: VwnDeps = {
-        kit: guarded, host: settings.host, paths, hypervisor, namePrefix: vmNamePrefix(home, settings.host), handles: openHandles(paths), onChange,
+        kit: guarded, host: settings.host, paths, hypervisor, namePrefix, handles: openHandles(paths), onChange,
         disks: deps.disks ?? scratchDisks(scratch),
         cgroups: await openCgroups(kit.log),
         connectGuest: deps.connectGuest ?? connectGuest,
         image: (digest, accelerator) => bootImage(images, digest, accelerator),
         after: deps.after ?? (() => undefined),
       }
-      const accelerator = () => (probed ? chosen(accelerators) : 'unknown')
-      const vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), accelerator)
+      const vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       parts = { vwns, jobs, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, wake: onChange }) }
       jobs.onChange(onChange)
-      facts = await factsOf()
       await turns.start()
-      await knowing.start()
+      await known.start()
       await door.start()
       connected = connecting()
     },
@@ -162,7 +136,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       ended.abort()
       await connected
       await report?.stop()
-      await Promise.all([turns.stop(), knowing.stop()])
+      await Promise.all([turns.stop(), known.stop()])
       await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
       await bus?.close()
@@ -184,15 +158,6 @@ export async function startBait(kit: Kit, home: Home, settings: BaitSettings, de
   await bait.ready
   return bait
 }
-
-/** An accelerator that the settings name is trusted; `auto` knows nothing until a probe guest has said it. */
-function trusted(accelerator: BaitSettings['vm']['accelerator']): readonly AcceleratorFact[] {
-  const why = accelerator === 'auto' ? 'not tried yet' : 'the settings say so'
-  return (['kvm', 'tcg'] as const).map((name) => ({ name, works: name === accelerator, why }))
-}
-
-const noFacts = (accelerators: readonly AcceleratorFact[]): HostFacts =>
-  ({ capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [...accelerators], images: [], version })
 
 async function bootImage(images: ImageStore, digest: string, accelerator: 'kvm' | 'tcg'): Promise<BootImage> {
   const [{ manifest, os, kernel, initrd }, cpuinfo] = await Promise.all([images.verify(digest), readFile('/proc/cpuinfo', 'utf8')])

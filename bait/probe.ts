@@ -51,7 +51,8 @@ export async function probeAccelerators(options: ProbeOptions): Promise<readonly
   const kvm = await probeKvm(options, image)
   const tcg = kvm.works && !fresh ? { name: 'tcg' as const, works: true, why: 'not tried, for kvm works' } : await probeGuest(options, 'tcg', image)
   const facts = [kvm, tcg]
-  await writeJson(cache, { [key]: facts }, { mode: 0o644 }).catch(() => undefined)
+  // A host that was merely too busy is asked again; what works is remembered.
+  if (chosen(facts) !== null) await writeJson(cache, { [key]: facts }, { mode: 0o644 }).catch(() => undefined)
   return facts
 }
 

@@ -22,6 +22,8 @@ export interface FakeScript {
   readonly exit?: { readonly afterMs: number; readonly code: number } | null
   /** Sent on the port once the guest runs, before anything else. */
   readonly noise?: Buffer
+  /** What the guest's console says. */
+  readonly console?: string
 }
 
 export interface FakeVm {
@@ -108,7 +110,7 @@ async function begin(spec: VmSpec, handle: VmHandle, script: FakeScript, flaws: 
   const servers = await Promise.all([
     serve(spec.sockets.control, sockets, () => undefined),
     serve(spec.sockets.port, sockets, agent.talk),
-    serve(spec.sockets.console, sockets, (socket) => socket.write('fake guest boots\r\n')),
+    serve(spec.sockets.console, sockets, (socket) => socket.write(script.console ?? 'fake guest boots\r\n')),
   ])
   const life: Life = {
     spec,
