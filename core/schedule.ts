@@ -70,7 +70,8 @@ function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decisio
   const resolution = resolveType(farm.mapping, whoOf(job))
   const base = { job: job.id, resolution, perHost: [] }
   if (resolution.is === 'refused') return { ...base, is: 'refused', why: resolution.why, failure: failure(resolution.code, resolution.why) }
-  const failed = farm.vwns.filter((vwn) => vwn.job === job.id && !isLive(vwn))
+  // A warm VWN that ends while it is kept for a job tells of the job before, not of this one: only those that never ran any count.
+  const failed = farm.vwns.filter((vwn) => vwn.job === job.id && vwn.jobsRun === 0 && !isLive(vwn))
   if (failed.length >= attemptsMax) return { ...base, is: 'refused', ...spent(failed) }
   const want = wantOf(job, resolution)
   const placement = place(want, farm.hosts, turn.vwns, turn.holds, nowMs)

@@ -133,6 +133,11 @@ describe('a turn', () => {
     expect(plan([jobWith()], farm({ vwns: failed }), 0)).toMatchObject([{ is: 'refused', why: 'v1, v2 did not come up', failure: { code: 'VWN_BOOT_TIMEOUT' } }])
   })
 
+  test('does not blame a job for warm VWNs that the job before has soiled', () => {
+    const soiled = [1, 2].map((number) => vwnWith({ id: vwnId(`v${number}`), state: 'gone', jobsRun: 1, cause: failure('VWN_DIRTY') }))
+    expect(plan([jobWith()], farm({ vwns: soiled }), 0)).toMatchObject([{ is: 'boot' }])
+  })
+
   test('refuses what the mapping refuses', () => {
     expect(plan([jobWith({ type: typeName('el7') })], farm(), 0)).toMatchObject([{ is: 'refused', failure: { code: 'TYPE_UNKNOWN' } }])
   })
