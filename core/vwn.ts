@@ -117,8 +117,8 @@ export interface Moment {
   readonly generation: number
 }
 
-/** Longest stay in each state, besides what the VWN itself says; the bait has its own, shorter ones. */
-export const allowanceMs = { requested: 30_000, preparing: 120_000, booting: 30_000, cleaning: 120_000, stopping: 60_000, fencing: 60_000 } as const
+/** Longest stay in each state, on top of two boot attempts while it is being made; the bait has its own, shorter ones. */
+export const allowanceMs = { requested: 60_000, preparing: 60_000, booting: 60_000, cleaning: 120_000, stopping: 60_000, fencing: 60_000 } as const
 
 /** What a new VWN is made from. */
 export type VwnRequest = Pick<Vwn, 'host' | 'type' | 'image' | 'contact' | 'network' | 'shape' | 'bootMs' | 'limits' | 'owner' | 'job'>
@@ -235,8 +235,8 @@ function deadlineOf(vwn: Vwn): number | null {
   switch (vwn.state) {
     case 'busy': case 'gone': return null
     case 'idle': return Math.min(vwn.stateSinceMs + vwn.limits.idleMsMax, Math.max(vwn.createdAtMs + vwn.limits.ageMsMax, vwn.stateSinceMs))
-    case 'booting': return vwn.stateSinceMs + 2 * vwn.bootMs + allowanceMs.booting
-    case 'requested': case 'preparing': case 'cleaning': case 'stopping': case 'fencing': return vwn.stateSinceMs + allowanceMs[vwn.state]
+    case 'preparing': case 'booting': return vwn.stateSinceMs + 2 * vwn.bootMs + allowanceMs[vwn.state]
+    case 'requested': case 'cleaning': case 'stopping': case 'fencing': return vwn.stateSinceMs + allowanceMs[vwn.state]
     default: return vwn.state satisfies never
   }
 }
