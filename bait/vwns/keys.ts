@@ -10,8 +10,11 @@ export interface KeyPair {
 
 /** A fresh ed25519 pair; takes about a millisecond. */
 export function newKeyPair(): KeyPair {
-  const pair = ssh2.utils.generateKeyPairSync('ed25519')
-  return { secret: pair.private, shared: pair.public.trim() }
+  for (;;) {
+    const pair = ssh2.utils.generateKeyPairSync('ed25519')
+    // One key in 256 begins with a zero byte, which ssh2 (1.17) takes off: such a pair is broken, and nobody can read it.
+    if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return { secret: pair.private, shared: pair.public.trim() }
+  }
 }
 
 /** The host key as dropbear keeps it: name, then seed and public half in one string (its signkey.c). */
