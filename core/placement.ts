@@ -13,7 +13,7 @@ import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
 import type { VwnType } from './mapping.ts'
 import { mismatch } from './reuse.ts'
-import type { Owner, Vwn } from './vwn.ts'
+import type { Owner, Vwn, VwnState } from './vwn.ts'
 
 /** What one job asks for, once the mapping has spoken. */
 export interface PlacementWant {
@@ -92,7 +92,9 @@ function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
   return { is: 'refused', failure: pinned.failure, why: `${pinned.host}: ${pinned.why}` }
 }
 
-const readiness = (vwn: Vwn): number => (vwn.state === 'idle' ? 0 : 1)
+/** States in which a VWN may be given to a job, the soonest available first. */
+const available: readonly VwnState[] = ['idle', 'cleaning', 'booting', 'preparing', 'requested']
+const readiness = (vwn: Vwn): number => available.indexOf(vwn.state)
 const byHole = (a: { readonly left: Amount; readonly host: HostId }, b: { readonly left: Amount; readonly host: HostId }): number =>
   a.left.cpus - b.left.cpus || a.left.memoryMib - b.left.memoryMib || a.left.scratchGib - b.left.scratchGib || compareIds(a.host, b.host)
 const least = <T>(values: readonly T[], compare: (a: T, b: T) => number): T | null => [...values].sort(compare)[0] ?? null
@@ -119,13 +121,13 @@ const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of sc
 export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | null =>
   least(host.images.filter(({ name, digest }) => name === image || digest === image), (a, b) => compareIds(a.digest, b.digest))
 
-/** A VWN that waits for its user's next job, or soon will. */
+/** A VWN that waits for its user's next job, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile. */
 function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
   const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
-  const mine = free.filter((vwn) => (vwn.state === 'idle' || vwn.state === 'cleaning') && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
+  const mine = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
   const vwn = least(mine, (a, b) => readiness(a) - readiness(b) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id))
   if (vwn === null) return null
-  return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is being cleaned for ${want.owner.user}'s next job` }
+  return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is ${vwn.state}, and ${want.owner.user}'s next` }
 }
 
 const madeLike = (want: PlacementWant, image: ImageDigest) => ({ type: want.type.name, image, network: want.type.network, shape: want.shape, uid: want.owner.uid })
@@ -188,7 +190,8 @@ function gap(room: Room, vwns: readonly Vwn[], here: HostId, want: PlacementWant
 
 const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid === want.owner.uid && (want.perUser?.types.includes(vwn.type) ?? false)
 const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
-const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || vwn.state === 'fencing'
+/** A fenced VWN goes when its job ends, and nobody knows when that will be. */
+const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || (vwn.state === 'fencing' && (vwn.job === null || vwn.insist))
 const list = (vwns: readonly Vwn[]): string => vwns.map((vwn) => (vwn.owner === null ? vwn.id : `${vwn.id} of ${vwn.owner.user}`)).join(', ')
 
 /** What the VWNs of a host hold of it; all that are not gone do. */

@@ -118,7 +118,7 @@ export interface Moment {
 }
 
 /** Longest stay in each state, on top of two boot attempts while it is being made; the bait has its own, shorter ones. */
-export const allowanceMs = { requested: 60_000, preparing: 60_000, booting: 60_000, cleaning: 120_000, stopping: 60_000, fencing: 60_000 } as const
+export const allowanceMs = { requested: 60_000, preparing: 60_000, booting: 60_000, cleaning: 180_000, stopping: 60_000, fencing: 60_000 } as const
 
 /** What a new VWN is made from. */
 export type VwnRequest = Pick<Vwn, 'host' | 'type' | 'image' | 'contact' | 'network' | 'shape' | 'bootMs' | 'limits' | 'owner' | 'job'>

@@ -25,6 +25,11 @@ describe('a job', () => {
     expect(place(want(), [hostWith()], [warm('v1', { state: 'cleaning' }), warm('v2', { jobsRun: 2 })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2' })
   })
 
+  test('takes what was being made for a job that was cancelled', () => {
+    expect(place(want(), [hostWith()], [warm('v1', { state: 'requested' }), warm('v2', { state: 'booting' })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2', why: "v2 is booting, and anna's next" })
+    expect(place(want(), [hostWith()], [vwnWith({ state: 'booting' }), warm('v2', { state: 'stopping' })], [], 0)).toMatchObject({ is: 'boot' })
+  })
+
   test.each<[string, Partial<Vwn>]>([
     ['another user', { owner: ben }],
     ['another type', { type: typeName('other') }],
@@ -55,6 +60,11 @@ describe('a job', () => {
     const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
     const placement = place(want(), [host], [vwnWith({ state: 'stopping', owner: ben }), warm('v2', { owner: ben })], [], 0)
     expect(placement).toMatchObject({ is: 'wait', why: 'h1: room is on its way: v1 of ben must be gone first' })
+  })
+
+  test('does not wait for a job that runs on in a VWN which is to go', () => {
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    expect(place(want(), [host], [vwnWith({ state: 'fencing', owner: ben }), warm('v2', { owner: ben })], [], 0)).toMatchObject({ is: 'makeRoom', evict: ['v2'] })
   })
 
   test('counts its limits, and lets idle VWNs go for them too', () => {
