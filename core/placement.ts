@@ -68,7 +68,7 @@ type Answer = { readonly host: HostId; readonly why: string } & (
 
 /** The place for one job among these hosts and VWNs. */
 export function place(want: PlacementWant, hosts: readonly Host[], vwns: readonly Vwn[], holds: readonly Hold[], nowMs: number): Placement {
-  const present = vwns.filter((vwn) => vwn.state !== 'gone').sort((a, b) => compareIds(a.id, b.id))
+  const present = vwns.filter((vwn) => vwn.state !== 'gone')
   const snapshot: Snapshot = { want, hosts, vwns: present, holds, nowMs }
   const answers = [...hosts].sort((a, b) => compareIds(a.id, b.id)).map((host) => answerOf(host, snapshot))
   const perHost = answers.map(({ host, why }) => ({ host, why }))
@@ -192,7 +192,7 @@ const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid
 const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
 /** A fenced VWN goes when its job ends, and nobody knows when that will be. */
 const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || (vwn.state === 'fencing' && (vwn.job === null || vwn.insist))
-const list = (vwns: readonly Vwn[]): string => vwns.map((vwn) => (vwn.owner === null ? vwn.id : `${vwn.id} of ${vwn.owner.user}`)).join(', ')
+const list = (vwns: readonly Vwn[]): string => [...vwns].sort((a, b) => compareIds(a.id, b.id)).map((vwn) => (vwn.owner === null ? vwn.id : `${vwn.id} of ${vwn.owner.user}`)).join(', ')
 
 /** What the VWNs of a host hold of it; all that are not gone do. */
 export const held = (vwns: readonly Vwn[], host: HostId): Amount =>
