@@ -47,6 +47,12 @@ export interface RelayEvents {
 /** Bytes that a relay may hold for a connection that does not read; a peer that keeps to its windows never gets there. */
 const relayBytesMax = 8 * windowBytes
 
+/**
+ * How much is consumed before it is acknowledged, the end apart: early enough that a sender never waits for it, and not with each
+ * chunk, since a small packet through ssh costs an emulated guest as much as thirty kilobytes of data.
+ */
+const acknowledgeBytes = windowBytes / 4
+
 /** One connection of the job stream. Closing it is the owner's duty; every call after that is without effect. */
 export class JobStream {
   readonly #duplex: Duplex
@@ -401,13 +407,14 @@ export class Receiver {
       this.#sink.write(chunk, () => {
         this.#busy = false
         this.#consumed += chunk.length
-        this.#acknowledgeSoon()
+        if (this.#consumed - this.#acked >= acknowledgeBytes) this.#acknowledgeSoon()
         this.#feed()
       })
     }
     this.#feeding = false
     if (!this.#ended || this.#endTold || !this.idle) return
     this.#endTold = true
+    this.#acknowledge()
     this.#sink.end()
   }
 
