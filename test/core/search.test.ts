@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { mutants } from '../search/mutants.ts'
 import { scenarios } from '../search/scenarios.ts'
-import { search, type Bounds } from '../search/search.ts'
+import { draws, search, wander, type Bounds } from '../search/search.ts'
 import { realBrain } from '../search/world.ts'
 
 /** A few seconds for each farm; `WNOD_SEARCH_S=600 npx vitest run test/core/search.test.ts` looks further. */
-const seconds = Number(process.env.WNOD_SEARCH_S ?? 8)
+const seconds = Number(process.env.WNOD_SEARCH_S ?? 6)
 const bounds: Bounds = { statesMax: Number.MAX_SAFE_INTEGER, ms: seconds * 1000 }
 /** Far beyond every bug that is planted here. */
 const beyond: Bounds = { statesMax: 20_000, ms: 60_000 }
@@ -24,6 +24,17 @@ describe('every state that a small farm can reach keeps the promises', () => {
     expect(found.violation).toBeNull()
     expect(found.states).toBeGreaterThan(100)
   })
+})
+
+test('long ways with many faults keep them too', { timeout }, () => {
+  const seed = Number(process.env.WNOD_SEED ?? Date.now() % 2 ** 31)
+  const draw = draws(seed)
+  const endMs = performance.now() + bounds.ms
+  for (let walk = 0; walk < 20 || performance.now() < endMs; walk += 1) {
+    const scenario = scenarios[walk % scenarios.length] ?? scenarios[0]
+    const violation = wander({ ...scenario, faults: 8, vwnsMax: 6 }, realBrain, 80, draw)
+    expect(violation, `WNOD_SEED=${seed}, walk ${walk}, ${scenario.name}`).toBeNull()
+  }
 })
 
 describe('a search finds planted bugs', () => {

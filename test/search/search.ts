@@ -68,6 +68,37 @@ export function search(scenario: Scenario, brain: Brain, bounds: Bounds): Found 
   return found(null, true)
 }
 
+/** Numbers in [0, 1), the same ones for the same seed. */
+export function draws(seed: number): () => number {
+  let state = seed % 2 ** 32
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32
+    return state / 2 ** 32
+  }
+}
+
+/** One long way with many faults, drawn by `draw` (in [0, 1)): what lies too deep for a search of everything. */
+export function wander(scenario: Scenario, brain: Brain, steps: number, draw: () => number): Found['violation'] {
+  const way: string[] = []
+  const quiet = new Set<string>()
+  let world = normal(beginning(scenario))
+  for (let step = 0; step < steps; step += 1) {
+    const all = [...nexts(world, brain, scenario)]
+    // Faults are many: half of the steps are the farm's own, or it would never get anywhere.
+    const own = all.filter(([, next]) => next.faultsLeft === world.faultsLeft)
+    const among = own.length > 0 && draw() < 0.75 ? own : all
+    const chosen = among[Math.floor(draw() * among.length)]
+    if (chosen === undefined) break
+    const [label, next] = chosen
+    way.push(label)
+    if (next.broken !== null) return { promise: next.broken, way }
+    world = normal(next)
+    const unquiet = leadsToEnd(world, brain, scenario, quiet)
+    if (unquiet !== null) return { promise: unquiet, way }
+  }
+  return null
+}
+
 const digest = (world: World): string => createHash('md5').update(keyOf(world)).digest('base64')
 
 /** Longer than any quiet way: whoever needs more goes round in circles. */
