@@ -2,7 +2,7 @@
  * What the bait says to a plain shell in a guest that has no agent. Everything is bytes: latin1 strings carry them one to one.
  *
  * The guest keeps one folder per job, readable by root only: `inner` (becomes the job), `outer` (waits for it), `pid`, `time`, `uid`.
- * Needed there: a POSIX shell, mkdir, cat, kill, tar, find. Used where they are: setpriv or su, setsid, time, nice.
+ * Needed there: a POSIX shell, mkdir, cat, kill, tar, find. Used where they are: setpriv or su, setsid, time, renice.
  */
 import type { RunTask } from '../../wire/guest.ts'
 import type { Limit } from '../../wire/hook.ts'
@@ -80,8 +80,8 @@ function innerScript(task: RunTask): string {
     `${folders.map((folder) => `cd ${quote(folder)}`).join(' 2>/dev/null || ')} 2>/dev/null || cd /`,
     ...run.limits.flatMap(limitLines),
     `set -- env -i -- ${[...env, ...command].map(quote).join(' ')}`,
-    `n=; [ ${run.nice} = 0 ] || n='nice -n ${run.nice}'`,
-    becoming(task, '$n'),
+    ...(run.nice === 0 ? [] : [`renice -n ${run.nice} -p $$ >/dev/null 2>&1`]),
+    becoming(task),
   ].join('\n')
 }
 
@@ -89,11 +89,11 @@ function innerScript(task: RunTask): string {
  * Turns root into the user and executes the words in "$@". By full path, and no symbolic link: busybox has a setpriv that cannot do
  * it, and its shell takes its own before any in the PATH.
  */
-function becoming({ identity: { uid, gid, groups, user } }: RunTask, before = ''): string {
-  if (uid === 0) return `exec ${before} "$@"`
+function becoming({ identity: { uid, gid, groups, user } }: RunTask): string {
+  if (uid === 0) return 'exec "$@"'
   const set = groups.length === 0 ? '--clear-groups' : `--groups ${groups.map((group) => group.gid).join(',')}`
-  return `for s in /usr/bin/setpriv /bin/setpriv; do [ -x $s ] && [ ! -L $s ] && exec ${before} $s --reuid ${uid} --regid ${gid} ${set} -- "$@"; done
-exec ${before} su -s /bin/sh -c 'exec "$0" "$@"' ${quote(utf8(user))} "$@"`
+  return `for s in /usr/bin/setpriv /bin/setpriv; do [ -x $s ] && [ ! -L $s ] && exec $s --reuid ${uid} --regid ${gid} ${set} -- "$@"; done
+exec su -s /bin/sh -c 'exec "$0" "$@"' ${quote(utf8(user))} "$@"`
 }
 
 /** Waits for the job and measures it, outside its process group, so that no signal for the job hits the measuring. */

@@ -1,4 +1,5 @@
 /** The caller's terminal, while the job has it. */
+import { spawnSync } from 'node:child_process'
 import { ReadStream, WriteStream } from 'node:tty'
 
 export interface Terminal {
@@ -12,9 +13,15 @@ export function terminalSize(): { readonly rows: number; readonly cols: number }
   return { rows, cols }
 }
 
-/** Every key goes to the job as it is, interrupt and suspend keys among them. */
+/**
+ * Every key goes to the job as it is, interrupt and suspend keys among them, and its output comes as it is. By stty(1), because node's
+ * raw mode still turns each line end of the output into two characters, which the terminal in the guest has done already.
+ */
 export function takeTerminal(): Terminal {
-  const terminal = new ReadStream(0)
-  terminal.setRawMode(true)
-  return { restore: () => void terminal.setRawMode(false) }
+  const before = stty('-g').trim()
+  if (before !== '') stty('raw', '-echo')
+  else new ReadStream(0).setRawMode(true) // put back by node itself at its end
+  return { restore: () => void (before !== '' && stty(before)) }
 }
+
+const stty = (...args: string[]): string => spawnSync('stty', args, { stdio: ['inherit', 'pipe', 'ignore'], encoding: 'utf8' }).stdout ?? ''

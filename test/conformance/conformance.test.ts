@@ -43,7 +43,7 @@ describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {
     const contacts = (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined)
     const bare = one.expected === undefined ? await observe(one, null) : one.expected
-    const seen = await Promise.all(contacts.map(async (contact) => [contact, await observe(one, starter(contact))] as const))
+    const seen = await Promise.all(contacts.map(async (contact) => [contact, await observe(one, starter(contact)).catch((cause: unknown) => Promise.reject(new Error(`contact ${contact}`, { cause })))] as const))
     for (const [contact, inGuest] of seen) expect({ contact, ...inGuest }).toMatchObject({ contact, ...bare })
   }, 320_000)
 })
