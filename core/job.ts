@@ -117,8 +117,10 @@ export function step(job: Job, event: JobEvent, nowMs: number): JobVerdict {
   if (targets === undefined) return { is: 'ignored', why: `${event.kind} changes nothing while ${job.state}` }
   const facts = { ...job, ...changed(job, event) }
   const state = targetOf(facts, event, targets)
-  const entered = { ...facts, state, stateSinceMs: state === job.state ? job.stateSinceMs : nowMs }
-  const next: Job = { ...entered, deadlineMs: deadlineOf(entered, nowMs, state === job.state && event.kind !== 'deadline' ? job.deadlineMs : undefined), outcome: outcomeOf(entered, event) }
+  const stays = state === job.state
+  const entered = { ...facts, state, stateSinceMs: stays ? job.stateSinceMs : nowMs }
+  const deadlineMs = stays && event.kind !== 'deadline' ? job.deadlineMs : deadlineOf(entered, nowMs)
+  const next: Job = { ...entered, deadlineMs, outcome: outcomeOf(entered, event) }
   return { is: 'moved', next, effects: reissue(next) }
 }
 
@@ -173,17 +175,15 @@ function changed(job: Job, event: JobEvent): Partial<Job> {
 const lateness = (state: JobState) =>
   state === 'waiting' ? 'JOB_WAITED_TOO_LONG' : state === 'staging' ? 'JOB_STAGE_TIMEOUT' : 'JOB_START_TIMEOUT'
 
-function deadlineOf(job: Job, nowMs: number, running: number | null | undefined): number | null {
-  if (running !== undefined) return running
-  const { limits } = job
-  switch (job.state) {
+function deadlineOf({ state, limits }: Job, nowMs: number): number | null {
+  switch (state) {
     case 'waiting': return limits.waitMs === null ? null : nowMs + limits.waitMs
     case 'staging': return nowMs + limits.stageMs
     case 'starting': return nowMs + limits.startMs
     case 'stopping': return nowMs + limits.stopMs
     case 'collecting': return nowMs + limits.collectMs
     case 'running': case 'suspended': case 'done': case 'lost': return null
-    default: return job.state satisfies never
+    default: return state satisfies never
   }
 }
 
