@@ -1,0 +1,52 @@
+import { groups, type Case, type Contact } from './case.ts'
+import { cases } from './cases.ts'
+
+const titles: Readonly<Record<(typeof groups)[number], string>> = {
+  exit: 'Exit codes',
+  death: 'Death by a signal',
+  signals: 'Signals on their way to the job',
+  streams: 'Streams',
+  arguments: 'Arguments',
+  environment: 'Environment',
+  surroundings: 'User, directory, umask, priority',
+  limits: 'Resource limits',
+  terminal: 'Terminal',
+  staging: 'Working directory, with `--stage`',
+}
+const contacts = ['agent', 'ssh'] as const satisfies readonly Contact[]
+
+/** What no case can compare, and what a caller should know all the same. */
+const known: readonly string[] = [
+  'A descriptor 0, 1 or 2 that is closed reaches the job as `/dev/null`: Node opens it there before the job starter can look.',
+  'Of a stdin that several processes share, the job starter reads ahead: what the job leaves unread is gone for those after it.',
+  'Signals that are ignored when the job starter starts (`nohup`) are not ignored in the job: Node sets every signal to its default first.',
+  'SEGV, BUS, FPE and ILL sent to the job starter from outside kill it, which cancels the job; PIPE sent from outside is ignored; real-time signals are not forwarded. Death of the *job* by any of them comes back as such.',
+  'A write error of stdout other than a closed reader (a full disk) is a SIGPIPE for the job. Where the job has ended with 0 already, the starter says so on stderr and exits with the code for lost jobs.',
+  'An address space limit (`ulimit -v`) holds for the job starter as well, and Node needs about 1 GiB of it.',
+  'With `--stage`, what the job removes is not removed at the caller; set-user-id and set-group-id bits do not come back; names must be UTF-8.',
+  'In guests with `contact: ssh`: HOME is not changed to the one in the guest; an environment entry without a name is left out; the signal of a closed stdout reaches the whole process group; a process that keeps stdout or stderr open holds up the end of the job.',
+]
+
+/** The text of docs/conformance.md. */
+export function page(): string {
+  const compared = cases.filter((one) => one.expected === undefined).length
+  const sections = groups.map((group) => `## ${titles[group]}\n\n${table(cases.filter((one) => one.group === group))}`)
+  return `# What a job in a VWN shares with one on the bare node
+
+Printed from \`test/conformance/cases.ts\` by \`npm run docs\`. ${cases.length} cases; ${compared} of them run bare, in a guest with the agent and in one
+that has ssh alone, and what their caller can see is compared byte for byte: output, exit code, signal, files. The others have no
+bare counterpart and are held against what is written down.
+
+${sections.join('\n')}
+## Differences that are known
+
+${known.map((line) => `- ${line}`).join('\n')}
+`
+}
+
+function table(rows: readonly Case[]): string {
+  const lines = rows.map((one) => `| ${cell(one.name)} | ${contacts.map((contact) => cell(one.unless?.[contact] ?? 'yes')).join(' | ')} |`)
+  return `| case | \`contact: agent\` | \`contact: ssh\` |\n|---|---|---|\n${lines.join('\n')}\n`
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|')
