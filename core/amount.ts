@@ -24,3 +24,6 @@ export function shortOf(want: Amount, free: Amount): readonly (keyof Amount)[] {
 
 /** True when `free` can give all of `want`. */
 export const fits = (want: Amount, free: Amount): boolean => shortOf(want, free).length === 0
+
+/** True when both are the same in every component. */
+export const sameAmount = (a: Amount, b: Amount): boolean => a.cpus === b.cpus && a.memoryMib === b.memoryMib && a.scratchGib === b.scratchGib

@@ -121,24 +121,45 @@ export interface Problem {
 /** Everything wrong with a mapping beyond its syntax. */
 export function checkMapping(mapping: Mapping): readonly Problem[] {
   const problems: Problem[] = []
-  const say = (severity: Problem['severity'], path: Problem['path'], message: string): void => void problems.push({ severity, path, message })
+  const say: Say = (severity, path, message) => void problems.push({ severity, path, message })
   for (const twice of repeated(mapping.types.map(({ name }) => name))) say('error', ['types', twice], `type ${twice} is defined twice`)
   for (const twice of repeated(everyRule(mapping).map(({ name }) => name))) say('error', ['rules'], `two rules are called ${twice}`)
-  mapping.rules.forEach((rule, index) => {
-    checkTypes(mapping, rule, ['rules', index], say)
-    const shadow = mapping.rules.slice(0, index).find((earlier) => covers(earlier.match, rule.match))
-    if (shadow !== undefined) say('warning', ['rules', index], `is never reached: ${shadow.name} matches everything that it matches`)
-    for (const [condition, names] of Object.entries(rule.match)) if (names.length === 0) say('error', ['rules', index, 'match', condition], 'is empty and so matches nothing')
-    for (const name of rule.match.types ?? []) {
-      if (!name.includes('*') && !allowedBy(rule).some((allowed) => allowed === name)) say('warning', ['rules', index, 'match', 'types'], `type ${name} is matched, but not allowed`)
-    }
-  })
+  mapping.rules.forEach((rule, index) => checkRule(mapping, rule, index, say))
   if (mapping.default !== null) checkTypes(mapping, mapping.default, ['default'], say)
-  if (mapping.rules.length === 0 && mapping.default === null) say('error', ['rules'], 'has neither a rule nor a default: every job would be refused')
-  else if (mapping.default === null && !mapping.rules.some((rule) => covers(rule.match, {}))) say('warning', ['default'], 'has no default: jobs that no rule matches are refused')
+  checkCompleteness(mapping, say)
   const used = new Set(everyRule(mapping).flatMap(allowedBy))
   for (const { name } of mapping.types) if (!used.has(name)) say('warning', ['types', name], `no rule gives type ${name}`)
   return problems
+}
+
+type Say = (severity: Problem['severity'], path: Problem['path'], message: string) => void
+
+function checkRule(mapping: Mapping, rule: Rule, index: number, say: Say): void {
+  const path = ['rules', index]
+  checkTypes(mapping, rule, path, say)
+  const shadow = mapping.rules.slice(0, index).find((earlier) => covers(earlier.match, rule.match))
+  if (shadow !== undefined) say('warning', path, `is never reached: ${shadow.name} matches everything that it matches`)
+  for (const [condition, names] of Object.entries(rule.match)) {
+    if (names.length === 0) say('error', [...path, 'match', condition], 'is empty and so matches nothing')
+  }
+  for (const name of rule.match.types ?? []) {
+    const allowed = name.includes('*') || allowedBy(rule).some((each) => each === name)
+    if (!allowed) say('warning', [...path, 'match', 'types'], `type ${name} is matched, but not allowed`)
+  }
+}
+
+function checkTypes(mapping: Mapping, rule: Rule, path: Problem['path'], say: Say): void {
+  const unknown = (name: TypeName): boolean => typeNamed(mapping, name) === null
+  if (unknown(rule.type)) say('error', [...path, 'type'], `there is no VWN type ${rule.type}`)
+  rule.allow.forEach((name, index) => {
+    if (unknown(name)) say('error', [...path, 'allow', index], `there is no VWN type ${name}`)
+  })
+}
+
+function checkCompleteness(mapping: Mapping, say: Say): void {
+  if (mapping.default !== null || mapping.rules.some((rule) => covers(rule.match, {}))) return
+  if (mapping.rules.length === 0) say('error', ['rules'], 'has neither a rule nor a default: every job would be refused')
+  else say('warning', ['default'], 'has no default: jobs that no rule matches are refused')
 }
 
 /** The rule's types, its own first and each once. */
@@ -193,14 +214,6 @@ function covers(wide: Match, narrow: Match): boolean {
   return (['users', 'groups', 'queues', 'projects', 'batchSystems', 'types'] as const).every((condition) => {
     const [some, fewer] = [wide[condition], narrow[condition]]
     return some === undefined || (fewer !== undefined && fewer.length > 0 && fewer.every((name) => some.some((pattern) => pattern === name || matches(pattern, name))))
-  })
-}
-
-function checkTypes(mapping: Mapping, rule: Rule, path: Problem['path'], say: (severity: Problem['severity'], path: Problem['path'], message: string) => void): void {
-  const known = (name: TypeName): boolean => typeNamed(mapping, name) !== null
-  if (!known(rule.type)) say('error', [...path, 'type'], `there is no VWN type ${rule.type}`)
-  rule.allow.forEach((name, index) => {
-    if (!known(name)) say('error', [...path, 'allow', index], `there is no VWN type ${name}`)
   })
 }
 

@@ -76,7 +76,7 @@ export function place(want: PlacementWant, hosts: readonly Host[], vwns: readonl
 }
 
 function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
-  const warm = least(answers.filter((answer) => answer.is === 'warm'), (a, b) => readiness(a.vwn) - readiness(b.vwn) || a.vwn.jobsRun - b.vwn.jobsRun || compareIds(a.vwn.id, b.vwn.id))
+  const warm = least(answers.filter((answer) => answer.is === 'warm'), (a, b) => byUse(a.vwn, b.vwn))
   if (warm !== null) return { is: 'reuse', vwn: warm.vwn.id, host: warm.host, why: warm.why }
   const room = least(answers.filter((answer) => answer.is === 'room'), byHole)
   if (room !== null) return { is: 'boot', host: room.host, image: room.image, why: room.why }
@@ -88,13 +88,16 @@ function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
   if (only !== undefined) return { is: 'wait', hold, why: later.length === 1 ? `${only.host}: ${only.why}` : `none of ${later.length} hosts can take it now` }
   const never = answers.filter((answer) => answer.is === 'never')
   const pinned = never.find((answer) => answer.host === want.pinnedHost) ?? never[0]
-  if (pinned === undefined || (want.pinnedHost !== null && pinned.host !== want.pinnedHost)) return { is: 'wait', hold: null, why: want.pinnedHost === null ? 'there is no host' : `its host ${want.pinnedHost} is not known` }
+  if (pinned === undefined || (want.pinnedHost !== null && pinned.host !== want.pinnedHost)) {
+    return { is: 'wait', hold: null, why: want.pinnedHost === null ? 'there is no host' : `its host ${want.pinnedHost} is not known` }
+  }
   return { is: 'refused', failure: pinned.failure, why: `${pinned.host}: ${pinned.why}` }
 }
 
 /** States in which a VWN may be given to a job, the soonest available first. */
 const available: readonly VwnState[] = ['idle', 'cleaning', 'booting', 'preparing', 'requested']
-const readiness = (vwn: Vwn): number => available.indexOf(vwn.state)
+const byUse = (a: Vwn, b: Vwn): number =>
+  available.indexOf(a.state) - available.indexOf(b.state) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id)
 const byHole = (a: { readonly left: Amount; readonly host: HostId }, b: { readonly left: Amount; readonly host: HostId }): number =>
   a.left.cpus - b.left.cpus || a.left.memoryMib - b.left.memoryMib || a.left.scratchGib - b.left.scratchGib || compareIds(a.host, b.host)
 const least = <T>(values: readonly T[], compare: (a: T, b: T) => number): T | null => [...values].sort(compare)[0] ?? null
@@ -125,7 +128,7 @@ export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | 
 function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
   const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
   const mine = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
-  const vwn = least(mine, (a, b) => readiness(a) - readiness(b) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id))
+  const vwn = least(mine, byUse)
   if (vwn === null) return null
   return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is ${vwn.state}, and ${want.owner.user}'s next` }
 }
@@ -148,9 +151,11 @@ function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snap
 
   const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))
   const staying = vwns.filter((vwn) => !going.includes(vwn))
-  if (gap(base, staying, here, want) === null) return { is: 'later', host: here, hold: hold([]), why: `room is on its way: ${list(going.filter((vwn) => matters(vwn, here, want)))} must be gone first` }
-
-  const idle = staying.filter((vwn) => vwn.state === 'idle' && alive.has(vwn.host) && matters(vwn, here, want)).sort((a, b) => a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id))
+  if (gap(base, staying, here, want) === null) {
+    const awaited = list(going.filter((vwn) => matters(vwn, here, want)))
+    return { is: 'later', host: here, hold: hold([]), why: `room is on its way: ${awaited} must be gone first` }
+  }
+  const idle = staying.filter((vwn) => vwn.state === 'idle' && alive.has(vwn.host) && matters(vwn, here, want)).sort(byIdleness)
   const rest = staying.filter((vwn) => !idle.includes(vwn))
   const stuck = gap(base, rest, here, want)
   // Idle VWNs alone do not suffice yet: nobody may take them up again, or a stream of small jobs would starve this one.
@@ -192,7 +197,9 @@ const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid
 const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
 /** A fenced VWN goes when its job ends, and nobody knows when that will be. */
 const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || (vwn.state === 'fencing' && (vwn.job === null || vwn.insist))
-const list = (vwns: readonly Vwn[]): string => [...vwns].sort((a, b) => compareIds(a.id, b.id)).map((vwn) => (vwn.owner === null ? vwn.id : `${vwn.id} of ${vwn.owner.user}`)).join(', ')
+const byIdleness = (a: Vwn, b: Vwn): number => a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id)
+const list = (vwns: readonly Vwn[]): string =>
+  [...vwns].sort((a, b) => compareIds(a.id, b.id)).map(({ id, owner }) => (owner === null ? id : `${id} of ${owner.user}`)).join(', ')
 
 /** What the VWNs of a host hold of it; all that are not gone do. */
 export const held = (vwns: readonly Vwn[], host: HostId): Amount =>

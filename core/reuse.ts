@@ -1,5 +1,5 @@
 /** May this warm VWN take another job? Doubt boots a new one. */
-import type { Amount } from './amount.ts'
+import { sameAmount, type Amount } from './amount.ts'
 import type { ImageDigest, TypeName } from './ids.ts'
 
 /** How long and how often a VWN may be used. */
@@ -33,15 +33,19 @@ interface Made {
   readonly shape: Amount
 }
 
+interface Warm extends Made, Used {
+  readonly owner: { readonly uid: number; readonly user: string } | null
+}
+
 /**
  * Why a VWN made like `vwn` and owned by `ownerUid` cannot take a job of `uid` that wants one like `want`, or null when it can. The shape
  * must be equal, not merely large enough: the batch system has counted the job's cores, and the job may count them too.
  */
-export function mismatch(vwn: Made & Used & { readonly owner: { readonly uid: number; readonly user: string } | null }, want: Made & { readonly uid: number }, nowMs: number): string | null {
+export function mismatch(vwn: Warm, want: Made & { readonly uid: number }, nowMs: number): string | null {
   if (vwn.owner !== null && vwn.owner.uid !== want.uid) return `it belongs to ${vwn.owner.user}`
   if (vwn.type !== want.type) return `it is of type ${vwn.type}`
   if (vwn.image !== want.image) return 'it runs another version of the image'
   if (vwn.network !== want.network) return `its network is ${vwn.network}`
-  if (vwn.shape.cpus !== want.shape.cpus || vwn.shape.memoryMib !== want.shape.memoryMib || vwn.shape.scratchGib !== want.shape.scratchGib) return 'it has another size'
+  if (!sameAmount(vwn.shape, want.shape)) return 'it has another size'
   return endOfUse(vwn, nowMs)
 }

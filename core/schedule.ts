@@ -54,8 +54,16 @@ export function plan(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): re
   return queue.map((job) => decide(job, farm, turn, nowMs))
 }
 
+type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
+
+/** What the mapping says, and where it leads to; no placement where the mapping refuses. */
+export interface Explained {
+  readonly resolution: Resolution
+  readonly placement: Placement | null
+}
+
 /** What one job would get if it came now and nobody waited; without a host to be pinned to, on any. */
-export function explainPlacement(job: Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'> & { readonly host: HostId | null }, farm: Farm, nowMs: number): { readonly resolution: Resolution; readonly placement: Placement | null } {
+export function explainPlacement(job: Asking & { readonly host: HostId | null }, farm: Farm, nowMs: number): Explained {
   const resolution = resolveType(farm.mapping, whoOf(job))
   return { resolution, placement: resolution.is === 'matched' ? place(wantOf(job, resolution), farm.hosts, farm.vwns, [], nowMs) : null }
 }
@@ -83,7 +91,7 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
   const { why } = placement
   switch (placement.is) {
     case 'reuse':
-      turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? { ...vwn, state: vwn.state === 'idle' ? 'busy' : vwn.state, job: job.id, owner: vwn.owner ?? job.owner } : vwn))
+      turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? given(vwn, job) : vwn))
       return { is: 'reuse' as const, why, vwn: placement.vwn }
     case 'boot': {
       const request = requestFor(job, want, placement)
@@ -102,6 +110,9 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
   }
 }
 
+const given = (vwn: Vwn, job: WaitingJob): Vwn =>
+  ({ ...vwn, state: vwn.state === 'idle' ? 'busy' : vwn.state, job: job.id, owner: vwn.owner ?? job.owner })
+
 function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure: Failure } {
   const last = [...failed].sort((a, b) => compareIds(a.id, b.id)).at(-1)
   const names = failed.map(({ id }) => id).sort(compareIds).join(', ')
@@ -109,10 +120,9 @@ function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure
 }
 
 const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest => ({
-  host, type: type.name, image: image.digest, contact: image.contact, network: type.network, shape, bootMs: type.bootMs, limits: type.limits, owner: job.owner, job: job.id,
+  host, shape, type: type.name, image: image.digest, contact: image.contact, network: type.network, bootMs: type.bootMs, limits: type.limits,
+  owner: job.owner, job: job.id,
 })
-
-type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
 
 const whoOf = (job: Asking): Who =>
   ({ user: job.owner.user, groups: job.groups, queue: job.queue, project: job.owner.project, batchSystem: job.batchSystem, requestedType: job.type })
