@@ -13,11 +13,11 @@ import type { GuestAddress, GuestSession } from '../contracts.ts'
 /** How long a server may take from its first byte to a finished login; emulated guests need seconds. */
 const loginMs = 60_000
 /** A port forward accepts before the guest listens: one that stays silent is asked again rather than waited for. */
-const firstByteMs = 2_000
+const firstByteMs = 10_000
 /** A guest that has not answered for half a minute is dead to us. */
 const keepalive = { keepaliveInterval: 5_000, keepaliveCountMax: 6 }
 
-/** Quick ones first, for a guest whose processor may be emulated; docs/decisions has the measurement. */
+/** Quick ones first. In an emulated Debian 12 guest on a busy machine AES-GCM carried half as much again as ChaCha20, and logged in twice as fast. */
 const algorithms: NonNullable<ConnectConfig['algorithms']> = {
   kex: ['curve25519-sha256', 'curve25519-sha256@libssh.org'],
   serverHostKey: ['ssh-ed25519'],
