@@ -32,8 +32,10 @@ function progress(world: World, site: Site, brain: Brain, scenario: Scenario): r
   return [
     ...arrivals(site, brain, scenario).filter(({ fault }) => !fault),
     ...(site.reports.length < mailMax(world) && hasNews(world, site) ? [does('reports', (_next, at) => send(at))] : []),
-    ...[...site.locals.keys()].flatMap((id) => (vmProgress(site, id) === null ? [] : [does(`${id} ${vmProgress(site, id)}`, (world, at) => advanceVm(world, brain, scenario, at, id))])),
-    ...[...site.jobs.values()].flatMap((job) => (canAdvance(job) ? [does(`${job.id} goes on from ${job.state}`, (world, at) => advanceJob(world, brain, scenario, at, job.id))] : [])),
+    ...[...site.locals.keys()].filter((id) => vmProgress(site, id) !== null)
+      .map((id) => does(`${id} ${vmProgress(site, id)}`, (next, at) => advanceVm(next, brain, scenario, at, id))),
+    ...[...site.jobs.values()].filter(canAdvance)
+      .map((job) => does(`${job.id} goes on from ${job.state}`, (next, at) => advanceJob(next, brain, scenario, at, job.id))),
   ]
 }
 
@@ -140,8 +142,8 @@ function restartBait(world: World, brain: Brain, site: Site, rebooted: boolean):
   for (const job of site.jobs.values()) {
     if (hasEnded(job)) continue
     excuse(world, job.id)
-    const why = failure('JOB_BAIT_RESTARTED')
-    stepJob(world, brain, site, job.id, job.state === 'waiting' ? { kind: 'refused', failure: why } : job.state === 'staging' ? { kind: 'failed', failure: why } : { kind: 'vwnLost', failure: why })
+    const kind = job.state === 'waiting' ? 'refused' : job.state === 'staging' ? 'failed' : 'vwnLost'
+    stepJob(world, brain, site, job.id, { kind, failure: failure('JOB_BAIT_RESTARTED') })
   }
   for (const [id, local] of site.locals) {
     if (local.state === 'gone' || local.state === 'preparing' || !rebooted) continue

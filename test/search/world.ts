@@ -176,10 +176,15 @@ export function normal(world: World): World {
     const session = ranks([site.session, host.startedAtMs, ...reports.map(({ beat }) => beat.startedAtMs)])
     const boot = ranks([site.bootId, bootNumber(host.bootId), ...reports.map(({ beat }) => bootNumber(beat.bootId))])
     const ranked = { seq, session, boot, proven }
-    const rankOrders = (each: Orders): Orders => (generation(each.generation) === each.generation && term(each.term) === each.term ? each : { ...each, term: term(each.term), generation: generation(each.generation) })
+    const rankOrders = (each: Orders): Orders => {
+      const numbers = { term: term(each.term), generation: generation(each.generation) }
+      return numbers.term === each.term && numbers.generation === each.generation ? each : { ...each, ...numbers }
+    }
     next.rows = next.rows.map((row) => (row.host === site.id ? { ...row, generation: needsProof(row) ? generation(row.generation) : 0 } : row))
-    site.host = { ...host, ...rankedBeat({ ...host, bootId: host.bootId ?? '' }, ranked), bootId: host.bootId === null ? null : `b${boot(bootNumber(host.bootId))}`, ordersSeen: { term: 0, generation: 0 } }
-    Object.assign(site, { seq: seq(site.seq), session: session(site.session), bootId: boot(site.bootId), generation: generation(site.generation), posted: generation(site.posted) })
+    const { bootId, ...beat } = rankedBeat({ ...host, bootId: host.bootId ?? '' }, ranked)
+    site.host = { ...host, ...beat, bootId: host.bootId === null ? null : bootId, ordersSeen: { term: 0, generation: 0 } }
+    Object.assign(site, { seq: seq(site.seq), session: session(site.session), bootId: boot(site.bootId) })
+    Object.assign(site, { generation: generation(site.generation), posted: generation(site.posted) })
     site.orders = orders === null ? null : rankOrders(orders)
     site.mail = mail.map(rankOrders)
     site.reports = reports.map((report) => {
