@@ -51,8 +51,7 @@ export function sendPipe(via: JobStream, stream: number, fd: number, onDone: () 
   pipe.on('error', () => undefined) // `close` follows
   pipe.on('end', () => void pipe.destroy())
   pipe.on('close', () => sender.end())
-  if (sender.room === 0) pipe.pause()
-  else pipe.resume()
+  pipe.resume() // also where nobody has opened the stream yet: what is read first then waits for that
   return { cut: () => void pipe.destroy() }
 }
 
