@@ -144,9 +144,14 @@ function reopened(facts: FdFacts, mode: number): number | null {
 /** How long a descriptor that somebody else has made non-blocking is left alone. */
 const retryMs = 5
 
+/**
+ * Whoever is at the other end sees us gone. The number itself stays taken: libuv would refuse to close a later file that got one of
+ * the three, and ends the process over it.
+ */
 function tryClose(fd: number): void {
   try {
     closeSync(fd)
+    openSync('/dev/null', 'r+')
   } catch {
     // closed before
   }
