@@ -103,6 +103,11 @@ test('kill shows what it would do, and does it with --yes: the job ends as lost'
   await until(async () => (await farm.vwns()).every((vwn) => vwn.vwn !== busy.vwn), { withinMs: 30_000, what: 'it is gone' })
 })
 
+test('--env sets what the job gets, and a WNOD_ variable never reaches it', async () => {
+  const end = await farm.run(['sh', '-c', 'echo "$A-$B-$C"; env | grep -c ^WNOD_'], { options: ['--env', 'A=1', '--env', 'B=two words'], env: { A: 'no', C: 'kept' } })
+  expect(end).toMatchObject({ stdout: '1-two words-kept\n0\n' })
+})
+
 test('console prints the serial log', async () => {
   await farm.run(['true'])
   const [vwn] = await farm.vwns()
