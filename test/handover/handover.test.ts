@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { jobLimits } from '../../core/job.ts'
 import { until } from '../../kit/until.ts'
 import { JobStream } from '../../wire/job-stream.ts'
@@ -11,6 +11,8 @@ import { fakeGuest } from './fake-agent.ts'
 
 beforeAll(buildStarter, 60_000)
 afterAll(() => rmSync(starterFile, { force: true }))
+
+vi.setConfig({ testTimeout: 60_000 }) // processes of ours start and end in each; the machine may be busy
 
 const within = { withinMs: 20_000 }
 const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { clean } from '../../bait/job/clean.ts'
 import { connectWhenUp } from '../../bait/ssh/session.ts'
 import { until } from '../../kit/until.ts'
@@ -9,6 +9,8 @@ import { buildStarter, openDesk, readyVwn, runStarter, starterFile } from './des
 import { tinyGuest, whyNoTinyGuest } from './tiny-guest.ts'
 
 const why = whyNoTinyGuest()
+vi.setConfig({ testTimeout: 60_000 }) // processes of ours start and end in each; the machine may be busy
+
 const within = { withinMs: 20_000 }
 const nobody = { uid: 65534, gid: 65534 }
 
