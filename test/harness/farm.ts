@@ -19,7 +19,7 @@ import { namedImages } from '../../cli/farm/mapping.ts'
 import { farmPrograms, prepareFarm, type FarmWishes } from '../../cli/farm/prepare.ts'
 import { conditions } from '../../cli/farm/ready.ts'
 import { startProgram, type FarmProgram } from '../../cli/farm/supervisor.ts'
-import { vmProcesses } from '../../cli/farm/vms.ts'
+import { vmGroups, vmProcesses } from '../../cli/farm/vms.ts'
 import { programFile } from '../../cli/programs.ts'
 import { randomId } from '../../kit/clock.ts'
 import { chooseImageStore } from '../../kit/image-store.ts'
@@ -233,6 +233,7 @@ function farmEnd(context: Context, children: Set<ChildProcess>, logs: () => read
         .map((ref) => `process ${ref.pid}: ${(commandLine(ref.pid) ?? []).join(' ').slice(0, 300)}`),
       ...(existsSync(home.home) ? readdirSync(home.home, { recursive: true, encoding: 'utf8' }).filter((name) => !name.startsWith('etc')).map((name) => `file ${name}`) : []),
     ]
+    left.push(...(await vmGroups(home)).map((group) => `control group ${group}`))
     for (const ref of findProcesses((args) => args.some((arg) => arg.includes(`${home.home}/`)))) await killAndWait(ref).catch(() => undefined)
     rmSync(home.home, { recursive: true, force: true })
     if (left.length === 0 && !inTest) rmSync(kept(home), { recursive: true, force: true })
