@@ -30,7 +30,7 @@ interface ChannelEnd {
 /** Words of a guest that are kept for a failure's message. */
 const wordsMax = 4096
 
-export function sshContact({ place, link, task, on }: ContactDeps): Contact {
+export function sshContact({ place, link, task, on, log }: ContactDeps): Contact {
   const { run } = task
   const { session } = place
   const closing = new AbortController()
@@ -90,6 +90,12 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
     const { code } = await endOf(channel)
     if (code !== 0) throw new VwnError('STAGE_FAILED', { said: tail(words()) })
   }
+  const collect = async (): Promise<void> => {
+    const channel = await open(collectCommand(task))
+    const words = said(channel.stderr)
+    send(stream.collect, channel)
+    void endOf(channel).then(({ code }) => code !== 0 && log.warn({ code, said: tail(words()) }, 'changed files may be missing'))
+  }
   const start = async (): Promise<void> => {
     const channel = await open(runCommand(task), run.tty === null ? undefined : { rows: run.tty.rows, cols: run.tty.cols, term: variable(run.env, 'TERM') ?? 'dumb' })
     if (over) return
@@ -106,7 +112,7 @@ export function sshContact({ place, link, task, on }: ContactDeps): Contact {
     const exit = exitOf(ended, times)
     if (over) return
     if (exit === null) return lost(new Error('the connection ended before the job'))
-    if (run.stage) send(stream.collect, await open(collectCommand(task)))
+    if (run.stage) await collect()
     exited = true
     on.onExited(exit, times === null ? null : usageOf(times))
     settle(null)
