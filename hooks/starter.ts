@@ -217,16 +217,19 @@ function conclude(state: State, outcome: Outcome): void {
 function refused(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'refused', failure: { code, message, hint } }
-  complain(`the job did not run: ${message} (${code}): ${hint}`)
+  complain(`the job did not run: ${firstLine(message)} (${code}): ${hint}`)
   end(state, () => process.exit(state.options.refusedCode))
 }
 
 function lost(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'lost', failure: { code, message, hint } }
-  complain(`the job is lost: ${message} (${code}): ${hint}`)
+  complain(`the job is lost: ${firstLine(message)} (${code}): ${hint}`)
   end(state, () => process.exit(state.options.lostCode))
 }
+
+/** One line for the job's stderr; what follows, a guest's last words, is in the report and in `wnod show`. */
+const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''
 
 /** Whatever way we go, the terminal is left as it was. */
 function end(state: State, go: () => void): void {
