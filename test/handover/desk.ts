@@ -53,6 +53,8 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
     },
     async [Symbol.asyncDispose]() {
       await door.stop()
+      // A job that the closed door has cancelled still writes its end.
+      await until(() => jobs.live().length === 0, { withinMs: 5_000, what: 'no job is left' }).catch(() => undefined)
       if (options.folder === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
     },
   }
