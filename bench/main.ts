@@ -11,7 +11,10 @@ import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome } from '../kit/paths.ts'
-import { bareBoot, bareChannel, bareStream, knownVm } from './floor.ts'
+import type { GuestSession } from '../bait/contracts.ts'
+import { until } from '../kit/until.ts'
+import { vwnsReplySchema } from '../wire/api.ts'
+import { bareBoot, bareChannel, bareStream, knownVm, type KnownVm } from './floor.ts'
 import { memoryPeakOf, resetMemoryPeak, starterFile, startBenchFarm, timed, type BenchFarm, type Timed } from './farm.ts'
 import { summarize, type Comparison } from './stats.ts'
 
@@ -41,7 +44,7 @@ async function starterStart(): Promise<Comparison[]> {
 /** From the starter's exec to the first byte of a job whose VWN had to boot, against a bare boot to the agent's hello. */
 async function cold(farm: BenchFarm): Promise<Comparison[]> {
   await job(farm, 'warm', ['true'])
-  const vm = knownVm(farm.home, await warmVwn(farm))
+  const vm = await warmVm(farm)
   const ours: number[] = []
   const floor: number[] = []
   for (let run = 0; run < runs; run += 1) {
@@ -57,24 +60,20 @@ async function cold(farm: BenchFarm): Promise<Comparison[]> {
 /** The same in a warm VWN, against a bare ssh2 client whose connection is open. Node's own start is allowed for. */
 async function warm(farm: BenchFarm): Promise<Comparison[]> {
   await job(farm, 'warm', ['true'])
-  const session = await knownVm(farm.home, await warmVwn(farm)).connect()
   const ours: number[] = []
   const floor: number[] = []
   const node: number[] = []
   for (let run = 0; run < runs * 3; run += 1) {
-    floor.push(await bareStream(session, ['echo', 'up']))
+    floor.push(await bare(farm, (session) => bareStream(session, ['echo', 'up'])))
     ours.push((await job(farm, 'warm', ['echo', 'up'])).firstByteMs)
     node.push((await timed(process.execPath, ['-e', '0'])).endMs)
   }
-  session.close()
   const nodeMs = summarize(node).medianMs
   return [compare('warm: first byte in a warm VWN', ours, floor, { most: 1.5, allowMs: nodeMs, note: `bare ssh2 stream to the agent; node -e 0 takes ${nodeMs} ms here` })]
 }
 
 /** A lot of bytes each way, against a bare exec channel of the same guest. */
 async function throughput(farm: BenchFarm): Promise<Comparison[]> {
-  await job(farm, 'warm', ['true'])
-  const session = await knownVm(farm.home, await warmVwn(farm)).connect()
   const baitPid = await farm.baitPid()
   const rounds = Math.max(1, Math.ceil(runs / 3))
   const out: Comparison[] = []
@@ -92,24 +91,33 @@ async function throughput(farm: BenchFarm): Promise<Comparison[]> {
       ours.push(end.endMs)
       baitKib = Math.max(baitKib, memoryPeakOf(baitPid))
       starterKib = Math.max(starterKib, end.memoryPeakKib)
-      floor.push((await bareChannel(session, command, feedBytes)).ms)
+      floor.push(await bare(farm, (session) => bareChannel(session, command, feedBytes)))
       say(`  ${way} ${run + 1}/${rounds}: ours ${rate(ours.at(-1))}, floor ${rate(floor.at(-1))}`)
     }
     const memory = `peak memory bait ${Math.round(baitKib / 1024)} MiB, starter ${Math.round(starterKib / 1024)} MiB (each at most 120)`
     const result = compare(`throughput: ${volumeBytes / mib} MiB through ${way}`, ours, floor, { most: 1 / 0.8, note: `bare exec channel; ${memory}` })
     out.push({ ...result, holds: result.holds && baitKib < memoryKibMax && starterKib < memoryKibMax })
   }
-  session.close()
   return out
 }
 
 const rate = (ms = Number.NaN): string => `${Math.round(volumeBytes / mib / (ms / 1000))} MiB/s`
 
-async function warmVwn(farm: BenchFarm): Promise<string> {
-  const { vwns } = JSON.parse(await farm.cli('vwns', '--json')) as { vwns: { vwn: string; type: string }[] }
-  const found = vwns.find((one) => one.type === 'warm')
-  if (found === undefined) throw new Error('there is no warm VWN')
-  return found.vwn
+/** The warm VWN's VM, once no job and no scrub is in it: a scrub ends whatever it does not know, our own connections too. */
+async function warmVm(farm: BenchFarm): Promise<KnownVm> {
+  const idle = async (): Promise<string | undefined> =>
+    vwnsReplySchema.parse(JSON.parse(await farm.cli('vwns', '--json'))).vwns.find(({ type, state }) => type === 'warm' && state === 'idle')?.vwn
+  return knownVm(farm.home, (await until(idle, { withinMs: 60_000, what: 'the warm VWN is idle' }))
+}
+
+/** Measures over a connection of our own, which is open before the clock starts. */
+async function bare(farm: BenchFarm, measure: (session: GuestSession) => Promise<number>): Promise<number> {
+  const session = await (await warmVm(farm)).connect()
+  try {
+    return await measure(session)
+  } finally {
+    session.close()
+  }
 }
 
 function compare(name: string, ours: readonly number[], floor: readonly number[], rule: { most: number; allowMs?: number; note: string }): Comparison {
