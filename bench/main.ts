@@ -107,7 +107,7 @@ const rate = (ms = Number.NaN): string => `${Math.round(volumeBytes / mib / (ms 
 async function warmVm(farm: BenchFarm): Promise<KnownVm> {
   const idle = async (): Promise<string | undefined> =>
     vwnsReplySchema.parse(JSON.parse(await farm.cli('vwns', '--json'))).vwns.find(({ type, state }) => type === 'warm' && state === 'idle')?.vwn
-  return knownVm(farm.home, (await until(idle, { withinMs: 60_000, what: 'the warm VWN is idle' }))
+  return knownVm(farm.home, await until(idle, { withinMs: 60_000, what: 'the warm VWN is idle' }))
 }
 
 /** Measures over a connection of our own, which is open before the clock starts. */
