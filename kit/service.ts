@@ -145,7 +145,7 @@ export function loop(kit: Kit, options: LoopOptions, turn: (signal: AbortSignal)
 }
 
 /** A promise with its two ends; nobody need await it, and only the first word counts. */
-function gate(): { opened: Promise<void>; open: () => void; refuse: (error: unknown) => void } {
+export function gate(): { opened: Promise<void>; open: () => void; refuse: (error: unknown) => void } {
   let open: () => void = () => undefined
   let refuse: (error: unknown) => void = () => undefined
   const opened = new Promise<void>((resolve, reject) => {

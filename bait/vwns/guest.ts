@@ -11,7 +11,7 @@ import { isVwnError, VwnError } from '../../core/errors.ts'
 import type { HostId, VwnId } from '../../core/ids.ts'
 import { sameToken, type LeaseToken } from '../../core/lease.ts'
 import { randomBytes } from '../../kit/clock.ts'
-import type { Kit } from '../../kit/service.ts'
+import { gate, type Kit } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { guestVersion, type FromPort, type GuestIdentity } from '../../wire/guest.ts'
 import type { GuestAddress, GuestSession } from '../contracts.ts'
@@ -203,16 +203,4 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, what: stri
   } finally {
     signal.removeEventListener('abort', abort)
   }
-}
-
-/** A promise with its two ends. */
-function gate(): { opened: Promise<void>; open: () => void; refuse: (error: unknown) => void } {
-  let open: () => void = () => undefined
-  let refuse: (error: unknown) => void = () => undefined
-  const opened = new Promise<void>((resolve, reject) => {
-    open = resolve
-    refuse = reject
-  })
-  opened.catch(() => undefined)
-  return { opened, open, refuse }
 }
