@@ -7,6 +7,7 @@
  * followed by a growing pause that no wake shortens, so that a broken part cannot spin.
  */
 import { VwnError } from '../core/errors.ts'
+import { waitMs, type Backoff } from '../core/retry.ts'
 import type { Clock } from './clock.ts'
 import type { Log } from './log.ts'
 
@@ -39,8 +40,7 @@ export interface Loop extends Service {
   wake(): void
 }
 
-const firstPauseMs = 250
-const longestPauseMs = 30_000
+const failureBackoff: Backoff = { baseMs: 250, factor: 2, maxMs: 30_000, jitter: 0 }
 
 /** A service from its two halves: `start` runs once, `stop` only after a start that was not stopped yet. */
 export function service(parts: { start(): Promise<void> | void; stop(): Promise<void> | void }): Service {
@@ -120,7 +120,7 @@ export function loop(kit: Kit, options: LoopOptions, turn: (signal: AbortSignal)
       } catch (error) {
         if (signal.aborted) break
         failures += 1
-        const pauseMs = Math.min(firstPauseMs * 2 ** (failures - 1), longestPauseMs)
+        const pauseMs = waitMs(failureBackoff, failures, 0)
         log.warn({ err: error, failures, pauseMs }, 'loop turn failed')
         await kit.clock.sleep(pauseMs, signal).catch(() => undefined)
       }

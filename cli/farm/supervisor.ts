@@ -6,6 +6,7 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, copyFileSync, existsSync, openSync, readFileSync, renameSync, statSync, truncateSync } from 'node:fs'
+import { waitMs, type Backoff } from '../../core/retry.ts'
 import { tail } from '../../kit/command.ts'
 import { claimPidFile, readPidFile } from '../../kit/pid-file.ts'
 import { findProcesses, isAlive, processOf, type ProcessRef } from '../../kit/process.ts'
@@ -33,7 +34,7 @@ interface Observed {
 }
 
 const everyMs = 500
-const pauseMs = { first: 100, longest: 15_000 }
+const restartBackoff: Backoff = { baseMs: 100, factor: 2, maxMs: 15_000, jitter: 0 }
 /** Who has run so long is well: the next pause is short again. */
 const wellAfterMs = 10_000
 const logBytesMax = 16 * 1024 * 1024
@@ -56,10 +57,10 @@ export function supervisor(kit: Kit, programs: readonly FarmProgram[]): Supervis
       seen.ref = null
       seen.deaths += 1
       seen.failures += 1
-      const waitMs = Math.min(pauseMs.first * 2 ** (seen.failures - 1), pauseMs.longest)
-      seen.notBeforeMs = nowMs + waitMs
-      kit.log.warn({ name: program.name, waitMs, said: logTail(program.log) }, 'program ended; it is started again')
-      kit.clock.after(waitMs, () => wake())
+      const pauseMs = waitMs(restartBackoff, seen.failures, 0)
+      seen.notBeforeMs = nowMs + pauseMs
+      kit.log.warn({ name: program.name, waitMs: pauseMs, said: logTail(program.log) }, 'program ended; it is started again')
+      kit.clock.after(pauseMs, () => wake())
     }
     if (nowMs < seen.notBeforeMs) return
     const running = await runningProgram(program)
