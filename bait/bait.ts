@@ -151,14 +151,6 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   }
 }
 
-/** A bait that works: started and ready. */
-export async function startBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Promise<Bait> {
-  const bait = createBait(kit, home, settings, deps)
-  await bait.start()
-  await bait.ready
-  return bait
-}
-
 async function bootImage(images: ImageStore, digest: string, accelerator: 'kvm' | 'tcg'): Promise<BootImage> {
   const [{ manifest, os, kernel, initrd }, cpuinfo] = await Promise.all([images.verify(digest), readFile('/proc/cpuinfo', 'utf8')])
   return { kernel, initrd, disk: os, cmdline: kernelCommandLine(manifest, { accelerator, cpuinfo }), hostKeyFormat: manifest.hostKeyFormat, probe: manifest.probe }

@@ -65,35 +65,6 @@ export function encodeSpec(spec: JobSpec): Uint8Array {
   ])
 }
 
-/** What the control descriptor of `wnod-guest tty` takes: a struct winsize of this machine. */
-export function encodeWindowSize(rows: number, cols: number): Uint8Array {
-  const size = new Uint16Array([rows, cols, 0, 0])
-  return new Uint8Array(size.buffer)
-}
-
-/** What the helper says on its status descriptor, one line each; the descriptor closes when the job's own program has begun. */
-export type HelperStatus =
-  /** The job's process, where it is not the helper itself (`tty`). */
-  | { readonly is: 'pid'; readonly pid: number }
-  /** The job starts in a later one of its directories; errno is of the first. */
-  | { readonly is: 'moved'; readonly directory: number; readonly errno: number }
-  /** The program could not be run; stderr says so in a shell's words, and the exit status is 126 or 127 as a shell's. */
-  | { readonly is: 'unrunnable'; readonly errno: number }
-  /** The job did not start. */
-  | { readonly is: 'failed'; readonly step: string; readonly errno: number }
-
-/** One line of the status descriptor; null for what the helper never says. */
-export function parseStatus(line: string): HelperStatus | null {
-  const [is, first = '', second = ''] = line.trim().split(' ')
-  if (is === 'pid' && isNumber(first)) return { is, pid: Number(first) }
-  if (is === 'moved' && isNumber(first) && isNumber(second)) return { is, directory: Number(first), errno: Number(second) }
-  if (is === 'unrunnable' && isNumber(first)) return { is, errno: Number(first) }
-  if (is === 'failed' && first !== '' && isNumber(second)) return { is, step: first, errno: Number(second) }
-  return null
-}
-
-const isNumber = (text: string): boolean => /^\d{1,10}$/.test(text)
-
 const limit = (value: number | null): Uint8Array => u64(value === null ? infinity : BigInt(value))
 
 const list = <T>(items: readonly T[], encode: (item: T) => Uint8Array): Uint8Array => Buffer.concat([u32(items.length), ...items.map(encode)])
