@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { imageStore } from './store.mjs'
 
 const began = performance.now()
 const wnod = new URL('../bin/wnod.js', import.meta.url).pathname
@@ -12,7 +13,7 @@ chmodSync(home, 0o755)
 const env = {
   ...process.env,
   WNOD_HOME: home,
-  WNOD_IMAGES: process.env.WNOD_IMAGES || join(process.env.XDG_CACHE_HOME || join(process.env.HOME, '.cache'), 'wnod/images'),
+  WNOD_IMAGES: imageStore,
 }
 const say = (text = '') => process.stdout.write(`${text}\n`)
 const bold = (text) => (process.stdout.isTTY ? `\u001b[1m${text}\u001b[0m` : text)

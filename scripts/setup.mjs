@@ -5,9 +5,9 @@ import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline/promises'
+import { imageStore } from './store.mjs'
 
 const root = new URL('..', import.meta.url).pathname
 process.chdir(root)
@@ -185,15 +185,14 @@ async function buildIfNeeded() {
 
 /** The store that all farms of this user share. The builder rebuilds what has changed; where nothing can have, it is not even asked. */
 async function buildImages(recipes) {
-  const store = process.env.WNOD_IMAGES || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'wnod/images')
   const state = () => {
     const hash = createHash('sha256').update(readFileSync(stampFile))
-    for (const recipe of recipes) hash.update(`${recipe}\0${readText(join(store, 'names', recipe))}\0`)
+    for (const recipe of recipes) hash.update(`${recipe}\0${readText(join(imageStore, 'names', recipe))}\0`)
     return hash.digest('hex')
   }
-  const stamp = join(store, 'setup.stamp')
-  if (recipes.every((recipe) => existsSync(join(store, 'names', recipe))) && readText(stamp) === state()) return
-  await step(`guest images ${recipes.join(', ')}`, process.execPath, ['dist/image.js', 'build', ...recipes], { WNOD_IMAGES: store })
+  const stamp = join(imageStore, 'setup.stamp')
+  if (recipes.every((recipe) => existsSync(join(imageStore, 'names', recipe))) && readText(stamp) === state()) return
+  await step(`guest images ${recipes.join(', ')}`, process.execPath, ['dist/image.js', 'build', ...recipes], { WNOD_IMAGES: imageStore })
   writeFileSync(stamp, state())
 }
 
