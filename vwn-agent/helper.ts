@@ -1,9 +1,11 @@
 /**
- * The agent's side of serve.c, the C program that forks, listens and makes pipes for it. Every command has one answer, in order;
- * between answers come news of processes that have ended.
+ * The agent's side of serve.c, the C program that forks, listens and moves bytes for it. Every command has one answer, in order, but
+ * for those about a connection, which have none; between answers come news of processes and connections.
+ *
+ * Read and written with node's file calls: its sockets take a fifth of a second to load where the processor is emulated, and cannot be
+ * in a snapshot of the heap.
  */
-import { closeSync, openSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { read, write, writeSync } from 'node:fs'
 
 /** How a process ended; one of the two is null. */
 export interface Exit {
@@ -19,16 +21,17 @@ export interface Started {
   /** Which of the spec's directories it has started in. */
   readonly directory: number
   readonly exit: Promise<Exit>
-  /** Our ends of its streams, which the caller closes; null where it has none. */
-  readonly ends: { readonly stdin: number | null; readonly stdout: number | null; readonly stderr: number | null }
 }
+
+/** What a process finds as one of its first three files: a stream of the connection, nothing, what stdout is, or a file by its path. */
+export type File = number | 'null' | 'none' | 'out' | { readonly path: string }
 
 export interface StartOptions {
   readonly spec: Uint8Array
   readonly tty: boolean
-  readonly stdin: 'pipe' | 'null'
-  readonly stdout: 'pipe' | 'null'
-  readonly stderr: 'pipe' | 'null' | 'out'
+  readonly stdin: File
+  readonly stdout: File
+  readonly stderr: File
 }
 
 /** A process that could not be started, and at which step. */
@@ -42,8 +45,37 @@ export class StartError extends Error {
   }
 }
 
-export interface Helper {
+/** One connection to the socket for tasks. Its bytes never come here; every call after its end is without effect. */
+export interface Connection {
+  /** Sends a control message. */
+  say(message: object): void
+  /** Starts a process whose streams may be this connection's. */
   start(options: StartOptions): Promise<Started>
+  /** Takes no more of an incoming stream. */
+  stop(stream: number): void
+  /** Ends an outgoing stream with what has come so far; safe to repeat. */
+  cut(stream: number): void
+  /** Ends an outgoing stream that nobody writes. */
+  end(stream: number): void
+  /** Resolves when an outgoing stream was taken to its end, or nobody wants it; when the last byte of an incoming one is in its pipe. */
+  done(stream: number): Promise<void>
+  /** Closes when everything is sent. */
+  close(): void
+  /** Closes at once, and its pipes too. */
+  forget(): void
+}
+
+/** Whoever serves a connection. */
+export interface Task {
+  /** A control message, as it came. */
+  take(text: string): void
+  /** The other side is gone; `forget` is still due. */
+  lost(): void
+}
+
+export interface Helper {
+  /** Takes connections at this path from now on. */
+  serve(path: string, open: (connection: Connection) => Task): Promise<void>
   resize(pid: number, rows: number, cols: number): Promise<void>
   become(clockOffsetMs: number, entropy: Buffer): Promise<void>
   listen(port: number, sshd: string, config: string): Promise<void>
@@ -55,80 +87,84 @@ export interface Helper {
 
 type Answer = (words: readonly string[]) => void
 
-/** The helper at the other end of this descriptor; `pid` is its process. Without it the agent can do nothing, and ends. */
-export function connectHelper(fd: number, pid: number): Helper {
-  const socket = new Socket({ fd, readable: true, writable: true })
+/** The helper at the other end of this descriptor. Without it the agent can do nothing, and ends. */
+export function connectHelper(fd: number): Helper {
   const answers: Answer[] = []
-  const ends = new Map<number, (exit: Exit) => void>()
+  const exits = new Map<number, (exit: Exit) => void>()
   const early = new Map<number, Exit>()
-  let pipes: readonly number[] | null = null
-  let pipesCome: (() => void) | null = null
-  let last: Promise<unknown> = Promise.resolve()
-  let rest = ''
+  const open = new Map<number, { readonly task: Task; readonly done: Done }>()
+  let serveTask: ((connection: Connection) => Task) | null = null
 
-  const ended = (pidOf: number, exit: Exit): void => {
-    const tell = ends.get(pidOf)
-    ends.delete(pidOf)
-    if (tell === undefined) early.set(pidOf, exit)
+  const ended = (pid: number, exit: Exit): void => {
+    const tell = exits.get(pid)
+    exits.delete(pid)
+    if (tell === undefined) early.set(pid, exit)
     else tell(exit)
   }
-  const take = (line: string): void => {
-    const words = line.split(' ')
-    const [kind, ...values] = words
-    const numbers = values.map(Number)
-    if (kind === 'pipes') {
-      pipes = numbers
-      pipesCome?.()
-    } else if (kind === 'exited') ended(numbers[0] ?? 0, { code: orNull(numbers[1]), signal: orNull(numbers[2]) })
-    else answers.shift()?.(words)
+  const exitOf = (pid: number): Promise<Exit> =>
+    new Promise((resolve) => {
+      const over = early.get(pid)
+      early.delete(pid)
+      if (over === undefined) exits.set(pid, resolve)
+      else resolve(over)
+    })
+  const control = (id: number, text: string): void => {
+    if (!open.has(id) && serveTask !== null) {
+      const done = streamEnds()
+      open.set(id, { task: serveTask(connection(id, done)), done })
+    }
+    open.get(id)?.task.take(text)
   }
-  socket.setEncoding('latin1').on('data', (text: string) => {
-    const lines = (rest + text).split('\n')
-    rest = lines.pop() ?? ''
-    lines.forEach(take)
-  })
-  socket.on('close', () => process.exit(1)).on('error', () => process.exit(1))
+  const lost = (id: number): void => {
+    const known = open.get(id)
+    if (known === undefined) send(`forget ${id}\n`)
+    else known.task.lost()
+  }
+  const hear = (line: string): void => {
+    const words = line.split(' ', 4)
+    const [kind, first, second, third] = words
+    if (kind === 'control') control(Number(first), line.slice(line.indexOf(' ', 8) + 1))
+    else if (kind === 'lost') lost(Number(first))
+    else if (kind === 'done' && second !== undefined) open.get(Number(first))?.done.tell(Number(second))
+    else if (kind === 'exited') ended(Number(first), { code: orNull(second), signal: orNull(third) })
+    else answers.shift()?.(line.split(' '))
+  }
+  const send = writer(fd)
+  receive(fd, hear)
 
-  const ask = (command: string | Uint8Array): Promise<readonly string[]> =>
+  const ask = (...command: readonly (string | Uint8Array)[]): Promise<readonly string[]> =>
     new Promise((resolve, reject) => {
       answers.push((words) => {
         if (words[0] === 'failed') reject(new StartError(words[1] ?? '?', errnoText(Number(words[2]))))
         else resolve(words)
       })
-      socket.write(command)
+      send(...command)
     })
-
-  const startNow = async (options: StartOptions): Promise<Started> => {
-    while (pipes === null) await new Promise<void>((resolve) => (pipesCome = resolve))
-    const [stdinEnd, stdoutEnd, stderrEnd] = [pipes[1], pipes[2], pipes[4]]
-    pipes = null // the next process gets others
-    const open = (wanted: string, end: number | undefined, flags: 'r' | 'w'): number | null =>
-      wanted === 'pipe' ? openSync(`/proc/${pid}/fd/${end}`, flags) : null
-    const own = { stdin: open(options.stdin, stdinEnd, 'w'), stdout: open(options.stdout, stdoutEnd, 'r'), stderr: open(options.stderr, stderrEnd, 'r') }
-    const { spec, tty, stdin, stdout, stderr } = options
-    try {
-      const head = Buffer.from(`start ${tty ? 'tty' : 'exec'} ${stdin} ${stdout} ${stderr} ${spec.length}\n`)
-      const [, process_, job, directory] = await ask(Buffer.concat([head, spec]))
-      const started = Number(process_)
-      return { pid: started, job: Number(job), directory: Number(directory), ends: own, exit: exitOf(started) }
-    } catch (error) {
-      for (const end of Object.values(own)) if (end !== null) closeSync(end)
-      throw error
+  const connection = (id: number, done: Done): Connection => {
+    const gone = (verb: string): void => {
+      open.delete(id)
+      send(`${verb} ${id}\n`)
+    }
+    return {
+      say: (message) => send(`say ${id} ${JSON.stringify(message)}\n`),
+      async start({ spec, tty, stdin, stdout, stderr }) {
+        const files = [stdin, stdout, stderr].map((file) => (typeof file === 'object' ? file.path : file)).join(' ')
+        const [, process_, job, directory] = await ask(`start ${tty ? 'tty' : 'exec'} ${id} ${files} ${spec.length}\n`, spec)
+        const pid = Number(process_)
+        return { pid, job: Number(job), directory: Number(directory), exit: exitOf(pid) }
+      },
+      stop: (stream) => send(`stop ${id} ${stream}\n`),
+      cut: (stream) => send(`cut ${id} ${stream}\n`),
+      end: (stream) => send(`end ${id} ${stream}\n`),
+      done: (stream) => done.of(stream),
+      close: () => gone('close'),
+      forget: () => gone('forget'),
     }
   }
-  const exitOf = (started: number): Promise<Exit> =>
-    new Promise((resolve) => {
-      const over = early.get(started)
-      early.delete(started)
-      if (over === undefined) ends.set(started, resolve)
-      else resolve(over)
-    })
-
   return {
-    start(options) {
-      const started = last.then(() => startNow(options)) // one at a time: they share the next pipes
-      last = started.catch(() => undefined)
-      return started
+    async serve(path, task) {
+      serveTask = task
+      await ask(`tasks ${path}\n`)
     },
     resize: async (of, rows, cols) => void (await ask(`resize ${of} ${rows} ${cols}\n`)),
     become: async (offsetMs, entropy) => void (await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)),
@@ -139,7 +175,70 @@ export function connectHelper(fd: number, pid: number): Helper {
   }
 }
 
-const orNull = (value: number | undefined): number | null => (value === undefined || value < 0 ? null : value)
+interface Done {
+  of(stream: number): Promise<void>
+  tell(stream: number): void
+}
+
+/** The ends of a connection's streams, whether they are asked for before or after they come. */
+function streamEnds(): Done {
+  const told = new Set<number>()
+  const waiting = new Map<number, () => void>()
+  return {
+    of: (stream) => (told.has(stream) ? Promise.resolve() : new Promise((resolve) => void waiting.set(stream, resolve))),
+    tell(stream) {
+      told.add(stream)
+      waiting.get(stream)?.()
+    },
+  }
+}
+
+/** Lines as they come. */
+function receive(fd: number, onLine: (line: string) => void): void {
+  const buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  let rest: Buffer[] = []
+  const more = (): void =>
+    read(fd, buffer, 0, buffer.length, null, (error, got) => {
+      if (error?.code === 'EINTR') return more()
+      if (error !== null || got === 0) process.exit(1)
+      let from = 0
+      for (let at = buffer.indexOf(10); at >= 0 && at < got; at = buffer.indexOf(10, from)) {
+        rest.push(buffer.subarray(from, at))
+        const line = (rest.length === 1 ? rest[0] : Buffer.concat(rest))?.toString('utf8') ?? ''
+        rest = []
+        from = at + 1
+        onLine(line)
+      }
+      if (from < got) rest.push(Buffer.from(buffer.subarray(from, got)))
+      more()
+    })
+  more()
+}
+
+/** What surely fits into the socket is written at once; the rest in a thread, since the helper may be writing to us just then. */
+const atOnceBytesMax = 8 * 1024
+
+function writer(fd: number): (...parts: readonly (string | Uint8Array)[]) => void {
+  const waiting: Buffer[] = []
+  const next = (): void => {
+    const first = waiting[0]
+    if (first === undefined) return
+    write(fd, first, 0, first.length, null, (error, wrote) => {
+      if (error !== null && error.code !== 'EINTR') process.exit(1)
+      if (wrote >= first.length) waiting.shift()
+      else waiting[0] = first.subarray(wrote)
+      next()
+    })
+  }
+  return (...parts) => {
+    const bytes = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : part)))
+    const wrote = waiting.length === 0 && bytes.length <= atOnceBytesMax ? writeSync(fd, bytes) : 0
+    if (wrote < bytes.length) waiting.push(bytes.subarray(wrote))
+    if (wrote < bytes.length && waiting.length === 1) next()
+  }
+}
+
+const orNull = (value: string | undefined): number | null => (value === undefined || Number(value) < 0 ? null : Number(value))
 
 /** Errors by number, as far as a start can meet them; the number says the rest. */
 function errnoText(errno: number): string {

@@ -1,19 +1,20 @@
 /**
  * The agent in the guest: says that it is there, becomes who the bait says it is, runs what it is told and scrubs. No policy.
  *
- * A guest's processor may be emulated, so what counts here is how little is loaded before `hello`: only what a snapshot of node's heap
- * can hold (guest.c starts it from one), everything else while the answer travels. Messages are checked by hand for the same reason.
- * Code from a snapshot cannot import node's own modules by `import()`: only ours, which are bundled, and theirs at the head of ours.
+ * A guest's processor may be emulated, so what counts here is how little node has to load and compile: everything of ours is in a
+ * snapshot of its heap (guest.c starts it from one), so nothing is used that a snapshot cannot hold, sockets above all, which are the
+ * helper's (serve.c). Messages are checked by hand for the same reason.
  */
 import { readFileSync } from 'node:fs'
 import { startupSnapshot } from 'node:v8'
 import { version } from '../kit/version.ts'
 import type { FromPort, GuestIdentity } from '../wire/guest.ts'
 import { guestVersion } from '../wire/guest-facts.ts'
-import type { Helper } from './helper.ts'
+import { connectHelper, type Helper } from './helper.ts'
+import { become } from './identity.ts'
 import { parseFromPort } from './messages.ts'
 import { openPort } from './port.ts'
-import type { TaskServer } from './server.ts'
+import { serveTasks, type TaskServer } from './server.ts'
 import { settingsFrom, type Settings } from './settings.ts'
 
 /** The socket that serve.c leaves for us; it is our parent. */
@@ -66,15 +67,13 @@ function main(): void {
 }
 
 async function loadBody(settings: Settings): Promise<Body> {
-  const helper = (await import('./helper.ts')).connectHelper(helperFd, process.ppid)
-  const tasks = await (await import('./server.ts')).serveTasks(settings, helper)
-  return { helper, tasks }
+  const helper = connectHelper(helperFd)
+  return { helper, tasks: await serveTasks(settings, helper) }
 }
 
 async function becomeReady(settings: Settings, identity: GuestIdentity, body: Promise<Body>): Promise<FromPort> {
   const heardAtMs = monotonicMs()
   const { helper } = await body
-  const { become } = await import('./identity.ts')
   await become(settings, helper, identity, heardAtMs)
   return { kind: 'ready', vwn: identity.vwn, token: identity.token, tookMs: monotonicMs() - heardAtMs }
 }
@@ -90,7 +89,5 @@ function uptimeMs(): number {
   }
 }
 
-if (startupSnapshot.isBuildingSnapshot()) {
-  void import('./snapshot.ts')
-  startupSnapshot.setDeserializeMainFunction(main)
-} else main()
+if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
+else main()

@@ -7,19 +7,15 @@ import { guestVersion } from '../wire/guest-facts.ts'
 
 /** The message of one line of the port; null when it is none. */
 export function parseFromPort(line: string): ToPort | null {
-  let message: unknown
-  try {
-    message = JSON.parse(line)
-  } catch {
-    return null
-  }
+  const message = parsed(line)
   if (!isRecord(message)) return null
   if (message['kind'] === 'ping' && isCount(message['n'])) return { kind: 'ping', n: message['n'] }
   return isIdentity(message) ? (message as unknown as GuestIdentity) : null
 }
 
 /** A control message of the job stream; null when it is none. */
-export function parseControl(message: unknown): ToAgent | null {
+export function parseControl(text: string): ToAgent | null {
+  const message = parsed(text)
   if (!isRecord(message)) return null
   switch (message['kind']) {
     case 'run':
@@ -34,6 +30,14 @@ export function parseControl(message: unknown): ToAgent | null {
     }
     default:
       return null
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null
   }
 }
 

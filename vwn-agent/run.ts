@@ -7,20 +7,18 @@
  * in its cgroup is killed, and only then do the streams end. A connection that breaks takes the job with it.
  */
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { stream } from '../wire/frames.ts'
 import type { FromAgent, RunTask, ToAgent } from '../wire/guest.ts'
 import type { Limit } from '../wire/hook.ts'
-import type { JobStream } from '../wire/job-stream.ts'
 import { makeAccount, type Account } from './accounts.ts'
 import { makeCgroup, type Cgroup } from './cgroup.ts'
 import { guestEnvironment } from './environment.ts'
-import { StartError, type Exit, type Helper, type Started } from './helper.ts'
+import { StartError, type Connection, type Exit, type File, type Helper, type StartOptions, type Started } from './helper.ts'
 import type { Settings } from './settings.ts'
 import { signalName, signalNumber } from './signals.ts'
 import { encodeSpec } from './spec.ts'
-import type { Stage } from './stage.ts'
-import { feedPipe, sendPipe, type Outflow } from './streams.ts'
+import { openStage, type Stage } from './stage.ts'
 
 export interface RunningJob {
   take(message: ToAgent): void
@@ -32,8 +30,8 @@ export interface RunningJob {
 const killMs = 10_000
 
 /** Starts on the job at once; `over` is called when nothing is left to say. */
-export function runJob(settings: Settings, helper: Helper, via: JobStream, task: RunTask, over: () => void): RunningJob {
-  const say = (message: FromAgent): void => via.control(message)
+export function runJob(settings: Settings, helper: Helper, connection: Connection, task: RunTask, over: () => void): RunningJob {
+  const say = (message: FromAgent): void => connection.say(message)
   const waitingSignals: number[] = []
   let cgroup: Cgroup | null = null
   let stageGroup: Cgroup | null = null
@@ -52,9 +50,9 @@ export function runJob(settings: Settings, helper: Helper, via: JobStream, task:
     const stage = task.run.stage ? await stageOf(account) : null
     if (stage !== null) say({ kind: 'staged' })
     if (abandoned) return
-    const begun = await helper.start(startOptions(settings, task, account, cgroup, stage))
+    const begun = await connection.start(startOptions(settings, task, account, cgroup, stage))
     started = begun
-    const own = connect(via, task, begun)
+    const own = flowsOf(connection, task)
     flows = own
     if (abandoned) return end(begun) // meanwhile
     say({ kind: 'started', pid: begun.job })
@@ -71,9 +69,8 @@ export function runJob(settings: Settings, helper: Helper, via: JobStream, task:
     flows?.cutOutput()
   }
   const stageOf = async (account: Account): Promise<Stage> => {
-    const { openStage } = await import('./stage.ts')
     stageGroup = step('cgroup', () => makeCgroup(settings.cgroups, `${task.job}.stage`, null))
-    return openStage({ helper, via, account, cgroup: stageGroup, cwd: task.run.cwd })
+    return openStage({ connection, account, cgroup: stageGroup, cwd: task.run.cwd, folder: dirname(settings.socket) })
   }
   const finish = async (group: Cgroup, exit: Exit, flows: Flows, stage: Stage | null): Promise<void> => {
     say({ kind: 'exited', ...named(exit), outOfMemory: group.outOfMemory(), usage: group.usage() })
@@ -118,28 +115,17 @@ interface Flows {
   cutOutput(): void
 }
 
-function connect(via: JobStream, task: RunTask, { ends }: Started): Flows {
-  const { run } = task
-  const outflows: Outflow[] = []
-  const endings: Promise<void>[] = []
-  const send = (id: number, fd: number | null, wanted: boolean): void => {
-    if (!wanted) return
-    endings.push(new Promise((resolve) => {
-      if (fd === null) via.outgoing(id, { onDone: resolve }).end() // a terminal has no third stream
-      else outflows.push(sendPipe(via, id, fd, resolve))
-    }))
-  }
-  send(stream.stdout, ends.stdout, run.stdout === 'stream')
-  send(stream.stderr, ends.stderr, run.stderr === 'stream')
-  const input = ends.stdin === null ? null : feedPipe(via, stream.stdin, ends.stdin)
+function flowsOf(connection: Connection, { run }: RunTask): Flows {
+  const outgoing = [...(run.stdout === 'stream' ? [stream.stdout] : []), ...(run.stderr === 'stream' ? [stream.stderr] : [])]
+  if (run.tty !== null && run.stderr === 'stream') connection.end(stream.stderr) // a terminal has no third stream
   return {
-    ended: Promise.all(endings).then(() => undefined),
-    stopInput: () => input?.stop(),
-    cutOutput: () => outflows.forEach((flow) => flow.cut()),
+    ended: Promise.all(outgoing.map((each) => connection.done(each))).then(() => undefined),
+    stopInput: () => connection.stop(stream.stdin),
+    cutOutput: () => outgoing.forEach((each) => connection.cut(each)),
   }
 }
 
-function startOptions(settings: Settings, task: RunTask, account: Account, cgroup: Cgroup, stage: Stage | null): Parameters<Helper['start']>[0] {
+function startOptions(settings: Settings, task: RunTask, account: Account, cgroup: Cgroup, stage: Stage | null): StartOptions {
   const { run } = task
   const tty = run.tty !== null
   const home = Buffer.from(account.home)
@@ -147,8 +133,8 @@ function startOptions(settings: Settings, task: RunTask, account: Account, cgrou
   const directories = [...(stage === null ? [] : [stage.directory]), ...(asked === null ? [] : [asked]), home, Buffer.from('/')]
   const first = directories.find((directory) => isFolder(directory)) ?? home
   const movedTo = asked !== null && first.equals(asked) ? null : first
-  const mode = (of: 'stream' | 'null'): 'pipe' | 'null' => (of === 'stream' ? 'pipe' : 'null')
-  const stderr = run.stderr === 'stdout' ? 'out' : mode(run.stderr)
+  const file = (of: 'stream' | 'null', as: number): File => (of === 'stream' ? as : 'null')
+  const stderr = run.stderr === 'stdout' ? 'out' : file(run.stderr, stream.stderr)
   const spec = step('spec', () => encodeSpec({
     argv: run.argv.map(bytes),
     env: guestEnvironment(run.env.map(bytes), { home: account.home, temp: '/tmp', movedTo }),
@@ -164,7 +150,7 @@ function startOptions(settings: Settings, task: RunTask, account: Account, cgrou
     rows: run.tty?.rows ?? 0,
     cols: run.tty?.cols ?? 0,
   }))
-  return { spec, tty, stdin: mode(run.stdin), stdout: mode(run.stdout), stderr: tty ? 'null' : stderr }
+  return { spec, tty, stdin: file(run.stdin, stream.stdin), stdout: file(run.stdout, stream.stdout), stderr: tty ? 'null' : stderr }
 }
 
 /** The most that a kernel can be told to allow. */

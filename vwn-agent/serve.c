@@ -2,9 +2,11 @@
 //
 // The agent finds a socket as its descriptor 3. It writes one command a line and gets one answer for each, in order:
 //
-//   start MODE IN OUT ERR LENGTH   and LENGTH bytes of vwn-agent/spec.ts: a process; MODE is exec or tty, the streams are `pipe`, `null`,
-//                                  or `out` (ERR: the same pipe as OUT). "started PID JOB MOVED": PID is what will exit, JOB the
-//                                  job's own process, MOVED the directory it starts in.
+//   start MODE C IN OUT ERR LENGTH and LENGTH bytes of vwn-agent/spec.ts: a process; MODE is exec or tty. Its streams are a number (that
+//                                  stream of connection C), `null`, `none` (closed), `out` (ERR: the same as OUT) or the path of a
+//                                  file. "started PID JOB MOVED": PID is what will exit, JOB the job's own process, MOVED the
+//                                  directory it starts in.
+//   tasks PATH                     a unix socket there takes connections: streams.c
 //   resize PID ROWS COLS           of a process on a terminal
 //   become OFFSET HEX              wall clock = monotonic clock + OFFSET ms; HEX bytes go into the random pool, which reseeds at once
 //   listen PORT SSHD CONFIG        each connection to PORT gets an SSHD of its own
@@ -13,11 +15,13 @@
 //   ipc                            removes every System V segment, semaphore set and queue
 //   unmount PATH                   detaches what is mounted there
 //
-// An answer is "done", or as above, or "failed STEP ERRNO". Between answers come two kinds of news:
+// An answer is "done", or as above, or "failed STEP ERRNO". Commands about a connection have none:
 //
-//   pipes R W R W R W              descriptors of this process: the pipes that the next process will have. The agent opens its ends as
-//                                  /proc/PID/fd/N, before the start, so that they share no flags with the job's.
-//   exited PID CODE SIGNAL         one of the numbers is -1
+//   say C JSON                     sends a control message                  stop C STREAM      takes no more of an incoming stream
+//   close C                        when all is sent                         cut C STREAM       ends an outgoing one with what has come
+//   forget C                       at once                                  end C STREAM       one that nobody writes ends at once
+//
+// Between answers come the news of streams.c, and "exited PID CODE SIGNAL", where one of the numbers is -1.
 //
 // Node itself is too large to fork often, and its module for it takes half a second to load where the processor is emulated.
 #include <dirent.h>
@@ -30,13 +34,24 @@
 #include <sys/signalfd.h>
 #include <time.h>
 
-enum { PIPES = 3, PIPE_BYTES = 1 << 20, AGENT_FD = 3, PROCESSES = 64, LINE_BYTES = 2048 };
+enum { FILES = 3, PIPE_BYTES = 1 << 20, AGENT_FD = 3, PROCESSES = 64, WORD_BYTES = 128 };
 
 static int agent_fd = -1;  // our end of the socket
 static int listen_fd = -1; // where ssh connections come in
-static int pipes[PIPES][2] = { { -1, -1 }, { -1, -1 }, { -1, -1 } };
 static char sshd_program[256], sshd_config[256];
 static struct { pid_t pid; int control; } processes[PROCESSES]; // pid 0: a free row
+
+// Without the agent nothing is left to do.
+static void tell_agent(const void *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t put = write(agent_fd, bytes, length);
+        if (put < 0 && errno != EINTR)
+            exit(1);
+        bytes = (const char *)bytes + (put > 0 ? put : 0);
+        length -= put > 0 ? (size_t)put : 0;
+    }
+}
 
 static void say_agent(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say_agent(const char *format, ...)
@@ -46,35 +61,57 @@ static void say_agent(const char *format, ...)
     va_start(arguments, format);
     int length = vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    if (write(agent_fd, line, (size_t)length) != length)
-        exit(1); // without the agent nothing is left to do
+    tell_agent(line, (size_t)length);
 }
 
 static void say_failed(const char *step) { say_agent("failed %s %d\n", step, errno); }
 
+#include "streams.c"
+
 // ---------------------------------------------------------------- processes
 
-static void make_pipes(void)
+// What a process finds as its 0, 1 and 2, and our ends of the pipes among them.
+struct files {
+    char kinds[FILES][WORD_BYTES];
+    int theirs[FILES], ours[FILES];
+};
+
+static bool is_stream(const char *kind) { return isdigit((unsigned char)*kind); }
+
+static bool make_pipes(struct files *files)
 {
-    for (int i = 0; i < PIPES; i++) {
-        for (int end = 0; end < 2; end++)
-            if (pipes[i][end] >= 0)
-                close(pipes[i][end]);
-        if (pipe2(pipes[i], O_CLOEXEC) != 0) {
-            perror("wnod-guest: pipe");
-            exit(1);
-        }
-        fcntl(pipes[i][0], F_SETPIPE_SZ, PIPE_BYTES); // fewer, larger reads; a smaller pipe works as well
+    for (int fd = 0; fd < FILES; fd++) {
+        int ends[2];
+        files->theirs[fd] = files->ours[fd] = -1;
+        if (!is_stream(files->kinds[fd]))
+            continue;
+        if (pipe2(ends, O_CLOEXEC) != 0)
+            return false;
+        fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES); // fewer, larger reads; a smaller pipe works as well
+        files->theirs[fd] = ends[fd == STDIN_FILENO ? 0 : 1];
+        files->ours[fd] = ends[fd == STDIN_FILENO ? 1 : 0];
     }
-    say_agent("pipes %d %d %d %d %d %d\n", pipes[0][0], pipes[0][1], pipes[1][0], pipes[1][1], pipes[2][0], pipes[2][1]);
+    return true;
 }
 
-// Puts the job's end of a pipe, or nothing, where the job expects it. Its owner may open it again, as /dev/stdout.
-static void set_stream(int fd, const char *kind, const struct spec *s)
+static void close_all(int fds[FILES])
 {
-    int from = strcmp(kind, "out") == 0 ? STDOUT_FILENO : strcmp(kind, "pipe") == 0 ? pipes[fd][fd == 0 ? 0 : 1] : open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
-    if (strcmp(kind, "pipe") == 0 && (fchown(from, s->uid, s->gid) != 0))
+    for (int fd = 0; fd < FILES; fd++)
+        close_fd(&fds[fd]);
+}
+
+// The pipes' owner may open them again, as /dev/stdout.
+static void set_stream(int fd, struct files *files, const struct spec *s)
+{
+    const char *kind = files->kinds[fd];
+    if (strcmp(kind, "none") == 0) {
+        close(fd);
+        return;
+    }
+    if (is_stream(kind) && fchown(files->theirs[fd], s->uid, s->gid) != 0)
         fail("streams");
+    int flags = fd == STDIN_FILENO ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
+    int from = is_stream(kind) ? files->theirs[fd] : strcmp(kind, "out") == 0 ? STDOUT_FILENO : open(strcmp(kind, "null") == 0 ? "/dev/null" : kind, flags, 0600);
     if (from < 0 || dup2(from, fd) < 0)
         fail("streams");
 }
@@ -89,11 +126,11 @@ static void keep_only(int *a, int *b)
     close_range(HIGH + 2, ~0U, 0);
 }
 
-_Noreturn static void child(bool tty, char kinds[3][8], struct cursor bytes, int control)
+_Noreturn static void child(bool tty, struct files *files, struct cursor bytes, int control)
 {
     struct spec s = parse_spec(bytes);
-    for (int fd = 0; fd < PIPES; fd++)
-        set_stream(fd, kinds[fd], &s);
+    for (int fd = 0; fd < FILES; fd++)
+        set_stream(fd, files, &s);
     keep_only(&status_fd, &control);
     if (tty)
         run_on_terminal(&s, control);
@@ -133,34 +170,51 @@ static int free_row(void)
     return -1;
 }
 
+// Its pipes become streams of the connection, unless that is gone meanwhile.
+static void attach_all(int connection, struct files *files)
+{
+    struct connection *c = connection_of(connection);
+    for (int fd = 0; fd < FILES; fd++) {
+        int stream = atoi(files->kinds[fd]);
+        if (files->ours[fd] < 0 || c == NULL || stream >= STREAMS || c->flows[stream].kind != UNUSED)
+            continue;
+        attach(c, stream, fd == STDIN_FILENO, files->ours[fd]);
+        files->ours[fd] = -1;
+    }
+    close_all(files->ours);
+}
+
 static void start(const char *line, struct cursor bytes)
 {
-    char mode[8] = "", kinds[3][8] = { "", "", "" };
-    sscanf(line, "start %7s %7s %7s %7s", mode, kinds[0], kinds[1], kinds[2]);
+    char mode[8] = "";
+    struct files files = { 0 };
+    int connection = 0, row = free_row(), status[2] = { -1, -1 }, control[2] = { -1, -1 };
+    sscanf(line, "start %7s %d %127s %127s %127s", mode, &connection, files.kinds[0], files.kinds[1], files.kinds[2]);
     bool tty = strcmp(mode, "tty") == 0;
-    int row = free_row(), status[2], control[2] = { -1, -1 };
     errno = EAGAIN;
-    if (row < 0 || pipe2(status, O_CLOEXEC) != 0 || (tty && pipe2(control, O_CLOEXEC) != 0))
-        return say_failed("start");
-    pid_t pid = fork();
+    pid_t pid = row < 0 || !make_pipes(&files) || pipe2(status, O_CLOEXEC) != 0 || (tty && pipe2(control, O_CLOEXEC) != 0) ? -1 : fork();
     if (pid == 0) {
         status_fd = status[1];
-        child(tty, kinds, bytes, control[0]);
+        child(tty, &files, bytes, control[0]);
     }
-    close(status[1]);
-    if (tty)
-        close(control[0]);
     if (pid < 0)
-        return say_failed("fork");
+        say_failed("start");
+    close_fd(&status[1]);
+    close_fd(&control[0]);
+    close_all(files.theirs);
+    bool started = pid > 0 && hear_start(status[0], pid);
+    if (!started) {
+        close_fd(&control[1]);
+        close_all(files.ours);
+        if (pid > 0)
+            waitpid(pid, NULL, 0); // its end is nobody's news
+        else
+            close_fd(&status[0]);
+        return;
+    }
     processes[row].pid = pid;
     processes[row].control = control[1];
-    if (!hear_start(status[0], pid)) { // its end is nobody's news
-        waitpid(pid, NULL, 0);
-        processes[row].pid = 0;
-        if (tty)
-            close(control[1]);
-    }
-    make_pipes();
+    attach_all(connection, &files);
 }
 
 static void reap(void)
@@ -357,6 +411,10 @@ static void obey(const char *line, struct cursor bytes)
     errno = EINVAL;
     if (strncmp(line, "start ", 6) == 0)
         start(line, bytes);
+    else if (obey_about_connection(line))
+        return;
+    else if (strncmp(line, "tasks ", 6) == 0)
+        serve_tasks(line);
     else if (strncmp(line, "resize ", 7) == 0)
         resize_terminal(line);
     else if (strncmp(line, "become ", 7) == 0)
@@ -385,7 +443,7 @@ static size_t obey_one(void)
     const char *line = (char *)input.bytes;
     size_t line_bytes = (size_t)(end - input.bytes) + 1, extra = 0;
     if (strncmp(line, "start ", 6) == 0)
-        sscanf(line, "start %*s %*s %*s %*s %zu", &extra);
+        sscanf(line, "start %*s %*s %*s %*s %*s %zu", &extra);
     if (input.used < line_bytes + extra) {
         *end = '\n';
         return 0;
@@ -443,18 +501,26 @@ static int serve(char **argv)
     sigaddset(&children, SIGCHLD);
     sigprocmask(SIG_BLOCK, &children, NULL);
     int child_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    make_pipes();
+    static struct pollfd fds[4 + CONNECTION_POLLS];
     for (bool there = true; there;) {
-        struct pollfd fds[] = { { .fd = agent_fd, .events = POLLIN }, { .fd = child_fd, .events = POLLIN }, { .fd = listen_fd, .events = POLLIN } };
-        if (poll(fds, 3, -1) < 0)
+        fds[0] = (struct pollfd){ .fd = agent_fd, .events = POLLIN };
+        fds[1] = (struct pollfd){ .fd = child_fd, .events = POLLIN };
+        fds[2] = (struct pollfd){ .fd = listen_fd, .events = POLLIN };
+        fds[3] = (struct pollfd){ .fd = tasks_fd, .events = POLLIN };
+        poll_connections(fds + 4);
+        if (poll(fds, 4 + CONNECTION_POLLS, -1) < 0)
             continue;
+        move_bytes(fds + 4);
         struct signalfd_siginfo news;
         if (fds[1].revents && read(child_fd, &news, sizeof news) > 0)
             reap();
         if (fds[2].revents)
             accept_ssh();
+        if (fds[3].revents)
+            accept_task();
         if (fds[0].revents)
             there = hear_agent();
+        flush_connections();
     }
     int status = 0;
     waitpid(agent_pid, &status, 0);

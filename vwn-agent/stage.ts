@@ -5,25 +5,23 @@
  * What comes back: files and links that are new or whose time, size or inode changed, and folders that are new. What the job has
  * removed is not removed at the other end.
  */
-import { lstatSync, mkdirSync, chownSync, readdirSync, statSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { lstatSync, mkdirSync, chownSync, readFileSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { stream } from '../wire/frames.ts'
-import type { JobStream } from '../wire/job-stream.ts'
 import type { Account } from './accounts.ts'
 import type { Cgroup } from './cgroup.ts'
-import { StartError, type Helper, type Started } from './helper.ts'
+import { StartError, type Connection } from './helper.ts'
 import { encodeSpec } from './spec.ts'
-import { feedPipe, sendPipe } from './streams.ts'
 
 export interface StageOptions {
-  readonly helper: Helper
-  readonly via: JobStream
+  readonly connection: Connection
   readonly account: Account
   /** Where tar runs: not the job's, whose use would be measured wrong. */
   readonly cgroup: Cgroup
   /** Base64 of the directory at the job starter. */
   readonly cwd: string | null
+  /** Only root may enter it: here lies what tar reads and says. */
+  readonly folder: string
 }
 
 export interface Stage {
@@ -45,32 +43,37 @@ const made: string[] = []
 export const takeStagedFolders = (): readonly string[] => made.splice(0)
 
 /** The directory is as it is at the job starter when this resolves; a tar that is broken, or would escape, is a StartError. */
-export async function openStage({ helper, via, account, cgroup, cwd }: StageOptions): Promise<Stage> {
+export async function openStage({ connection, account, cgroup, cwd, folder }: StageOptions): Promise<Stage> {
   const directory = stageDirectory(account, cwd === null ? null : Buffer.from(cwd, 'base64'))
-  const unpack = await helper.start({ spec: specOf(account, cgroup, directory, unpackArgs), tty: false, stdin: 'pipe', stdout: 'null', stderr: 'pipe' })
-  const feed = unpack.ends.stdin === null ? null : feedPipe(via, stream.stage, unpack.ends.stdin)
-  const [words, exit] = await Promise.all([wordsOf(unpack), unpack.exit])
+  const said = `${folder}/stage.said`
+  const unpack = await connection.start({ spec: specOf(account, cgroup, directory, unpackArgs), tty: false, stdin: stream.stage, stdout: 'null', stderr: { path: said } })
+  const exit = await unpack.exit
+  const words = takeText(said)
   if (exit.code !== 0 || escaped.test(words)) {
-    feed?.stop()
+    connection.stop(stream.stage)
     throw new StartError('stage', words.trim().slice(0, 2000) || `tar ended with ${exit.code ?? exit.signal}`)
   }
-  await feed?.ended // tar stops at its own end mark; the job may start only at the stream's, which the bait holds back until then
+  await connection.done(stream.stage) // tar stops at its own end mark; the job may start only at the stream's, which the bait holds back until then
   const before = manifest(directory)
   return {
     directory,
     async collect() {
       const changed = [...manifest(directory)].filter(([name, state]) => state.folder ? !before.has(name) : before.get(name)?.stamp !== state.stamp)
-      const pack = await helper.start({ spec: specOf(account, cgroup, directory, packArgs), tty: false, stdin: 'pipe', stdout: 'pipe', stderr: 'null' })
-      if (pack.ends.stdin !== null) {
-        const names = changed.map(([name]) => `./${name}\0`).join('')
-        const list = new Socket({ fd: pack.ends.stdin, readable: false, writable: true })
-        list.on('error', () => undefined).end(Buffer.from(names, 'latin1'))
-      }
-      const { stdout } = pack.ends
-      if (stdout !== null) await new Promise<void>((resolve) => void sendPipe(via, stream.collect, stdout, resolve))
+      const names = `${folder}/stage.names`
+      writeFileSync(names, Buffer.from(changed.map(([name]) => `./${name}\0`).join(''), 'latin1'), { mode: 0o600 })
+      const pack = await connection.start({ spec: specOf(account, cgroup, directory, packArgs), tty: false, stdin: { path: names }, stdout: stream.collect, stderr: 'null' })
+      unlinkSync(names)
+      await connection.done(stream.collect)
       await pack.exit
     },
   }
+}
+
+/** What a helper process said, the first few lines of it. */
+function takeText(path: string): string {
+  const text = readFileSync(path).subarray(0, 8192).toString('utf8')
+  unlinkSync(path)
+  return text
 }
 
 /**
@@ -164,12 +167,3 @@ const specOf = (account: Account, cgroup: Cgroup, directory: Buffer, argv: reado
   rows: 0,
   cols: 0,
 })
-
-/** What a helper process said on its stderr, the first few lines of it. */
-async function wordsOf({ ends }: Started): Promise<string> {
-  if (ends.stderr === null) return ''
-  const pipe = new Socket({ fd: ends.stderr, readable: true, writable: false })
-  let words = ''
-  for await (const chunk of pipe as AsyncIterable<Buffer>) words = (words + chunk.toString('utf8')).slice(0, 8192)
-  return words
-}

@@ -16,11 +16,12 @@ describe('what the agent reads', () => {
     expect(parseFromPort(JSON.stringify(guestIdentitySchema.parse(identity(1))))).toEqual(identity(1))
     expect(parseFromPort('{"kind":"ping","n":3}')).toEqual({ kind: 'ping', n: 3 })
     for (const message of [runMessage({ argv: ['true'] }), { kind: 'clean', v: 1 }, { kind: 'signal', signal: 'SIGTERM' }, { kind: 'resize', rows: 1, cols: 2 }])
-      expect(parseControl(message)).toEqual(toAgentSchema.parse(message))
+      expect(parseControl(JSON.stringify(message))).toEqual(toAgentSchema.parse(message))
     for (const line of ['', 'x', '1', 'null', '[]', '{}', '{"kind":"ping"}', '{"kind":"ping","n":-1}', '{"kind":"identity"}', '{"kind":"hello"}'])
       expect(parseFromPort(line)).toBeNull()
     for (const message of [null, 1, 'x', [], {}, { kind: 'run' }, { kind: 'run', v: 2 }, { kind: 'signal' }, { kind: 'resize', rows: -1, cols: 1 }, { kind: 'clean' }])
-      expect(parseControl(message)).toBeNull()
+      expect(parseControl(JSON.stringify(message))).toBeNull()
+    expect(parseControl('{"kind":')).toBeNull()
   })
 
   test('lines of any cut; a line that is too long or refused is counted and dropped', () => {
