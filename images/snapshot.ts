@@ -33,6 +33,7 @@ export async function snapshotAgent(root: string, agent: string, to: string): Pr
   // What the building user has set for his own node must not end up in the image.
   const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, NODE_OPTIONS: undefined, NODE_EXTRA_CA_CERTS: undefined }
   try {
+    await mkdir(join(root, 'tmp'), { recursive: true }) // the agent rehearses there
     await copyFile(agent, source)
     await run(command, args, { env })
     await acceptAnyProcessor(blob)

@@ -447,7 +447,7 @@ static void start_network(void)
     close(fd);
 }
 
-// Starts the agent from a snapshot of its heap where the image has one: that takes a quarter of the time of starting from source.
+// Starts the ssh server, and the agent: from a snapshot of its heap where the image has one, a quarter of the time of starting from source.
 static pid_t start_agent(void)
 {
     static char *const path[] = { "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", NULL };
@@ -459,6 +459,9 @@ static pid_t start_agent(void)
     setsid();
     write_file("/proc/self/oom_score_adj", "-1000"); // when memory runs out a job dies, never what watches it
     environ = (char **)path;
+    mkdir("/run/wnod", 0755);
+    mkdir("/run/wnod/ssh", 0700);
+    start_sshd("/usr/sbin/sshd", "/run/wnod/ssh/sshd_config");
     _exit(serve(access(from_snapshot[2], R_OK) == 0 ? from_snapshot : from_source));
 }
 

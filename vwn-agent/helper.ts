@@ -6,6 +6,7 @@
  * in a snapshot of the heap.
  */
 import { read, write, writeSync } from 'node:fs'
+import { lineCutter } from './port.ts'
 
 /** How a process ended; one of the two is null. */
 export interface Exit {
@@ -78,7 +79,8 @@ export interface Helper {
   serve(path: string, open: (connection: Connection) => Task): Promise<void>
   resize(pid: number, rows: number, cols: number): Promise<void>
   become(clockOffsetMs: number, entropy: Buffer): Promise<void>
-  listen(port: number, sshd: string, config: string): Promise<void>
+  /** A new ssh server, which waits for somebody to write its config. The first one was started before the agent. */
+  restartSshd(sshd: string, config: string): Promise<void>
   /** Processes that a job has left, `PID:NAME`; with `kill` they were killed just now. */
   strangers(sshd: string, kill: boolean): Promise<readonly string[]>
   removeIpc(): Promise<void>
@@ -87,8 +89,17 @@ export interface Helper {
 
 type Answer = (words: readonly string[]) => void
 
+type Send = (...parts: readonly (string | Uint8Array)[]) => void
+
 /** The helper at the other end of this descriptor. Without it the agent can do nothing, and ends. */
 export function connectHelper(fd: number): Helper {
+  const { helper, hear } = speak(writer(fd))
+  receive(fd, hear)
+  return helper
+}
+
+/** The protocol alone: what is sent, and what becomes of each line that is heard. */
+export function speak(send: Send): { readonly helper: Helper; hear(line: string): void } {
   const answers: Answer[] = []
   const exits = new Map<number, (exit: Exit) => void>()
   const early = new Map<number, Exit>()
@@ -129,9 +140,6 @@ export function connectHelper(fd: number): Helper {
     else if (kind === 'exited') ended(Number(first), { code: orNull(second), signal: orNull(third) })
     else answers.shift()?.(line.split(' '))
   }
-  const send = writer(fd)
-  receive(fd, hear)
-
   const ask = (...command: readonly (string | Uint8Array)[]): Promise<readonly string[]> =>
     new Promise((resolve, reject) => {
       answers.push((words) => {
@@ -161,18 +169,19 @@ export function connectHelper(fd: number): Helper {
       forget: () => gone('forget'),
     }
   }
-  return {
+  const helper: Helper = {
     async serve(path, task) {
       serveTask = task
       await ask(`tasks ${path}\n`)
     },
     resize: async (of, rows, cols) => void (await ask(`resize ${of} ${rows} ${cols}\n`)),
     become: async (offsetMs, entropy) => void (await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)),
-    listen: async (port, sshd, config) => void (await ask(`listen ${port} ${sshd} ${config}\n`)),
+    restartSshd: async (sshd, config) => void (await ask(`sshd ${sshd} ${config}\n`)),
     strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),
   }
+  return { helper, hear }
 }
 
 interface Done {
@@ -195,21 +204,13 @@ function streamEnds(): Done {
 
 /** Lines as they come. */
 function receive(fd: number, onLine: (line: string) => void): void {
+  const cutter = lineCutter((line) => (onLine(line), true), Number.POSITIVE_INFINITY)
   const buffer = Buffer.allocUnsafeSlow(64 * 1024)
-  let rest: Buffer[] = []
   const more = (): void =>
     read(fd, buffer, 0, buffer.length, null, (error, got) => {
       if (error?.code === 'EINTR') return more()
       if (error !== null || got === 0) process.exit(1)
-      let from = 0
-      for (let at = buffer.indexOf(10); at >= 0 && at < got; at = buffer.indexOf(10, from)) {
-        rest.push(buffer.subarray(from, at))
-        const line = (rest.length === 1 ? rest[0] : Buffer.concat(rest))?.toString('utf8') ?? ''
-        rest = []
-        from = at + 1
-        onLine(line)
-      }
-      if (from < got) rest.push(Buffer.from(buffer.subarray(from, got)))
+      cutter.push(buffer.subarray(0, got))
       more()
     })
   more()
@@ -218,7 +219,7 @@ function receive(fd: number, onLine: (line: string) => void): void {
 /** What surely fits into the socket is written at once; the rest in a thread, since the helper may be writing to us just then. */
 const atOnceBytesMax = 8 * 1024
 
-function writer(fd: number): (...parts: readonly (string | Uint8Array)[]) => void {
+function writer(fd: number): Send {
   const waiting: Buffer[] = []
   const next = (): void => {
     const first = waiting[0]

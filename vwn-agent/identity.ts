@@ -2,7 +2,7 @@
  * Makes this guest the VWN that the bait says it is. After that nothing of the image or of a template is left that another guest
  * has as well: name, machine id, random state, keys, time.
  */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { GuestIdentity } from '../wire/guest.ts'
 import type { Helper } from './helper.ts'
@@ -12,7 +12,10 @@ import type { Settings } from './settings.ts'
  * One visitor, one key, one purpose: streams to the agent's socket, and commands for measurements. Host key, key and user files lie
  * in a folder that only root can enter. To forbid TCP would forbid streams to sockets as well (sshd applies that list to both).
  */
-export const sshdConfig = (folder: string): string => `
+export const sshdConfig = (folder: string, port: number): string => `
+Port ${port}
+ListenAddress 0.0.0.0
+PidFile none
 HostKey ${folder}/host_key
 AuthorizedKeysFile ${folder}/authorized_keys
 AllowUsers root
@@ -57,13 +60,47 @@ export async function become(settings: Settings, helper: Helper, identity: Guest
   }
   put(join(folder, 'host_key'), identity.hostKey.endsWith('\n') ? identity.hostKey : `${identity.hostKey}\n`, 0o600)
   put(join(folder, 'authorized_keys'), `${identity.authorizedKey.trim()}\n`, 0o600)
-  put(join(folder, 'sshd_config'), sshdConfig(folder), 0o600)
   put(join(settings.etc, 'hostname'), `${identity.hostname}\n`, 0o644)
   put(join(settings.etc, 'machine-id'), `${identity.machineId}\n`, 0o444)
   put(join(settings.etc, 'hosts'), `127.0.0.1 localhost\n127.0.1.1 ${identity.hostname}\n::1 localhost ip6-localhost\n`, 0o644)
   if (settings.kernel !== null) writeFileSync(join(settings.kernel, 'kernel/hostname'), identity.hostname)
   await done
-  if (settings.sshPort === null) return
-  mkdirSync('/run/sshd', { recursive: true, mode: 0o755 })
-  await helper.listen(settings.sshPort, settings.sshd, join(folder, 'sshd_config'))
+  if (settings.sshPort !== null) await openSsh(settings.sshd, settings.sshPort, folder, helper)
+}
+
+let sshHasConfig = false
+const sshMs = 20_000
+const pauseMs = 4
+
+/** Gives the waiting ssh server its config; resolves when it listens. One that has an older config is replaced first. */
+async function openSsh(sshd: string, port: number, folder: string, helper: Helper): Promise<void> {
+  const config = join(folder, 'sshd_config')
+  if (sshHasConfig || !existsSync(config)) await helper.restartSshd(sshd, config)
+  sshHasConfig = true
+  const fifo = await attempt('the ssh server to read its config', () => tryOpen(config))
+  writeSync(fifo, sshdConfig(folder, port))
+  closeSync(fifo)
+  await attempt('the ssh server to listen', () => (listens(port) ? true : null))
+}
+
+/** Null while nobody reads there. */
+function tryOpen(fifo: string): number | null {
+  try {
+    return openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)
+  } catch {
+    return null
+  }
+}
+
+/** proc(5): the address and state of each socket, 0A for one that listens. */
+const listens = (port: number): boolean =>
+  new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F:]+ 0A `, 'm').test(readFileSync('/proc/net/tcp', 'latin1'))
+
+async function attempt<T>(what: string, act: () => T | null): Promise<T> {
+  for (const deadline = performance.now() + sshMs; ; ) {
+    const done = act()
+    if (done !== null) return done
+    if (performance.now() > deadline) throw new Error(`waited ${sshMs} ms for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, pauseMs))
+  }
 }

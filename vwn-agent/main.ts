@@ -14,6 +14,7 @@ import { connectHelper, type Helper } from './helper.ts'
 import { become } from './identity.ts'
 import { parseFromPort } from './messages.ts'
 import { openPort } from './port.ts'
+import { rehearse } from './rehearsal.ts'
 import { serveTasks, type TaskServer } from './server.ts'
 import { settingsFrom, type Settings } from './settings.ts'
 
@@ -89,5 +90,7 @@ function uptimeMs(): number {
   }
 }
 
-if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(main)
-else main()
+if (startupSnapshot.isBuildingSnapshot()) {
+  void rehearse()
+  startupSnapshot.setDeserializeMainFunction(main)
+} else main()

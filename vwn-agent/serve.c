@@ -9,7 +9,7 @@
 //   tasks PATH                     a unix socket there takes connections: streams.c
 //   resize PID ROWS COLS           of a process on a terminal
 //   become OFFSET HEX              wall clock = monotonic clock + OFFSET ms; HEX bytes go into the random pool, which reseeds at once
-//   listen PORT SSHD CONFIG        each connection to PORT gets an SSHD of its own
+//   sshd SSHD CONFIG               a new ssh server in place of the last one; it waits for its CONFIG, a FIFO, to be written
 //   strangers SSHD                 "strangers PID:NAME…": every process but the kernel's, process 1, this one, the agent, and SSHDs
 //   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
@@ -37,8 +37,7 @@
 enum { FILES = 3, PIPE_BYTES = 1 << 20, AGENT_FD = 3, PROCESSES = 64, WORD_BYTES = 128 };
 
 static int agent_fd = -1;  // our end of the socket
-static int listen_fd = -1; // where ssh connections come in
-static char sshd_program[256], sshd_config[256];
+static pid_t sshd_pid;
 static struct { pid_t pid; int control; } processes[PROCESSES]; // pid 0: a free row
 
 // Without the agent nothing is left to do.
@@ -288,41 +287,36 @@ static void become(const char *line)
         say_agent("done\n");
 }
 
-// Listening costs nothing; the first sshd is started by the first connection, and no other one is needed.
-static void listen_for_ssh(const char *line)
+// The ssh server loads and links itself, which takes an emulated guest half a second, and then waits for the config that the agent
+// writes when this guest knows who it is. Each connection is served by a fork (-r): a new one for each would load and link again.
+static void start_sshd(const char *program, const char *config)
 {
-    unsigned port = 0;
-    errno = EINVAL;
-    if (sscanf(line, "listen %u %255s %255s", &port, sshd_program, sshd_config) != 3)
-        return say_failed("listen");
-    if (listen_fd < 0) {
-        struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-        if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here) != 0 || listen(fd, 16) != 0) {
-            say_failed("listen");
-            close(fd);
-            return;
-        }
-        listen_fd = fd;
+    if (sshd_pid > 0) {
+        kill(sshd_pid, SIGKILL);
+        waitpid(sshd_pid, NULL, 0);
     }
-    say_agent("done\n");
-}
-
-static void accept_ssh(void)
-{
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd < 0 || fork() != 0) {
-        close(fd);
+    mkdir("/run/sshd", 0755); // it wants that, and finds no init script that makes it
+    unlink(config);
+    if (mkfifo(config, 0600) != 0)
+        perror(config);
+    sshd_pid = fork();
+    if (sshd_pid != 0)
         return;
-    }
-    dup2(fd, STDIN_FILENO);
-    dup2(fd, STDOUT_FILENO);
     set_signals(0);
     setsid();
-    execl(sshd_program, sshd_program, "-i", "-f", sshd_config, NULL);
-    perror("wnod-guest: sshd");
+    execl(program, program, "-D", "-r", "-f", config, NULL);
+    perror(program);
     _exit(NOT_FOUND);
+}
+
+static void restart_sshd(const char *line)
+{
+    char program[WORD_BYTES], config[WORD_BYTES];
+    errno = EINVAL;
+    if (sscanf(line, "sshd %127s %127s", program, config) != 2)
+        return say_failed("sshd");
+    start_sshd(program, config);
+    say_agent("done\n");
 }
 
 // ---------------------------------------------------------------- after a job
@@ -419,8 +413,8 @@ static void obey(const char *line, struct cursor bytes)
         resize_terminal(line);
     else if (strncmp(line, "become ", 7) == 0)
         become(line);
-    else if (strncmp(line, "listen ", 7) == 0)
-        listen_for_ssh(line);
+    else if (strncmp(line, "sshd ", 5) == 0)
+        restart_sshd(line);
     else if (strncmp(line, "strangers ", 10) == 0 || strncmp(line, "kill ", 5) == 0)
         name_strangers(line, *line == 'k');
     else if (strcmp(line, "ipc") == 0)
@@ -501,22 +495,19 @@ static int serve(char **argv)
     sigaddset(&children, SIGCHLD);
     sigprocmask(SIG_BLOCK, &children, NULL);
     int child_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    static struct pollfd fds[4 + CONNECTION_POLLS];
+    static struct pollfd fds[3 + CONNECTION_POLLS];
     for (bool there = true; there;) {
         fds[0] = (struct pollfd){ .fd = agent_fd, .events = POLLIN };
         fds[1] = (struct pollfd){ .fd = child_fd, .events = POLLIN };
-        fds[2] = (struct pollfd){ .fd = listen_fd, .events = POLLIN };
-        fds[3] = (struct pollfd){ .fd = tasks_fd, .events = POLLIN };
-        poll_connections(fds + 4);
-        if (poll(fds, 4 + CONNECTION_POLLS, -1) < 0)
+        fds[2] = (struct pollfd){ .fd = tasks_fd, .events = POLLIN };
+        poll_connections(fds + 3);
+        if (poll(fds, 3 + CONNECTION_POLLS, -1) < 0)
             continue;
-        move_bytes(fds + 4);
+        move_bytes(fds + 3);
         struct signalfd_siginfo news;
         if (fds[1].revents && read(child_fd, &news, sizeof news) > 0)
             reap();
         if (fds[2].revents)
-            accept_ssh();
-        if (fds[3].revents)
             accept_task();
         if (fds[0].revents)
             there = hear_agent();

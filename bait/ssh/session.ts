@@ -60,6 +60,7 @@ export async function connectGuest(address: GuestAddress, signal: AbortSignal, o
         sock: socket,
         username: 'root',
         privateKey: address.clientKey,
+        authHandler: ['publickey'], // its own would ask for a login without a key first
         algorithms: options.algorithms ?? algorithms,
         readyTimeout: loginMs,
         ...keepalive,

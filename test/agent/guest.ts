@@ -24,7 +24,7 @@ export interface GuestUnderTest extends AsyncDisposable {
   /** Milliseconds of this host from QEMU's spawn to the first hello. */
   hello(): Promise<number>
   /** Gives it an identity; resolves when it is ready, with the milliseconds that took. */
-  identify(): Promise<number>
+  identify(epoch?: number): Promise<number>
   session(): Promise<GuestSession>
 }
 
@@ -64,7 +64,7 @@ export async function bootGuest(shape: { cpus?: number; memoryMib?: number } = {
     for (const line of lines) heard.push(fromPortSchema.parse(JSON.parse(line)))
     if (heard.length > 0 && helloMs === 0) helloMs = performance.now() - startedAt
   })
-  const keys: { host: KeyPair; client: KeyPair } = { host: newKeyPair(), client: newKeyPair() }
+  let keys: { host: KeyPair; client: KeyPair } = { host: newKeyPair(), client: newKeyPair() }
   const send = (message: object): void => void port.write(`${JSON.stringify(message)}\n`)
   return {
     heard,
@@ -77,13 +77,14 @@ export async function bootGuest(shape: { cpus?: number; memoryMib?: number } = {
       await appendFile(join(tmpdir(), 'wnod-guest-console.txt'), consoleText)
       throw error
     }),
-    async identify() {
+    async identify(epoch = 1) {
       const at = performance.now()
+      if (epoch > 1) keys = { host: newKeyPair(), client: newKeyPair() }
       send({
-        kind: 'identity', v: guestVersion, vwn: 'v1', token: { term: 1, epoch: 1 }, hostname: 'h1-v1', machineId: '0123456789abcdef'.repeat(2),
+        kind: 'identity', v: guestVersion, vwn: 'v1', token: { term: 1, epoch }, hostname: 'h1-v1', machineId: '0123456789abcdef'.repeat(2),
         hostKey: keys.host.secret, authorizedKey: keys.client.shared, nowMs: Date.UTC(2030, 0, 1), entropy: Buffer.alloc(64, 9).toString('base64'),
       })
-      await until(() => heard.some(({ kind }) => kind === 'ready'), { withinMs: 60_000, everyMs: 2, what: 'ready' })
+      await until(() => heard.some((message) => message.kind === 'ready' && message.token.epoch === epoch), { withinMs: 60_000, everyMs: 2, what: 'ready' })
       return performance.now() - at
     },
     session: () => connectWhenUp({ host: '127.0.0.1', port: sshPort, hostKey: keys.host.shared, clientKey: keys.client.secret }, AbortSignal.timeout(60_000)),

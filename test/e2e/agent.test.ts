@@ -75,6 +75,17 @@ describe.skipIf(missing !== null)(`the agent in a real guest${missing === null ?
     expect((await clean()).left).toEqual(['upper: /etc/profile'])
   })
 
+  test('becomes another when it is told to: with new keys for ssh, while streams over the old ones go on', async () => {
+    const task = taskOver(await session.openAgent(), runMessage({ argv: ['cat'], stdin: 'stream' }))
+    await task.heard('started')
+    await guest.identify(2)
+    const again = await guest.session() // refuses any other host key
+    expect((await taskOver(await again.openAgent(), runMessage({ argv: ['echo', 'hello'] })).over).stdout.toString()).toBe('hello\n')
+    again.close()
+    task.stdin.end()
+    expect((await task.over).exited).toMatchObject({ code: 0 })
+  })
+
   test('answers a ping on the port', async () => {
     guest.send({ kind: 'ping', n: 1 })
     expect(await until(() => guest.heard.find((message) => message.kind === 'pong'), { withinMs: 30_000, what: 'pong' })).toMatchObject({ n: 1, jobs: 0 })

@@ -1,0 +1,85 @@
+/**
+ * An agent's day in small: it becomes somebody, runs a job and cleans up after it, with a helper that only says yes. Done once while the
+ * snapshot of the heap is made, so that the snapshot holds these functions compiled: to compile them costs an emulated guest longer
+ * than to run them.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { stream } from '../wire/frames.ts'
+import type { GuestIdentity, RunTask } from '../wire/guest.ts'
+import { guestVersion } from '../wire/guest-facts.ts'
+import { speak, type Helper } from './helper.ts'
+import { become } from './identity.ts'
+import { parseFromPort } from './messages.ts'
+import { lineCutter } from './port.ts'
+import { serveTasks } from './server.ts'
+import type { Settings } from './settings.ts'
+
+/** Everything happens in a temporary folder. */
+export async function rehearse(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'wnod-rehearsal-'))
+  try {
+    const settings = settingsIn(folder)
+    const { helper, give } = agreeable()
+    await serveTasks(settings, helper)
+    const said = parseFromPort(await lineOf(JSON.stringify(identity)))
+    if (said?.kind === 'identity') await become(settings, helper, said, 0)
+    await give(run)
+    await give({ kind: 'clean', v: guestVersion })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function settingsIn(folder: string): Settings {
+  const [etc, homes, cgroups, upper, kernel] = ['etc', 'home', 'cgroup', 'upper', 'sys'].map((name) => join(folder, name)) as [string, string, string, string, string]
+  for (const each of [etc, homes, cgroups, upper, join(kernel, 'kernel'), join(kernel, 'fs')]) mkdirSync(each, { recursive: true })
+  writeFileSync(join(kernel, 'fs/nr_open'), '1048576\n')
+  writeFileSync(join(etc, 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
+  writeFileSync(join(etc, 'group'), 'root:x:0:\n')
+  return {
+    port: '', helper: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, sshPort: null, sshd: '/',
+  }
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
+
+const identity: GuestIdentity = {
+  kind: 'identity', v: guestVersion, vwn: 'v1' as GuestIdentity['vwn'], token: { term: 1, epoch: 1 }, hostname: 'rehearsal', machineId: '0'.repeat(32),
+  hostKey: 'none', authorizedKey: 'none', nowMs: 0, entropy: '',
+}
+
+const run: RunTask = {
+  kind: 'run', v: guestVersion, job: 'rehearsal-1' as RunTask['job'], memoryBytes: 1,
+  identity: { user: 'ada', uid: 0, gid: 0, group: 'ada', groups: [{ gid: 1, name: 'staff' }] },
+  run: {
+    argv: [base64('true')], env: [base64('HOME=/'), base64('PATH=/bin')], cwd: base64('/'), umask: 0o022, limits: [{ name: 'nofile', soft: 1, hard: 1 }], nice: 0,
+    stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false,
+  },
+}
+
+function lineOf(text: string): Promise<string> {
+  return new Promise((resolve) => lineCutter((line) => (resolve(line), true)).push(Buffer.from(`${text}\n`)))
+}
+
+/** Every wish is done at once; `give` resolves when the agent has closed the task's connection. */
+function agreeable(): { readonly helper: Helper; give(message: object): Promise<void> } {
+  let tasks = 0
+  let closed = (): void => undefined
+  const answers = (command: string): readonly string[] => {
+    if (command === 'start') return ['started 1 1 0', `done ${tasks} ${stream.stdout}`, `done ${tasks} ${stream.stderr}`, 'exited 1 0 -1']
+    return command === 'strangers' || command === 'kill' ? ['strangers'] : ['done']
+  }
+  const { helper, hear } = speak((text) => {
+    const command = String(text).trimEnd().split(' ', 1)[0] ?? ''
+    if (command === 'close') closed()
+    else if (!['say', 'stop', 'cut', 'end', 'forget'].includes(command)) queueMicrotask(() => answers(command).forEach(hear))
+  })
+  const give = (message: object): Promise<void> =>
+    new Promise((resolve) => {
+      closed = resolve
+      hear(`control ${(tasks += 1)} ${JSON.stringify(message)}`)
+    })
+  return { helper, give }
+}
