@@ -8,7 +8,7 @@
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
  * line where the job never ran or is lost.
  */
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -17,7 +17,8 @@ import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
-import { complain, die } from './starter/ending.ts'
+import { parseBefore } from './starter/before.ts'
+import { complain, die, signalNumber } from './starter/ending.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, type Forwarded } from './starter/signals.ts'
 import { look, sink, source, type FdFacts } from './starter/stdio.ts'
@@ -46,9 +47,14 @@ interface State {
   unwritten: NodeJS.ErrnoException | null
 }
 
+const before = parseBefore(process.env['WNOD_BEFORE'], process.pid, () => readFileSync('/proc/self/status', 'latin1'))
+/** Our caller has us ignore it (`nohup`), so it neither ends nor stops us; a job that is there gets it, and may have changed its mind. */
+const ignores = (signal: Forwarded): boolean => before.ignored.includes(signalNumber(signal) ?? 0)
+const isDeadly = (signal: Forwarded): boolean => !harmless.has(signal) && !ignores(signal)
+
 let early: Forwarded | null = null
 let onSignal = (signal: Forwarded): void => {
-  if (!harmless.has(signal)) early ??= signal
+  if (isDeadly(signal)) early ??= signal
 }
 const unlisten = listen((signal) => onSignal(signal))
 
@@ -68,7 +74,7 @@ function main(args: readonly string[]): void {
   }
   const count = args.length - used
   if (count === 0) throw new UsageError('no command given; see --help')
-  const stdio = { stdin: look(0), stdout: look(1), stderr: look(2) }
+  const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
     options, stdio, run: describe(options, stdio, count), phase: 'calling', receivers: [], terminal: null, stager: null, unwritten: null,
     seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
@@ -84,16 +90,20 @@ function main(args: readonly string[]): void {
 function describe(options: Options, stdio: State['stdio'], count: number): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
-  const ours = surroundings(count, process.env['WNOD_CMDLINE'])
+  const ours = surroundings(count, before, process.env)
   return {
     ...ours,
     env: withEntries(ours.env, options.env),
-    stdin: options.waitStdin && stdin.kind !== 'null' ? 'stream' : 'null',
-    stdout: stdout.kind === 'null' ? 'null' : 'stream',
-    stderr: hasTerminal || (stderr.file === stdout.file && stderr.kind !== 'null') ? 'stdout' : stderr.kind === 'null' ? 'null' : 'stream',
+    stdin: options.waitStdin ? modeOf(stdin) : 'null',
+    stdout: modeOf(stdout),
+    stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
     tty: hasTerminal ? terminalSize() : null,
     stage: options.stage,
   }
+}
+
+function modeOf({ kind }: FdFacts): 'stream' | 'null' | 'closed' {
+  return kind === 'null' || kind === 'closed' ? kind : 'stream'
 }
 
 function call(state: State, stager: Stager | null): void {
@@ -115,9 +125,10 @@ function call(state: State, stager: Stager | null): void {
   if (early !== null) pass(state, via, early)
 }
 
-/** One signal of ours becomes one of the job's; before the job has started it cancels it. */
+/** One signal of ours becomes one of the job's; before the job has started it cancels it, unless we ignore it. */
 function pass(state: State, via: JobStream, signal: Forwarded): void {
-  const deadly = !harmless.has(signal)
+  const deadly = isDeadly(signal)
+  if (ignores(signal) && state.phase !== 'started') return
   if (state.phase === 'calling') return deadly ? end(state, () => die(signal)) : stopAlike(signal)
   if (signal === 'SIGWINCH' && state.terminal !== null) return via.control({ kind: 'resize', ...terminalSize() })
   via.control({ kind: 'signal', signal })
@@ -127,7 +138,7 @@ function pass(state: State, via: JobStream, signal: Forwarded): void {
 
 /** Once what is written has left, for a stopped process writes nothing. */
 function stopAlike(signal: Forwarded): void {
-  if (signal === 'SIGTSTP') setImmediate(() => process.kill(process.pid, 'SIGSTOP'))
+  if (signal === 'SIGTSTP' && !ignores(signal)) setImmediate(() => process.kill(process.pid, 'SIGSTOP'))
 }
 
 function hear(state: State, via: JobStream, message: ToStarter): void {
@@ -191,7 +202,7 @@ function receive(state: State, via: JobStream, streamId: number, facts: FdFacts)
 /** The job is over; every byte that has come is written before we are. */
 function finish(state: State, via: JobStream, outcome: Outcome): void {
   state.phase = 'over'
-  onSignal = (signal) => (harmless.has(signal) ? stopAlike(signal) : end(state, () => die(signal)))
+  onSignal = (signal) => (isDeadly(signal) ? end(state, () => die(signal)) : stopAlike(signal))
   const wait = (): void => {
     if (state.receivers.some((receiver) => !receiver.idle) || state.stager?.busy === true) return void setTimeout(wait, 1)
     via.destroy()

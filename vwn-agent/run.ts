@@ -133,7 +133,7 @@ function startOptions(settings: Settings, task: RunTask, account: Account, cgrou
   const directories = [...(stage === null ? [] : [stage.directory]), ...(asked === null ? [] : [asked]), home, Buffer.from('/')]
   const first = directories.find((directory) => isFolder(directory)) ?? home
   const movedTo = asked !== null && first.equals(asked) ? null : first
-  const file = (of: 'stream' | 'null', as: number): File => (of === 'stream' ? as : 'null')
+  const file = (of: 'stream' | 'null' | 'closed', as: number): File => (of === 'stream' ? as : of === 'closed' ? 'none' : 'null')
   const stderr = run.stderr === 'stdout' ? 'out' : file(run.stderr, stream.stderr)
   const spec = step('spec', () => encodeSpec({
     argv: run.argv.map(bytes),
@@ -145,7 +145,7 @@ function startOptions(settings: Settings, task: RunTask, account: Account, cgrou
     umask: run.umask,
     nice: run.nice,
     limits: limitsOf(settings, task),
-    ignored: [],
+    ignored: run.ignored,
     cgroupProcs: cgroup.procs,
     rows: run.tty?.rows ?? 0,
     cols: run.tty?.cols ?? 0,

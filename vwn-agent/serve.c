@@ -103,14 +103,10 @@ static void close_all(int fds[FILES])
 static void set_stream(int fd, struct files *files, const struct spec *s)
 {
     const char *kind = files->kinds[fd];
-    if (strcmp(kind, "none") == 0) {
-        close(fd);
-        return;
-    }
     if (is_stream(kind) && fchown(files->theirs[fd], s->uid, s->gid) != 0)
         fail("streams");
     int flags = fd == STDIN_FILENO ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC;
-    int from = is_stream(kind) ? files->theirs[fd] : strcmp(kind, "out") == 0 ? STDOUT_FILENO : open(strcmp(kind, "null") == 0 ? "/dev/null" : kind, flags, 0600);
+    int from = is_stream(kind) ? files->theirs[fd] : strcmp(kind, "out") == 0 ? STDOUT_FILENO : open(strcmp(kind, "null") == 0 || strcmp(kind, "none") == 0 ? "/dev/null" : kind, flags, 0600);
     if (from < 0 || dup2(from, fd) < 0)
         fail("streams");
 }
@@ -131,6 +127,9 @@ _Noreturn static void child(bool tty, struct files *files, struct cursor bytes, 
     for (int fd = 0; fd < FILES; fd++)
         set_stream(fd, files, &s);
     keep_only(&status_fd, &control);
+    for (int fd = 0; fd < FILES; fd++)
+        if (!tty && strcmp(files->kinds[fd], "none") == 0)
+            close(fd); // only now: /dev/null has kept its place, so that nothing else was opened there
     if (tty)
         run_on_terminal(&s, control);
     new_session();

@@ -27,6 +27,9 @@ export const limitSchema = z.strictObject({
 })
 export type Limit = z.output<typeof limitSchema>
 
+/** The largest number of a signal, SIGRTMAX. */
+export const signalMax = 64
+
 const size = z.int().min(0).max(65_535)
 export const ttySchema = z.strictObject({ rows: size, cols: size })
 
@@ -40,11 +43,13 @@ export const runSchema = z.strictObject({
   umask: z.int().min(0).max(0o777),
   limits: z.array(limitSchema).max(limitNames.length),
   nice: z.int().min(-20).max(19),
-  /** `stream`: bytes follow; `null`: /dev/null, as the batch system gave it. */
-  stdin: z.enum(['stream', 'null']),
-  stdout: z.enum(['stream', 'null']),
+  /** Linux's numbers of the signals that the job starts with ignored; all others get their default. */
+  ignored: z.array(z.int().min(1).max(signalMax)).max(signalMax),
+  /** `stream`: bytes follow; `null`: /dev/null, as the batch system gave it; `closed`: there is no such descriptor. */
+  stdin: z.enum(['stream', 'null', 'closed']),
+  stdout: z.enum(['stream', 'null', 'closed']),
   /** `stdout`: one pipe for both, because the caller's two are one file and their order must stay exact. */
-  stderr: z.enum(['stream', 'null', 'stdout']),
+  stderr: z.enum(['stream', 'null', 'closed', 'stdout']),
   /** A terminal of this size for all three; its bytes travel as stdin and stdout. */
   tty: ttySchema.nullable(),
   /** True: a tar of the working directory comes on stream `stage` first, and what the job changed goes back on `collect`. */

@@ -5,7 +5,7 @@
  * Needed there: a POSIX shell, mkdir, cat, kill, tar, find. Used where they are: setpriv or su, setsid, time, renice.
  */
 import type { RunTask } from '../../wire/guest.ts'
-import type { Limit } from '../../wire/hook.ts'
+import type { Limit, Run } from '../../wire/hook.ts'
 
 /** One text as one word of a shell, whatever its bytes. */
 export const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
@@ -81,8 +81,16 @@ function innerScript(task: RunTask): string {
     ...run.limits.flatMap(limitLines),
     `set -- env -i -- ${[...env, ...command].map(quote).join(' ')}`,
     ...(run.nice === 0 ? [] : [`renice -n ${run.nice} -p $$ >/dev/null 2>&1`]),
+    ...(run.ignored.length === 0 ? [] : [`trap '' ${run.ignored.join(' ')}`]),
+    ...closing(run),
     becoming(task),
   ].join('\n')
+}
+
+/** Last of all, as whatever is opened after this gets these numbers. */
+function closing({ stdin, stdout, stderr }: Run): string[] {
+  const words = [stdin === 'closed' ? '<&-' : '', stdout === 'closed' ? '>&-' : '', stderr === 'closed' ? '2>&-' : ''].filter((word) => word !== '')
+  return words.length === 0 ? [] : [`exec ${words.join(' ')}`]
 }
 
 /**
@@ -100,7 +108,7 @@ exec su -s /bin/sh -c 'exec "$0" "$@"' ${quote(utf8(user))} "$@"`
 function outerScript(task: RunTask): string {
   const { stdin, stdout, stderr, tty } = task.run
   if (tty !== null) return 'exec sh inner' // the session and its terminal are ssh's own making
-  const files = [stdin === 'null' ? '</dev/null' : '', stdout === 'null' ? '>/dev/null' : '', stderr === 'null' ? '2>/dev/null' : stderr === 'stdout' ? '2>&1' : ''].join(' ')
+  const files = [stdin === 'stream' ? '' : '</dev/null', stdout === 'stream' ? '' : '>/dev/null', stderr === 'stream' ? '' : stderr === 'stdout' ? '2>&1' : '2>/dev/null'].join(' ')
   return [
     'command -v setsid >/dev/null && s=setsid',
     `command -v time >/dev/null && exec time -v -o time $s sh inner ${files}`,

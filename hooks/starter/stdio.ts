@@ -17,15 +17,15 @@ import type { Sender, Sink } from '../../wire/job-stream.ts'
 
 export interface FdFacts {
   readonly fd: number
-  readonly kind: 'null' | 'file' | 'pipe' | 'socket' | 'tty'
+  readonly kind: 'closed' | 'null' | 'file' | 'pipe' | 'socket' | 'tty'
   /** Device and inode: two descriptors with the same are one file. */
   readonly file: string
 }
 
-/** What a descriptor is; one that is closed has been opened on /dev/null by node, which is the best that can be done. */
-export function look(fd: number): FdFacts {
+/** What a descriptor is. Node has opened a closed one on /dev/null: it looks like any other /dev/null, unless `closed` names it. */
+export function look(fd: number, closed: readonly number[]): FdFacts {
   const stat = fstatSync(fd)
-  return { fd, kind: kindOf(fd, stat), file: `${stat.dev}:${stat.ino}` }
+  return { fd, kind: closed.includes(fd) ? 'closed' : kindOf(fd, stat), file: `${stat.dev}:${stat.ino}` }
 }
 
 /** Of /dev/null, major 1 minor 3. */

@@ -5,19 +5,21 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import type { Limit, Run } from '../../wire/hook.ts'
+import type { Before } from './before.ts'
 
-type Surroundings = Pick<Run, 'argv' | 'env' | 'cwd' | 'umask' | 'limits' | 'nice'>
+type Surroundings = Pick<Run, 'argv' | 'env' | 'cwd' | 'umask' | 'limits' | 'nice' | 'ignored'>
 
-/** The job's command are the last `count` arguments of ours, or of the process whose arguments were handed on to us as text. */
-export function surroundings(count: number, cmdline = '/proc/self/cmdline'): Surroundings {
-  const args = splitZero(readFileSync(cmdline))
+/** The job's command are the last `count` arguments of ours, or of the process that `wnod run --as` has named to us. */
+export function surroundings(count: number, before: Before, vars: NodeJS.ProcessEnv): Surroundings {
+  const args = splitZero(readFileSync(vars['WNOD_CMDLINE'] ?? '/proc/self/cmdline'))
   return {
     argv: args.slice(args.length - count).map(base64),
     env: splitZero(readFileSync('/proc/self/environ')).filter((entry) => !isOurs(entry)).map(base64),
     cwd: workingDirectory(),
     umask: umask(),
-    limits: limits(),
+    limits: limits(before),
     nice: getPriority(),
+    ignored: [...before.ignored],
   }
 }
 
@@ -76,11 +78,12 @@ const limit = (text: string): number | null => {
 }
 
 /**
- * Node raises its soft limit of open files to the hard one before we can look. What we were started with is most likely what our
- * parent has, as long as its hard limit is ours.
+ * Node raises its soft limit of open files to the hard one before we can look. Where that was not noted before, what we were started
+ * with is most likely what our parent has, as long as its hard limit is ours.
  */
-function limits(): Limit[] {
+function limits({ openFiles }: Before): Limit[] {
   const ours = parseLimits(readFileSync('/proc/self/limits', 'latin1'))
+  if (openFiles !== undefined) return ours.map((one) => (one.name === 'nofile' ? { ...one, soft: openFiles } : one))
   let parents: Limit[] = []
   try {
     parents = parseLimits(readFileSync(`/proc/${process.ppid}/limits`, 'latin1'))

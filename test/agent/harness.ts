@@ -178,7 +178,7 @@ export function runMessage(wish: Wish): RunTask {
     kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, memoryBytes: memoryBytes ?? null,
     identity: { user, uid, gid: uid, group: user, groups },
     run: {
-      argv: argv.map(base64), env: env.map(base64), cwd: cwd === null ? null : base64(cwd), umask: 0o022, limits: [], nice: 0,
+      argv: argv.map(base64), env: env.map(base64), cwd: cwd === null ? null : base64(cwd), umask: 0o022, limits: [], nice: 0, ignored: [],
       stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false, ...rest,
     },
   })

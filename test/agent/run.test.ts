@@ -112,6 +112,22 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
     expect((await sh('readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2; ls /proc/self/fd | wc -l', { stderr: 'null' })).stdout.toString()).toMatch(/^\/dev\/null\npipe:\[\d+\]\n\/dev\/null\n4\n$/)
   })
 
+  test('closed files stay closed, whatever the others are', async () => {
+    const open = 'n=0; for f in 0 1 2; do n=$((n*2)); [ -h /proc/$$/fd/$f ] && n=$((n+1)); done; exit $n'
+    const codeOf = async (more: Partial<Wish>): Promise<unknown> => (await sh(open, more)).exited?.code
+    expect(await codeOf({})).toBe(7)
+    expect(await codeOf({ stdin: 'closed' })).toBe(3)
+    expect(await codeOf({ stdin: 'closed', stdout: 'null' })).toBe(3)
+    expect(await codeOf({ stdin: 'stream', stdout: 'closed', stderr: 'null' })).toBe(5)
+    expect(await codeOf({ stdin: 'closed', stdout: 'closed', stderr: 'closed' })).toBe(0)
+  })
+
+  test('signals are ignored as told, and no others', async () => {
+    const ignoredOf = async (ignored: number[]): Promise<string> => (await ended({ argv: ['grep', 'SigIgn', '/proc/self/status'], ignored })).stdout.toString()
+    expect(await ignoredOf([])).toBe('SigIgn:\t0000000000000000\n')
+    expect(await ignoredOf([1, 13, 20, 37, 64])).toBe('SigIgn:\t8000001000081001\n')
+  })
+
   test('stdin arrives whole and ends', async () => {
     const bytes = Buffer.alloc(3 * windowBytes + 12_345, 'wnod')
     const task = await agent.run({ argv: ['cat'], stdin: 'stream' })

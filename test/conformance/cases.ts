@@ -27,6 +27,8 @@ const deaths: readonly Case[] = [
 /** The job says the name of each signal that it gets; the test sends the next when the last was said. */
 const caught = ['HUP', 'INT', 'QUIT', 'USR1', 'USR2', 'ALRM', 'TERM', 'VTALRM', 'PROF', 'IO', 'PWR', 'XCPU', 'URG', 'WINCH', 'CONT'] as const
 const traps = `for s in ${caught.join(' ')}; do trap "echo got $s" $s; done; echo up; n=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); [ -e /tmp/never ] && break; done`
+/** By a program that changes none, as a shell does. */
+const ignoredSignals = ['grep', 'SigIgn', '/proc/self/status']
 const signals: readonly Case[] = [
   {
     group: 'signals', name: 'each that can be caught reaches the job under its own name, once', stdin: null, stderr: false,
@@ -56,6 +58,17 @@ const signals: readonly Case[] = [
       child.stdin?.end('still here\n')
     },
   },
+  { group: 'signals', name: 'nohup: HUP is ignored from the start', wrap: 'nohup', argv: ignoredSignals },
+  { group: 'signals', name: 'those that the caller ignores are ignored, and no others', before: "trap '' HUP INT PIPE USR1 TERM TSTP RTMIN+3", argv: ignoredSignals },
+  { group: 'signals', name: 'none is ignored where the caller ignores none', argv: ignoredSignals },
+  {
+    group: 'signals', name: 'HUP that the caller ignores changes nothing', stdin: null, before: "trap '' HUP", argv: sh('echo up; read line; echo "$line"; exit 5'),
+    async talk({ child, says }) {
+      await says('up\n')
+      child.kill('SIGHUP')
+      child.stdin?.end('still here\n')
+    },
+  },
   {
     group: 'signals', name: 'the whole process group gets it', stdin: null, stderr: false,
     argv: sh('sh -c \'trap "echo child; exit" USR1; echo up; while :; do sleep 0.1; done\' & trap "wait; echo parent; exit 6" USR1; while :; do sleep 0.1; done'),
@@ -80,6 +93,8 @@ const signals: readonly Case[] = [
 const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte))
 const bulk = (bytes: number): Buffer => Buffer.alloc(bytes, everyByte)
 const mib = 1024 * 1024
+/** Says in its exit code which of 0, 1 and 2 are open, for it may have nowhere to write. */
+const openFiles = sh('n=0; for f in 0 1 2; do n=$((n*2)); [ -h /proc/$$/fd/$f ] && n=$((n+1)); done; exit $n')
 const streams: readonly Case[] = [
   { group: 'streams', name: 'stdout and stderr apart', argv: sh('echo out; echo err >&2; echo out2; echo err2 >&2') },
   { group: 'streams', name: 'no newline at the end', argv: sh('printf "%s" "no newline"') },
@@ -97,7 +112,9 @@ const streams: readonly Case[] = [
   { group: 'streams', name: 'stdin is /dev/null', call: '(run) </dev/null', argv: sh('cat; ls -l /proc/self/fd/0 | sed "s/.* //"') },
   { group: 'streams', name: 'stdout is /dev/null', call: '(run) >/dev/null', argv: sh('echo gone; [ -c /dev/stdout ] && echo still >&2') },
   { group: 'streams', name: 'stderr is /dev/null', call: '(run) 2>/dev/null', argv: sh('echo gone >&2; echo here') },
-  { group: 'streams', name: 'stdin that is closed', call: '(run) <&-', argv: ['true'] },
+  ...['<&-', '>&-', '2>&-', '<&- >&-', '<&- >&- 2>&-', '<&- >/dev/null', '>&- 2>/dev/null', '</dev/null 2>&-'].map((files): Case =>
+    ({ group: 'streams', name: `closed and open as the caller has them: \`${files}\``, call: `(run) ${files}`, argv: openFiles })),
+  { group: 'streams', name: 'stdin for reading and writing, on /dev/null, is not a closed one', call: '(run) <>/dev/null', argv: openFiles },
   { group: 'streams', name: 'stdin that nobody reads', stdin: bulk(4 * mib), argv: ['echo', 'done'] },
   { group: 'streams', name: 'stdin that stays open does not hold up the end', stdin: null, argv: sh('exit 3') },
   { group: 'streams', name: 'a reader that goes away is SIGPIPE', call: '(run) | head -c 10; echo ${PIPESTATUS[0]}', argv: ['yes'] },
@@ -146,11 +163,10 @@ const surroundings: readonly Case[] = [
 /** The soft and hard column of a row of /proc/self/limits. */
 const row = (name: string): readonly Bytes[] => sh(`grep "^Max ${name} " /proc/self/limits | tr -s " "`)
 const noWord = 'the shell of the tiny image (busybox) has no word for this limit'
-const nodeRaises = 'Node raises its soft limit to the hard one before any program of its own can look; the job starter takes the soft limit of its parent, where that has the same hard one'
 const limits: readonly Case[] = [
   { group: 'limits', name: 'open files', before: 'ulimit -n 300', argv: row('open files') },
   { group: 'limits', name: 'open files, soft below hard', before: 'ulimit -Sn 200; ulimit -Hn 400', call: '(run); exit $?', argv: row('open files') },
-  { group: 'limits', name: 'open files, soft below hard, set for the job alone', before: 'ulimit -Sn 200; ulimit -Hn 400', argv: row('open files'), unless: { agent: nodeRaises, ssh: nodeRaises } },
+  { group: 'limits', name: 'open files, soft below hard, set for the job alone', before: 'ulimit -Sn 200; ulimit -Hn 400', argv: row('open files') },
   { group: 'limits', name: 'core files', before: 'ulimit -Sc 0; ulimit -Hc 2048', argv: row('core file size') },
   { group: 'limits', name: 'file size', before: 'ulimit -f 4096', argv: row('file size') },
   { group: 'limits', name: 'stack', before: 'ulimit -Ss 4096; ulimit -Hs 16384', argv: row('stack size') },

@@ -4,11 +4,11 @@
  */
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { programFile } from '../../cli/programs.ts'
 import { startFarm } from '../harness/farm.ts'
-import { buildStarter, starterFile as freshStarter } from '../handover/desk.ts'
+import { beforeFile, buildStarter, starterFile as freshStarter, starterFolder } from '../handover/desk.ts'
 import { groups, type Contact } from './case.ts'
 import { cases } from './cases.ts'
 import { nearPlaces, type Places } from './near.ts'
@@ -17,7 +17,7 @@ import { observe } from './observe.ts'
 const near = process.env['WNOD_CONFORMANCE'] === 'near'
 /** The starter where the user of the jobs can read it, wherever the checkout is. */
 const folder = mkdtempSync(join(tmpdir(), 'wnod-starter-'))
-const starterFile = join(folder, 'starter.cjs')
+const starterFile = join(folder, 'wnod-starter')
 let places: Places
 
 async function farmPlaces(): Promise<Places> {
@@ -27,17 +27,19 @@ async function farmPlaces(): Promise<Places> {
 
 beforeAll(async () => {
   if (near) buildStarter()
-  copyFileSync(near ? freshStarter : programFile('starter.cjs'), starterFile)
+  const [script, before] = near ? [freshStarter, beforeFile] : [programFile('starter.cjs'), join(dirname(programFile('starter.cjs')), 'wnod-starter')]
+  copyFileSync(script, join(folder, 'starter.cjs'))
+  copyFileSync(before, starterFile)
   chmodSync(folder, 0o755)
   places = await (near ? nearPlaces() : farmPlaces())
 }, 240_000)
 afterAll(async () => {
   await places[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
-  if (near) rmSync(freshStarter, { force: true })
+  rmSync(starterFolder, { recursive: true, force: true })
 }, 120_000)
 
-const starter = (contact: Contact): readonly string[] => [process.execPath, starterFile, '--socket', places.socket, '--type', places.typeOf[contact]]
+const starter = (contact: Contact): readonly string[] => ['env', `WNOD_NODE=${process.execPath}`, starterFile, '--socket', places.socket, '--type', places.typeOf[contact]]
 
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {

@@ -17,14 +17,14 @@ const contacts = ['agent', 'ssh'] as const satisfies readonly Contact[]
 
 /** What no case can compare, and what a caller should know all the same. */
 const known: readonly string[] = [
-  'A descriptor 0, 1 or 2 that is closed reaches the job as `/dev/null`: Node opens it there before the job starter can look.',
+  'Three things of the caller are exact only with `dist/wnod-starter`, which looks at them before Node starts; Node takes them away without a trace. Called as `wnod run`, `wnod-starter.js` or `node dist/starter.cjs`, the job starter gives the job `/dev/null` for a descriptor 0, 1 or 2 that is closed (Node opens it just as `<>/dev/null` does), the default of every signal that is ignored, real-time ones excepted (Node sets them so; what the parent ignores for itself says nothing), and the soft limit of open files that its parent has (Node raises its own).',
+  'A signal that is ignored still kills the job starter if it comes while Node itself starts, some tens of milliseconds; the job has not run then. Signals that are blocked in the caller are not blocked in the job.',
   'Of a stdin that several processes share, the job starter reads ahead: what the job leaves unread is gone for those after it.',
-  'Signals that are ignored when the job starter starts (`nohup`) are not ignored in the job: Node sets every signal to its default first.',
   'SEGV, BUS, FPE and ILL sent to the job starter from outside kill it, which cancels the job; PIPE sent from outside is ignored; real-time signals are not forwarded. Death of the *job* by any of them comes back as such.',
   'A write error of stdout other than a closed reader (a full disk) is a SIGPIPE for the job. Where the job has ended with 0 already, the starter says so on stderr and exits with the code for lost jobs.',
   'An address space limit (`ulimit -v`) holds for the job starter as well, and Node needs about 1 GiB of it.',
   'With `--stage`, what the job removes is not removed at the caller; set-user-id and set-group-id bits do not come back; names must be UTF-8.',
-  'In guests with `contact: ssh`: HOME is not changed to the one in the guest; an environment entry without a name is left out; the signal of a closed stdout reaches the whole process group; a process that keeps stdout or stderr open holds up the end of the job.',
+  'In guests with `contact: ssh`: CHLD cannot be ignored from the start; HOME is not changed to the one in the guest; an environment entry without a name is left out; the signal of a closed stdout reaches the whole process group; a process that keeps stdout or stderr open holds up the end of the job.',
 ]
 
 /** The text of docs/conformance.md. */

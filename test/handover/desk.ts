@@ -1,6 +1,6 @@
 /** The jobs half of a bait, alone: real socket, real records, a real starter process; a test says when a job gets a place. */
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { GuestAddress, GuestSession, ReadyVwn } from '../../bait/contracts.ts'
@@ -16,10 +16,15 @@ import { until } from '../../kit/until.ts'
 
 const root = join(import.meta.dirname, '../..')
 /** The starter as it ships, built once per run. */
-export const starterFile = join(tmpdir(), `wnod-starter-${process.pid}.cjs`)
+export const starterFolder = join(tmpdir(), `wnod-starter-${process.pid}`)
+export const starterFile = join(starterFolder, 'starter.cjs')
+/** What runs before its node. */
+export const beforeFile = join(starterFolder, 'wnod-starter')
 
 /** Builds the starter from the sources of now. */
 export function buildStarter(): void {
+  mkdirSync(starterFolder, { mode: 0o755, recursive: true })
+  execFileSync('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', beforeFile, 'hooks/starter/before.c'], { cwd: root })
   execFileSync(join(root, 'node_modules/.bin/esbuild'), ['hooks/starter.ts', `--outfile=${starterFile}`, '--bundle', '--platform=node', '--format=cjs', '--target=node20', '--minify', '--log-level=error'], { cwd: root })
 }
 
@@ -84,9 +89,24 @@ export interface Ended {
   readonly stderr: Buffer
 }
 
+export interface StarterOptions {
+  readonly input?: Buffer | string
+  readonly args?: readonly string[]
+  readonly env?: NodeJS.ProcessEnv
+  readonly uid?: number
+  readonly gid?: number
+  /** Shell lines, after which the starter is executed by what runs before it. */
+  readonly after?: string
+  /** The starter's redirections, with `after`. */
+  readonly files?: string
+}
+
 /** A starter process; everything it says is kept. */
-export function runStarter(desk: Desk, command: readonly string[], options: { input?: Buffer | string; args?: readonly string[]; env?: NodeJS.ProcessEnv; uid?: number; gid?: number } = {}) {
-  const child = spawn(process.execPath, [starterFile, '--socket', desk.socket, ...(options.args ?? []), '--', ...command], {
+export function runStarter(desk: Desk, command: readonly string[], options: StarterOptions = {}) {
+  const { after, files = '' } = options
+  const given = ['--socket', desk.socket, ...(options.args ?? []), '--', ...command]
+  const [file, ...args] = after === undefined ? [process.execPath, starterFile, ...given] : ['bash', '--norc', '-c', `${after}\nexec "$0" "$@" ${files}`, beforeFile, ...given]
+  const child = spawn(file ?? '', args, {
     env: options.env ?? { PATH: process.env['PATH'] ?? '' },
     cwd: '/tmp',
     ...(options.uid !== undefined && { uid: options.uid }), ...(options.gid !== undefined && { gid: options.gid }),

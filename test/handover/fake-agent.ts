@@ -89,7 +89,7 @@ function runAgent(channel: Duplex, options: FakeGuestOptions, tasks: ToAgent[], 
     if (options.fails !== undefined || options.silent === true) return null
     const [file = '', ...args] = task.run.argv.map(text)
     const env = Object.fromEntries(task.run.env.map(text).map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]))
-    const mode = (of: 'stream' | 'null'): 'pipe' | 'ignore' => (of === 'stream' ? 'pipe' : 'ignore')
+    const mode = (of: string): 'pipe' | 'ignore' => (of === 'stream' ? 'pipe' : 'ignore')
     const { stdin, stdout, stderr } = task.run
     const job = spawn(file, args, { env, detached: true, stdio: [mode(stdin), mode(stdout), stderr === 'stdout' ? mode(stdout) : mode(stderr)] })
     children.add(job)

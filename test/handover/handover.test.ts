@@ -6,11 +6,11 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { jobLimits } from '../../core/job.ts'
 import { until } from '../../kit/until.ts'
 import { JobStream } from '../../wire/job-stream.ts'
-import { buildStarter, openDesk, recovered, runStarter, sessionOf, starterFile } from './desk.ts'
+import { buildStarter, openDesk, recovered, runStarter, sessionOf, starterFolder } from './desk.ts'
 import { fakeGuest } from './fake-agent.ts'
 
 beforeAll(buildStarter, 60_000)
-afterAll(() => rmSync(starterFile, { force: true }))
+afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
 
 vi.setConfig({ testTimeout: 60_000 }) // processes of ours start and end in each; the machine may be busy
 
@@ -190,7 +190,7 @@ test.each([
         const greet = message as { kind: string; prove: string }
         if (greet.kind !== 'greet') return resolve(message)
         if (proves) mkdirSync(greet.prove, { mode: 0o700 })
-        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false }
+        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false }
         const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
         via.control({ kind: 'submit', v: 1, gid: 0, groups: [], run, want, ...claim })
       },

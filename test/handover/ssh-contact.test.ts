@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { clean } from '../../bait/job/clean.ts'
 import { connectWhenUp } from '../../bait/ssh/session.ts'
 import { until } from '../../kit/until.ts'
-import { buildStarter, openDesk, readyVwn, runStarter, starterFile } from './desk.ts'
+import { buildStarter, openDesk, readyVwn, runStarter, starterFolder } from './desk.ts'
 import { tinyGuest, whyNoTinyGuest } from './tiny-guest.ts'
 
 const why = whyNoTinyGuest()
@@ -16,7 +16,7 @@ const nobody = { uid: 65534, gid: 65534 }
 
 describe.skipIf(why !== null)(`a guest without agent${why === null ? '' : ` (${why})`}`, () => {
   beforeAll(buildStarter, 60_000)
-  afterAll(() => rmSync(starterFile, { force: true }))
+  afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
 
   async function farm() {
     const guest = await tinyGuest()

@@ -1,0 +1,83 @@
+// wnod-starter: what runs before node does, in the same process. Node's own start takes away three things of its caller that a job
+// must get: it sets every ignored signal to its default, opens /dev/null where 0, 1 or 2 is closed, and raises its soft limit of open
+// files. They are noted in WNOD_BEFORE (hooks/starter/before.ts reads it), then this process becomes `node starter.cjs`. Nothing else
+// of it changes: environment and arguments stay as they are, byte for byte.
+//
+// starter.cjs lies beside this program. Node is WNOD_NODE, else the one in the PATH.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { REFUSED = 75, LAST_SIGNAL = 64 };
+
+_Noreturn static void refuse(const char *what)
+{
+    dprintf(STDERR_FILENO, "wnod: the job did not run: %s: %s\n", what, strerror(errno));
+    _exit(REFUSED);
+}
+
+static unsigned long long ignored_signals(void)
+{
+    unsigned long long all = 0;
+    for (int n = 1; n <= LAST_SIGNAL; n++) {
+        struct sigaction now;
+        if (sigaction(n, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+            all |= 1ULL << (n - 1);
+    }
+    return all;
+}
+
+static unsigned closed_descriptors(void)
+{
+    unsigned all = 0;
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            all |= 1U << fd;
+    return all;
+}
+
+// The process id comes first: it stays the same over exec, so a note that was inherited from elsewhere is told apart.
+static void note(void)
+{
+    char text[96];
+    struct rlimit files = { RLIM_INFINITY, RLIM_INFINITY };
+    getrlimit(RLIMIT_NOFILE, &files);
+    snprintf(text, sizeof text, "%d %llx %x %llu", (int)getpid(), ignored_signals(), closed_descriptors(), (unsigned long long)files.rlim_cur);
+    if (setenv("WNOD_BEFORE", text, 1) != 0)
+        refuse("environment");
+}
+
+// The path of starter.cjs, beside us wherever links to us lie.
+static const char *script(void)
+{
+    static const char name[] = "starter.cjs";
+    static char path[PATH_MAX + sizeof name];
+    ssize_t length = readlink("/proc/self/exe", path, PATH_MAX);
+    if (length < 0)
+        refuse("/proc/self/exe");
+    path[length] = '\0';
+    strcpy(strrchr(path, '/') + 1, name);
+    return path;
+}
+
+int main(int argc, char **argv)
+{
+    const char *node = getenv("WNOD_NODE");
+    char **words = calloc((size_t)argc + 2, sizeof *words);
+    if (words == NULL)
+        refuse("memory");
+    words[0] = (char *)(node == NULL || *node == '\0' ? "node" : node);
+    words[1] = (char *)script();
+    for (int i = 1; i < argc; i++)
+        words[i + 1] = argv[i];
+    note();
+    execvp(words[0], words);
+    refuse(words[0]);
+}
