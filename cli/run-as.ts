@@ -3,7 +3,7 @@
  * has none; so we stay as its parent, hand every signal on, die with it as it died, and it dies with us.
  */
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { VwnError } from '../core/errors.ts'
 import { programFile } from './programs.ts'
 
@@ -36,13 +36,16 @@ export async function runAs(user: string, rest: readonly string[], env: NodeJS.P
   const account = findAccount(user)
   if (account === null) throw new VwnError('USER_NOT_FOUND', { user })
   const { name, uid, gid, homeFolder, shell } = account
-  // The bytes of the arguments cannot go through node's strings: the starter reads them where they are whole, in our own.
-  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline` }
+  // The bytes of arguments and environment cannot go through node's strings: the starter reads them where they are whole, in our own.
+  // Anybody may read a command line; an environment is closed to the user, so he gets it as an open file.
+  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline`, WNOD_ENVIRON_FD: '3' }
+  const environ = openSync('/proc/self/environ', 'r')
   const child = spawn(
     'setpriv',
     [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--pdeathsig=KILL', '--', process.execPath, programFile('starter.cjs'), ...rest],
-    { stdio: 'inherit', env: { ...env, ...surroundings } },
+    { stdio: ['inherit', 'inherit', 'inherit', environ], env: { ...env, ...surroundings } },
   )
+  closeSync(environ)
   for (const signal of passed) process.on(signal, () => child.kill(signal))
   const end = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
     child.once('error', (cause) => reject(new VwnError('COMMAND_MISSING', { command: 'setpriv' }, { cause })))

@@ -2,7 +2,7 @@
  * What the batch system has given us, to the byte: arguments, environment, directory, umask, limits, nice value. Node would decode the
  * bytes as UTF-8 and lose some, so all of it is read from /proc/self.
  */
-import { readFileSync, readlinkSync } from 'node:fs'
+import { closeSync, readFileSync, readlinkSync } from 'node:fs'
 import { getPriority } from 'node:os'
 import type { Limit, Run } from '../../wire/hook.ts'
 import type { Before } from './before.ts'
@@ -14,7 +14,7 @@ export function surroundings(count: number, before: Before, vars: NodeJS.Process
   const args = splitZero(readFileSync(vars['WNOD_CMDLINE'] ?? '/proc/self/cmdline'))
   return {
     argv: args.slice(args.length - count).map(base64),
-    env: splitZero(readFileSync('/proc/self/environ')).filter((entry) => !isOurs(entry)).map(base64),
+    env: environment(vars),
     cwd: workingDirectory(),
     umask: umask(),
     limits: limits(before),
@@ -22,6 +22,23 @@ export function surroundings(count: number, before: Before, vars: NodeJS.Process
     ignored: [...before.ignored],
   }
 }
+
+/** Names that differ between `wnod run --as` and the user whose job it is. */
+const namesOfUser = ['HOME', 'USER', 'LOGNAME', 'SHELL'] as const
+
+/**
+ * Our environment; or that of `wnod run --as`, which is open on a descriptor of ours: node, between it and us, has no strings for bytes
+ * that are no text. What says who the user is comes from our own all the same.
+ */
+function environment(vars: NodeJS.ProcessEnv): string[] {
+  const fd = vars['WNOD_ENVIRON_FD']
+  if (fd === undefined) return jobsOwn(readFileSync('/proc/self/environ'))
+  const theirs = jobsOwn(readFileSync(Number(fd)))
+  closeSync(Number(fd))
+  return withEntries(theirs, namesOfUser.map((name) => `${name}=${vars[name] ?? ''}`))
+}
+
+const jobsOwn = (environ: Buffer): string[] => splitZero(environ).filter((entry) => !isOurs(entry)).map(base64)
 
 const base64 = (bytes: Buffer): string => bytes.toString('base64')
 const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1') === 'WNOD_'
