@@ -37,15 +37,16 @@ export async function runAs(user: string, rest: readonly string[], env: NodeJS.P
   if (account === null) throw new VwnError('USER_NOT_FOUND', { user })
   const { name, uid, gid, homeFolder, shell } = account
   // The bytes of arguments and environment cannot go through node's strings: the starter reads them where they are whole, in our own.
-  // Anybody may read a command line; an environment is closed to the user, so he gets it as an open file.
-  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline`, WNOD_ENVIRON_FD: '3' }
-  const environ = openSync('/proc/self/environ', 'r')
-  const child = spawn(
-    'setpriv',
-    [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--pdeathsig=KILL', '--', process.execPath, programFile('starter.cjs'), ...rest],
-    { stdio: ['inherit', 'inherit', 'inherit', environ], env: { ...env, ...surroundings } },
-  )
-  closeSync(environ)
+  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline`, WNOD_ENVIRON_FD: '5' }
+  // What is closed to the user is handed over as open files: the starter as 3 and Node as 4, for a clone, or a Node, in root's own home;
+  // the environment as 5. Our command line anybody may read.
+  const files = [programFile('starter.cjs'), process.execPath, '/proc/self/environ'].map((path) => openSync(path, 'r'))
+  const starter = ['/proc/self/fd/4', '--preserve-symlinks-main', '/proc/self/fd/3']
+  const child = spawn('setpriv', [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--pdeathsig=KILL', '--', ...starter, ...rest], {
+    stdio: ['inherit', 'inherit', 'inherit', ...files],
+    env: { ...env, ...surroundings },
+  })
+  for (const file of files) closeSync(file)
   for (const signal of passed) process.on(signal, () => child.kill(signal))
   const end = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
     child.once('error', (cause) => reject(new VwnError('COMMAND_MISSING', { command: 'setpriv' }, { cause })))

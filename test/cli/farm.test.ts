@@ -1,13 +1,14 @@
 /** `wnod up` and `wnod down` before and after there is a farm: what they refuse, and what they leave alone. */
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:net'
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { defaultMapping } from '../../cli/farm/mapping.ts'
 import { prepareFarm } from '../../cli/farm/prepare.ts'
 import { startProgram, supervisor, type FarmProgram } from '../../cli/farm/supervisor.ts'
+import { programFile } from '../../cli/programs.ts'
 import { takeAs } from '../../cli/run-as.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { captureLog } from '../../kit/log.ts'
@@ -106,6 +107,16 @@ test('--as is taken out of the options and never out of the command', () => {
   expect(takeAs(['--as=eve', 'true'])).toEqual({ user: 'eve', rest: ['true'] })
   expect(takeAs(['--', 'sh', '--as', 'x'])).toBeNull()
   expect(() => takeAs(['--as', '--', 'x'])).toThrow(/a user is wanted/)
+})
+
+// Only root can become somebody else.
+test.skipIf(process.getuid?.() !== 0)('--as needs no way for the user to the clone or to Node: both may be in root\'s own home', async () => {
+  await using folder = await tempFolder() // mode 0700
+  mkdirSync(join(folder.path, 'dist'))
+  for (const program of ['wnod.js', 'starter.cjs'] as const) copyFileSync(programFile(program), join(folder.path, 'dist', program))
+  copyFileSync(process.execPath, join(folder.path, 'node'))
+  const end = await ended(spawn(join(folder.path, 'node'), [join(folder.path, 'dist/wnod.js'), 'run', '--as', 'nobody', '--version'], { stdio: 'pipe' }))
+  expect(end).toMatchObject({ code: 0, stdout: expect.stringMatching(/^wnod-starter \d/) as string, stderr: '' })
 })
 
 test('the supervisor starts what died, takes over what runs, and leaves all running when it stops', async () => {
