@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline/promises'
+import { createInterface } from 'node:readline'
 import { imageStore } from './store.mjs'
 
 const root = new URL('..', import.meta.url).pathname
@@ -106,16 +106,38 @@ async function installPackages(missing, yes) {
   for (const { name, why } of missing) process.stderr.write(`  ${name.padEnd(width)}  ${why}\n`)
   say('to install them (no daemon is started meanwhile) this runs:')
   process.stderr.write(`  ${command.join(' ')}\n  which is: apt-get install --yes --no-install-recommends -- ${names.join(' ')}   (after apt-get update where needed)\n`)
-  if (!asRoot && !yes) {
-    if (!process.stdin.isTTY) refuse('cannot ask for your consent without a terminal', `run this yourself, or give --yes: ${command.join(' ')}`)
-    const ask = createInterface({ input: process.stdin, output: process.stderr })
-    const answer = await ask.question('setup: run it? [y/N] ')
-    ask.close()
-    if (!/^y(es)?$/i.test(answer.trim())) refuse('nothing was installed', `when you are ready: ${command.join(' ')}`)
-  }
-  if (!asRoot && !onPath('sudo')) refuse('there is no sudo here', `let root run: ${command.slice(1).join(' ')}`)
-  if (!asRoot) spawnSync('sudo', ['-v'], { stdio: 'inherit' })  // its question for a password must not meet our progress line
+  if (!asRoot) await becomeAble(yes, command)
   await step('Debian packages', command[0], command.slice(1))
+}
+
+/** The user's consent and sudo's, both before anything runs: sudo's question for a password must not meet our progress line. */
+async function becomeAble(yes, command) {
+  const forRoot = `let root run: ${[join(root, command[1]), ...command.slice(2)].join(' ')}`
+  if (!onPath('sudo')) refuse('there is no sudo here', forRoot)
+  if (!yes) {
+    if (!process.stdin.isTTY) refuse('cannot ask for your consent without a terminal', `run this yourself, or give --yes: ${command.join(' ')}`)
+    if (!/^y(es)?$/i.test((await ask('setup: run it? [y/N] ')).trim())) refuse('nothing was installed', `when you are ready: ${command.join(' ')}`)
+  }
+  // `sudo -v` asks even those who need no password, if they are in a group that does.
+  if (spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0) return
+  if (spawnSync('sudo', ['-v'], { stdio: 'inherit' }).status !== 0) refuse('sudo did not let you, nothing was installed', forRoot)
+}
+
+/** One line from the terminal; an empty one where the user ends the input or interrupts. */
+function ask(question) {
+  const reader = createInterface({ input: process.stdin, output: process.stderr })
+  return new Promise((resolve) => {
+    const leave = () => {
+      process.stderr.write('\n')
+      resolve('')
+    }
+    reader.once('close', leave)
+    reader.question(question, (answer) => {
+      reader.off('close', leave)
+      reader.close()
+      resolve(answer)
+    })
+  })
 }
 
 // ---------------------------------------------------------------- node_modules
