@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ended } from '../harness/farm.ts'
@@ -19,13 +19,14 @@ async function asNobody(sudo: string | null, ...options: string[]) {
   await using folder = await tempFolder()
   const path = join(folder.path, 'bin')
   mkdirSync(path)
+  cpSync(join(root, 'scripts'), join(folder.path, 'scripts'), { recursive: true }) // a clone in root's own home is closed to nobody
   chmodSync(folder.path, 0o755)
   symlinkSync('/bin/sh', join(path, 'sh'))
   for (const [name, script] of [['dpkg-query', 'exit 1'], ['sudo', sudo]] as const) {
     if (script !== null) writeFileSync(join(path, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
   }
-  const as = ['--reuid=65534', '--regid=65534', '--clear-groups', '--', process.execPath, setup, '--for', 'demo', ...options]
-  return await ended(spawn('/usr/bin/setpriv', as, { stdio: 'pipe', env: { PATH: path, HOME: folder.path } }))
+  const as = ['--reuid=65534', '--regid=65534', '--clear-groups', '--', process.execPath, join(folder.path, 'scripts/setup.mjs'), '--for', 'demo', ...options]
+  return await ended(spawn('/usr/bin/setpriv', as, { cwd: folder.path, stdio: 'pipe', env: { PATH: path, HOME: folder.path } }))
 }
 
 // As root it would simply install; only root can become somebody else.
