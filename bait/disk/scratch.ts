@@ -1,10 +1,10 @@
 /**
  * Scratch disks. One pristine file per size, an empty file system, is made once and never written again; every VWN gets a
- * thin overlay over it, which dies with the VWN.
+ * thin overlay over it, which dies with the VWN. A clone's lies over its template's, which nothing writes to any more.
  */
 import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises'
-import { join } from 'node:path'
-import { isVwnError, VwnError } from '../../core/errors.ts'
+import { dirname, join } from 'node:path'
+import { isVwnError, VwnError, type Facts } from '../../core/errors.ts'
 import { removeLeftovers, writeFailure } from '../../kit/atomic-file.ts'
 import { randomId } from '../../kit/clock.ts'
 import { run } from '../../kit/command.ts'
@@ -12,6 +12,8 @@ import { run } from '../../kit/command.ts'
 export interface ScratchDisks {
   /** An empty disk of this size at `path`; SCRATCH_NO_SPACE, or another failure, and then nothing is there. */
   overlay(path: string, scratchGib: number, signal?: AbortSignal): Promise<void>
+  /** A disk at `path` that begins as the overlay `backing` is; SCRATCH_NO_SPACE, or another failure, and then nothing is there. */
+  clone(backing: string, path: string, signal?: AbortSignal): Promise<void>
 }
 
 const gib = 1024 ** 3
@@ -30,16 +32,39 @@ export function scratchDisks(folder: string): ScratchDisks {
     async overlay(path, scratchGib, signal) {
       await checkSpace(folder, scratchGib)
       const backing = await pristine(scratchGib)
-      await run('qemu-img', overlayArgs(backing, path), { timeoutMs: commandMs, ...(signal && { signal }) }).catch(async (error: unknown) => {
-        await rm(path, { force: true })
-        throw noSpace(error, scratchGib)
-      })
+      await makeOverlay(path, overlayArgs(backing, path), { scratchGib }, signal)
+    },
+    async clone(backing, path, signal) {
+      const scratchGib = await virtualGib(backing)
+      await checkSpace(dirname(path), scratchGib)
+      await makeOverlay(path, overlayArgs(backing, path, 'qcow2'), { scratchGib }, signal)
     },
   }
 }
 
-/** The size comes from the pristine file. */
-export const overlayArgs = (backing: string, path: string): readonly string[] => ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', backing, path]
+/** The size comes from the backing file. */
+export const overlayArgs = (backing: string, path: string, format: 'raw' | 'qcow2' = 'raw'): readonly string[] =>
+  ['create', '-q', '-f', 'qcow2', '-F', format, '-b', backing, path]
+
+/** The size of the disk that a qcow2 file stands for, from its header: asking qemu-img costs a process. */
+async function virtualGib(path: string): Promise<number> {
+  const header = Buffer.alloc(32)
+  try {
+    const file = await open(path, 'r')
+    await file.read(header).finally(() => file.close())
+  } catch (cause) {
+    throw new VwnError('FILE_UNREADABLE', { file: path }, { cause })
+  }
+  if (header.toString('latin1', 0, 4) !== 'QFI\xfb') throw new VwnError('FILE_MALFORMED', { file: path, why: 'it is no qcow2 disk' })
+  return Number(header.readBigUInt64BE(24)) / gib
+}
+
+async function makeOverlay(path: string, args: readonly string[], facts: Facts, signal?: AbortSignal): Promise<void> {
+  await run('qemu-img', args, { timeoutMs: commandMs, ...(signal && { signal }) }).catch(async (error: unknown) => {
+    await rm(path, { force: true })
+    throw noSpace(error, facts)
+  })
+}
 
 /** No journal: after a crash nobody mounts it again. Inode tables stay zeroes that need not be written. */
 export const fileSystemArgs = (path: string): readonly string[] =>
@@ -61,7 +86,7 @@ async function makePristine(folder: string, scratchGib: number): Promise<string>
     return path
   } catch (error) {
     await rm(beside, { force: true })
-    throw noSpace(error, scratchGib)
+    throw noSpace(error, { scratchGib })
   }
 }
 
@@ -89,7 +114,7 @@ export async function freeSpaceGib(folder: string): Promise<number> {
   return bavail === null ? freeSpaceGib(join(folder, '..')) : (bavail * bsize) / gib
 }
 
-function noSpace(error: unknown, scratchGib: number): unknown {
+function noSpace(error: unknown, facts: Facts): unknown {
   const full = isVwnError(error, 'DISK_FULL') || /No space left|Disk quota exceeded|ENOSPC|EDQUOT/.test(error instanceof Error ? error.message : '')
-  return full ? new VwnError('SCRATCH_NO_SPACE', { scratchGib }, { cause: error }) : error
+  return full ? new VwnError('SCRATCH_NO_SPACE', facts, { cause: error }) : error
 }

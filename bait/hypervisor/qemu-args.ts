@@ -13,17 +13,24 @@ const literal = (text: string): string => text.replaceAll(',', ',,')
 
 const listening = (id: string, path: string): string[] => ['-chardev', `socket,id=${id},path=${literal(path)},server=on,wait=off`]
 
+/** Guest memory in a file: a template's own, or the same mapped copy on write for a VM that waits for its state. */
+export interface FileMemory {
+  readonly file: string
+  readonly of: 'template' | 'clone'
+}
+
 /**
  * A microvm with virtio devices only, that waits (`-S`) until it is told to run. Nothing is there unless it is named here.
- * The scratch disk dies with its VM, so a guest's flushes need not reach the host's disk.
+ * The scratch disk dies with its VM, so a guest's flushes need not reach the host's disk. QEMU gives addresses in the order of its
+ * arguments: a clone's are its template's, one by one, and what only a clone has comes last.
  */
-export function qemuArgs(spec: VmSpec): readonly string[] {
+export function qemuArgs(spec: VmSpec, memory: FileMemory | null = null): readonly string[] {
   return [
     ['-name', `${literal(spec.name)},process=${literal(shortName(spec.name))}`],
     ['-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none', '-S'],
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ['-machine', 'microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off,memory-backend=memory'],
-    ['-object', `memory-backend-ram,id=memory,size=${spec.memoryMib}M`],
+    ['-object', memoryBackend(spec.memoryMib, memory)],
     ['-accel', spec.accelerator === 'kvm' ? 'kvm' : 'tcg,thread=multi'],
     ['-cpu', cpuModels[spec.accelerator], '-smp', String(spec.cpus), '-m', `${spec.memoryMib}M`],
     ['-kernel', spec.kernel, '-initrd', spec.initrd, '-append', spec.cmdline],
@@ -33,7 +40,13 @@ export function qemuArgs(spec: VmSpec): readonly string[] {
     [...listening('port', spec.sockets.port), '-device', 'virtio-serial-device', '-device', `virtserialport,chardev=port,name=${agentPortName}`],
     [...listening('console', spec.sockets.console), '-serial', 'chardev:console'],
     [...listening('control', spec.sockets.control), '-mon', 'chardev=control,mode=control'],
+    memory?.of === 'clone' ? ['-incoming', 'defer'] : [],
   ].flat()
+}
+
+function memoryBackend(memoryMib: number, memory: FileMemory | null): string {
+  if (memory === null) return `memory-backend-ram,id=memory,size=${memoryMib}M`
+  return `memory-backend-file,id=memory,size=${memoryMib}M,mem-path=${literal(memory.file)},share=${memory.of === 'template' ? 'on' : 'off'}`
 }
 
 function disk({ serial, path, format, readOnly }: VmDisk): string[] {

@@ -1,6 +1,6 @@
 /**
  * The QEMU driver. A VM is a detached process: it outlives the bait, which after a restart finds it by pid, start ticks and the
- * name in its command line, and talks to it again over QMP.
+ * name in its command line, and talks to it again over QMP. A template or a blank does not: what is half made is thrown away.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
@@ -11,9 +11,11 @@ import { tail, run } from '../../kit/command.ts'
 import { commandLine, findProcesses, isAlive, killAndWait, processOf, signalProcess, type ProcessRef } from '../../kit/process.ts'
 import { tryUnlink } from '../../kit/atomic-file.ts'
 import { until } from '../../kit/until.ts'
-import type { Fingerprint, Hypervisor, Vm, VmExit, VmHandle, VmSpec } from './hypervisor.ts'
+import type { BlankVm, FileMemorySpec, Fingerprint, Hypervisor, TemplateVm, Vm, VmExit, VmHandle, VmSpec } from './hypervisor.ts'
 import { controlInArgs, nameInArgs, qemuArgs } from './qemu-args.ts'
+import { giveState, orAborted, takeState } from './qemu-state.ts'
 import { openQmp, type Qmp } from './qmp.ts'
+import { checkMemoryFile, makeMemoryFile, readState, syncTemplate, writeState } from './template-files.ts'
 
 export interface QemuOptions {
   readonly clock: Clock
@@ -21,6 +23,8 @@ export interface QemuOptions {
   readonly program?: string
   /** How long QEMU itself may take until it answers on its control socket. */
   readonly spawnMs?: number
+  /** How long it may take over saving or restoring a state. */
+  readonly stateMs?: number
 }
 
 const driver = 'qemu'
@@ -29,11 +33,14 @@ const watchMs = 500
 
 /** The driver for this machine's own architecture. */
 export function qemu(options: QemuOptions): Hypervisor {
-  const { clock, program = 'qemu-system-x86_64', spawnMs = 20_000 } = options
+  const { clock, program = 'qemu-system-x86_64', spawnMs = 20_000, stateMs = 30_000 } = options
+  const how = { clock, program, spawnMs, stateMs }
   return {
     name: driver,
     fingerprint: () => fingerprint(program),
-    boot: (spec, signal) => boot(spec, { clock, program, spawnMs }, signal),
+    boot: async (spec, signal) => vmOf(await begin(spec, qemuArgs(spec), how, signal)),
+    bootTemplate: (spec, signal) => bootTemplate(spec, how, signal),
+    blank: (spec, signal) => blank(spec, how, signal),
     recover: (handle) => recover(handle, clock),
     find: (namePrefix) => Promise.resolve(find(namePrefix)),
     async destroy(handle) {
@@ -43,7 +50,7 @@ export function qemu(options: QemuOptions): Hypervisor {
 }
 
 async function fingerprint(program: string): Promise<Fingerprint> {
-  const can = { pause: true }
+  const can = { pause: true, clone: true }
   try {
     const { stdout } = await run(program, ['--version'], { timeoutMs: 10_000 })
     const version = /version (\d+\.\d+(?:\.\d+)?)/.exec(stdout)?.[1] ?? null
@@ -54,10 +61,22 @@ async function fingerprint(program: string): Promise<Fingerprint> {
   }
 }
 
-async function boot(spec: VmSpec, how: Required<QemuOptions>, signal: AbortSignal): Promise<Vm> {
+/** A process of ours and the ways to it. */
+interface Parts {
+  readonly handle: VmHandle
+  readonly qmp: Qmp
+  readonly exit: Promise<VmExit>
+  readonly clock: Clock
+  readonly release: () => void
+  /** From now on this program does not end before the VM has. */
+  readonly awaited: () => void
+}
+
+/** A QEMU that waits for its first command; when it fails nothing is left of it. */
+async function begin(spec: VmSpec, args: readonly string[], how: Required<QemuOptions>, signal: AbortSignal): Promise<Parts> {
   const { clock, program, spawnMs } = how
   if (signal.aborted) throw new VwnError('CANCELLED', { vm: spec.name }, { cause: signal.reason })
-  const { child, ended } = await spawnDetached(program, qemuArgs(spec), spec.output)
+  const { child, ended } = await spawnDetached(program, args, spec.output)
   let over = false
   void ended.then(() => (over = true))
   try {
@@ -66,14 +85,97 @@ async function boot(spec: VmSpec, how: Required<QemuOptions>, signal: AbortSigna
       withinMs: spawnMs, everyMs: 10, clock, signal, what: 'control socket of the hypervisor',
     })
     if (ref === null || qmp === null) throw startFailure(spec, await ended)
-    const parts = { qmp, exit: ended, clock, release: () => qmp.close(), awaited: () => child.ref() }
-    return vmOf({ driver, name: spec.name, ...ref, control: spec.sockets.control }, parts)
+    const handle = { driver, name: spec.name, ...ref, control: spec.sockets.control }
+    return { handle, qmp, exit: ended, clock, release: () => qmp.close(), awaited: () => child.ref() }
   } catch (error) {
     child.ref()
     child.kill('SIGKILL')
     await ended
     await removeSockets(spec)
     throw isVwnError(error, 'DEADLINE_PASSED') ? new VwnError('HYPERVISOR_SILENT', { vm: spec.name, spawnMs }, { cause: error }) : error
+  }
+}
+
+async function bootTemplate(spec: FileMemorySpec, how: Required<QemuOptions>, signal: AbortSignal): Promise<TemplateVm> {
+  await makeMemoryFile(spec)
+  try {
+    const parts = await begin(spec, qemuArgs(spec, { file: spec.memoryFile, of: 'template' }), how, signal)
+    const vm = vmOf(parts)
+    return { ...vm, saveState: (file, stop) => saveState({ spec, vm, parts, stateMs: how.stateMs }, file, stop) }
+  } catch (error) {
+    await tryUnlink(spec.memoryFile)
+    throw error
+  }
+}
+
+interface Saving {
+  readonly spec: FileMemorySpec
+  readonly vm: Vm
+  readonly parts: Parts
+  readonly stateMs: number
+}
+
+/** The state's file comes last, when nobody writes to memory and disks any more: it is what says that they are complete. */
+async function saveState({ spec, vm, parts, stateMs }: Saving, file: string, signal: AbortSignal): Promise<void> {
+  try {
+    const state = await guarded(parts, stateMs, signal, async (stop) => {
+      await vm.pause()
+      return takeState(parts.qmp, spec.stateSocket, stop)
+    })
+    await vm.kill() // it has given its disks away and writes no more: there is nothing to wait for in a `quit`
+    await syncTemplate(spec)
+    await writeState(file, spec, state)
+  } catch (error) {
+    await vm.kill()
+    await tryUnlink(spec.memoryFile)
+    throw error
+  } finally {
+    await removeSockets(spec)
+  }
+}
+
+async function blank(spec: FileMemorySpec, how: Required<QemuOptions>, signal: AbortSignal): Promise<BlankVm> {
+  await checkMemoryFile(spec)
+  const parts = await begin(spec, qemuArgs(spec, { file: spec.memoryFile, of: 'clone' }), how, signal)
+  const vm = vmOf(parts)
+  const { handle, exit, kill, release } = vm
+  return { handle, exit, kill, release, restore: (stateFile, stop) => restore({ spec, vm, parts, stateMs: how.stateMs }, stateFile, stop) }
+}
+
+async function restore({ spec, vm, parts, stateMs }: Saving, stateFile: string, signal: AbortSignal): Promise<Vm> {
+  try {
+    const state = await readState(stateFile, spec)
+    await checkMemoryFile(spec) // again: much may have happened while it waited
+    await guarded(parts, stateMs, signal, (stop) => giveState(parts.qmp, spec.stateSocket, state, stop))
+    return vm
+  } catch (error) {
+    await vm.kill()
+    await removeSockets(spec)
+    // QEMU ends when it cannot read what it is given.
+    const { code, said } = await vm.exit
+    throw isVwnError(error, 'VWN_DIED') && code !== null ? new VwnError('TEMPLATE_REFUSED', { vm: spec.name, said }, { cause: error }) : error
+  }
+}
+
+/** What `work` comes to, unless the VM dies, time is over or the caller gives up before: then that, whatever `work` says of it. */
+async function guarded<T>({ handle, qmp, exit, clock }: Parts, withinMs: number, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const vm = handle.name
+  const over = new AbortController()
+  const cancel = (): void => over.abort(new VwnError('CANCELLED', { vm }, { cause: signal.reason }))
+  using _deadline = clock.after(withinMs, () => over.abort(new VwnError('HYPERVISOR_SILENT', { vm, withinMs })))
+  void exit.then(({ code, signal: by, said }) => over.abort(new VwnError('VWN_DIED', { vm, code, signal: by, said })))
+  let dying = false
+  void qmp.closed.then(() => (dying = true))
+  signal.addEventListener('abort', cancel, { once: true })
+  if (signal.aborted) cancel()
+  try {
+    over.signal.throwIfAborted()
+    return await orAborted(work(over.signal), over.signal)
+  } catch (error) {
+    if (dying) await orAborted(new Promise<never>(() => undefined), over.signal) // its connection ends a moment before it does
+    throw over.signal.aborted ? over.signal.reason : error
+  } finally {
+    signal.removeEventListener('abort', cancel)
   }
 }
 
@@ -119,7 +221,19 @@ async function recover(handle: VmHandle, clock: Clock): Promise<Vm | null> {
     released.abort()
     qmp.close()
   }
-  return vmOf(handle, { qmp, exit: strangerExit(handle, qmp, clock, released.signal), clock, release, awaited: () => undefined })
+  if (unfit.includes(await runState(qmp))) {
+    release()
+    throw new VwnError('HYPERVISOR_REFUSED', { vm: handle.name, why: 'it has no whole guest' })
+  }
+  return vmOf({ handle, qmp, exit: strangerExit(handle, qmp, clock, released.signal), clock, release, awaited: () => undefined })
+}
+
+/** Run states of a QEMU that waits for a state, takes one in, or has given its own away. */
+const unfit: readonly string[] = ['inmigrate', 'finish-migrate', 'postmigrate']
+
+async function runState(qmp: Qmp): Promise<string> {
+  const answer = await qmp.execute('query-status')
+  return typeof answer === 'object' && answer !== null && 'status' in answer ? String(answer.status) : ''
 }
 
 const isOurs = (handle: VmHandle): boolean => isAlive(handle) && nameInArgs(commandLine(handle.pid) ?? []) === handle.name
@@ -143,16 +257,7 @@ function find(namePrefix: string): readonly VmHandle[] {
   })
 }
 
-interface Parts {
-  readonly qmp: Qmp
-  readonly exit: Promise<VmExit>
-  readonly clock: Clock
-  readonly release: () => void
-  /** From now on this program does not end before the VM has. */
-  readonly awaited: () => void
-}
-
-function vmOf(handle: VmHandle, { qmp, exit, clock, release, awaited }: Parts): Vm {
+function vmOf({ handle, qmp, exit, clock, release, awaited }: Parts): Vm {
   void exit.then(() => qmp.close())
   const command = async (name: string): Promise<void> => void (await qmp.execute(name))
   return {
@@ -180,6 +285,6 @@ async function insist(handle: ProcessRef, clock: Clock): Promise<void> {
   await killAndWait(handle, { termMs: 0, clock })
 }
 
-const removeSockets = async ({ sockets }: VmSpec): Promise<void> => {
-  for (const path of Object.values(sockets)) await tryUnlink(path)
+async function removeSockets(spec: VmSpec | FileMemorySpec): Promise<void> {
+  for (const path of [...Object.values(spec.sockets), ...('stateSocket' in spec ? [spec.stateSocket] : [])]) await tryUnlink(path)
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
@@ -10,6 +10,7 @@ const run = promisify(execFile)
 
 test('the arguments of both tools', () => {
   expect(overlayArgs('/p', '/o')).toEqual(['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', '/p', '/o'])
+  expect(overlayArgs('/t', '/o', 'qcow2')).toEqual(['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', '/t', '/o'])
   expect(fileSystemArgs('/p').join(' ')).toBe('-q -F -t ext4 -m 0 -L scratch -O ^has_journal -E lazy_itable_init=1,nodiscard /p')
 })
 
@@ -39,4 +40,33 @@ test('an overlay that cannot be written leaves nothing', async () => {
   await using folder = await tempFolder()
   const disks = scratchDisks(join(folder.path, 'scratch'))
   await expect(disks.overlay(join(folder.path, 'nowhere', 'x.qcow2'), 1)).rejects.toMatchObject({ code: 'COMMAND_FAILED' })
+})
+
+test('a clone begins as its backing overlay is, and writes to itself alone', async () => {
+  await using folder = await tempFolder()
+  const disks = scratchDisks(join(folder.path, 'scratch'))
+  const [template, one, two] = ['template', 'one', 'two'].map((name) => join(folder.path, `${name}.qcow2`)) as [string, string, string]
+  const first = async (path: string): Promise<string> => (await run('qemu-io', ['-r', '-f', 'qcow2', '-c', 'read -v 0 16', path])).stdout.slice(0, 57)
+  const write = (path: string, byte: string) => run('qemu-io', ['-f', 'qcow2', '-c', `write -P ${byte} 0 4096`, path])
+  await disks.overlay(template, 1)
+  await write(template, '0x11')
+  const [before, bytes] = [await first(template), await readFile(template)]
+  await Promise.all([disks.clone(template, one), disks.clone(template, two)])
+  expect(await first(one)).toBe(before)
+  await write(one, '0x22')
+  expect(await first(one)).not.toBe(before)
+  expect(await first(two)).toBe(before)
+  expect((await readFile(template)).equals(bytes)).toBe(true)
+})
+
+test('a clone of nothing, of no disk, or where nothing can be written, leaves nothing', async () => {
+  await using folder = await tempFolder()
+  const disks = scratchDisks(join(folder.path, 'scratch'))
+  const at = (name: string): string => join(folder.path, name)
+  await expect(disks.clone(at('none'), at('x'))).rejects.toMatchObject({ code: 'FILE_UNREADABLE' })
+  await writeFile(at('text'), 'this is no disk, whatever its name says')
+  await expect(disks.clone(at('text'), at('x'))).rejects.toMatchObject({ code: 'FILE_MALFORMED' })
+  await disks.overlay(at('good'), 1)
+  await expect(disks.clone(at('good'), join(at('nowhere'), 'x'))).rejects.toMatchObject({ code: 'COMMAND_FAILED' })
+  expect((await readdir(folder.path)).sort()).toEqual(['good', 'scratch', 'text'])
 })

@@ -1,6 +1,8 @@
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { VmSpec } from '../../bait/hypervisor/hypervisor.ts'
 import { controlInArgs, nameInArgs, qemuArgs } from '../../bait/hypervisor/qemu-args.ts'
+import { machineOf } from '../../bait/hypervisor/template-files.ts'
 
 const spec: VmSpec = {
   name: 'wnod.0123456789ab.h1.v17',
@@ -95,4 +97,55 @@ test.each([
   [[], null],
 ])('%j is %s', (args, name) => {
   expect(nameInArgs(args)).toBe(name)
+})
+
+/** What a template and its clone may differ in, blanked; all else stays where it is. */
+const blanked = (args: readonly string[]): readonly string[] => {
+  const movable: readonly (readonly [RegExp, string])[] = [
+    [/^wnod\.((?:[^,]|,,)*),process=.*$/, 'NAME'],
+    [/(?<=^socket,id=(?:port|console|control),path=)((?:[^,]|,,)*)/, 'PATH'],
+    [/(?<=,share=)(?:on|off)$/, 'SHARE'],
+    [/,hostfwd=.*$/, ''],
+    [/(?<=^driver=qcow2,node-name=scratch,read-only=off,.*file\.filename=)((?:[^,]|,,)*)$/, 'PATH'],
+  ]
+  return args.map((arg) => movable.reduce((text, [what, by]) => text.replace(what, by), arg))
+}
+
+const clonePaths = (folder: string): Partial<VmSpec> => ({
+  name: `wnod.0123456789ab.h1.${folder}`,
+  sockets: { control: `/${folder}/qmp.sock`, port: `/${folder}/agent.sock`, console: `/${folder}/serial.sock` },
+  output: `/${folder}/hypervisor.log`,
+  disks: spec.disks.map((disk) => (disk.readOnly ? disk : { ...disk, path: `/${folder}/scratch.qcow2` })),
+})
+
+test('a template keeps its memory in a shared file, a clone maps it privately and waits for its state', () => {
+  const own = qemuArgs(spec)
+  const template = qemuArgs(spec, { file: '/t/mem,ory', of: 'template' })
+  const clone = qemuArgs(spec, { file: '/t/mem,ory', of: 'clone' })
+  const at = own.indexOf('memory-backend-ram,id=memory,size=512M')
+  expect(template).toEqual(own.with(at, 'memory-backend-file,id=memory,size=512M,mem-path=/t/mem,,ory,share=on'))
+  expect(clone).toEqual([...own.with(at, 'memory-backend-file,id=memory,size=512M,mem-path=/t/mem,,ory,share=off'), '-incoming', 'defer'])
+})
+
+test('a clone is its template, argument by argument, but for its names and paths', () => {
+  const shapes = fc.record({ cpus: fc.integer({ min: 1, max: 8 }), memoryMib: fc.integer({ min: 64, max: 4096 }), network: fc.constantFrom('isolated', 'outbound', 'none'), accelerator: fc.constantFrom('tcg', 'kvm') })
+  fc.assert(fc.property(shapes, fc.option(fc.integer({ min: 1, max: 65_535 })), fc.stringMatching(/^[a-z,]{1,20}$/), (shape, sshPort, folder) => {
+    const template = { ...spec, ...shape }
+    const clone = { ...template, ...clonePaths(folder), sshPort }
+    const args = qemuArgs(clone, { file: '/t/memory', of: 'clone' })
+    expect(args.slice(-2)).toEqual(['-incoming', 'defer'])
+    expect(blanked(args.slice(0, -2))).toEqual(blanked(qemuArgs(template, { file: '/t/memory', of: 'template' })))
+    expect(machineOf(clone)).toBe(machineOf(template))
+  }))
+})
+
+test('what changes the machine makes it another one', () => {
+  const others: readonly Partial<VmSpec>[] = [
+    { accelerator: 'kvm' }, { cpus: 3 }, { memoryMib: 513 }, { kernel: '/i/other' }, { initrd: '/i/other' }, { cmdline: 'quiet' }, { network: 'none' },
+    { disks: spec.disks.slice(0, 2) },
+    { disks: [...spec.disks].reverse() },
+    { disks: spec.disks.map((disk) => (disk.serial === 'os' ? { ...disk, path: '/i/other.ext4' } : disk)) },
+  ]
+  const machines = [{}, ...others].map((other) => machineOf({ ...spec, ...other }))
+  expect(new Set(machines).size).toBe(machines.length)
 })
