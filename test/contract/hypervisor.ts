@@ -2,13 +2,15 @@
  * What every hypervisor driver must do. Run by test/contract/hypervisor.test.ts against the scripted fake and against QEMU; a driver
  * that lacks what it needs on this machine is skipped with its own fingerprint's reason.
  */
+import { createHash } from 'node:crypto'
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { Hypervisor, Vm, VmHandle, VmSpec } from '../../bait/hypervisor/hypervisor.ts'
+import type { FileMemorySpec, Hypervisor, Vm, VmHandle, VmSpec } from '../../bait/hypervisor/hypervisor.ts'
 import { someoneAnswers } from '../../kit/socket.ts'
 import { until } from '../../kit/until.ts'
 import { tempFolder } from '../harness/temp.ts'
+import { templateContract } from './templates.ts'
 
 export interface Candidate {
   readonly name: string
@@ -18,11 +20,44 @@ export interface Candidate {
   /** What is special to this driver: something to boot. */
   spec(base: Pick<VmSpec, 'name' | 'sockets' | 'output'>): Promise<VmSpec>
   /** The VM ends by itself, as its guest would make it. */
-  crash(vm: Vm): Promise<void>
+  crash(vm: Pick<Vm, 'handle'>): Promise<void>
+  /** Processor time of the host that the VM has taken so far. */
+  usedMs(vm: Pick<Vm, 'handle'>): number
+  /** Pages of the template's memory that a VM has in use, in KiB. */
+  guestMemoryKib(vm: Pick<Vm, 'handle'>, memoryFile: string): number
+  readonly guests: Guests
   readonly slowMs: number
 }
 
-export function hypervisorContract({ name, hypervisor, lacks, spec, crash, slowMs }: Candidate): void {
+/** Guests that can be looked into. */
+export interface Guests {
+  /** A machine with such a guest; `common` is a folder for what a template and its clones share. */
+  spec(base: Pick<FileMemorySpec, 'name' | 'sockets' | 'output' | 'memoryFile' | 'stateSocket'>, scratch: string, common: string): Promise<FileMemorySpec>
+  makeScratch(path: string): Promise<void>
+  cloneScratch(backing: string, path: string): Promise<void>
+  /** Waits for a guest that was started. */
+  meet(spec: VmSpec): Promise<Words>
+}
+
+/** One word in the guest's memory, one on its scratch disk. */
+export interface Words {
+  put(where: 'memory' | 'scratch', word: string): Promise<void>
+  get(where: 'memory' | 'scratch'): Promise<string>
+  close(): void
+}
+
+/** Work of our own, for which a guest that ran meanwhile would have needed a processor too. */
+export function workFor(ms: number): void {
+  const before = process.cpuUsage()
+  const spent = (): number => {
+    const { user, system } = process.cpuUsage(before)
+    return (user + system) / 1_000
+  }
+  while (spent() < ms) createHash('sha256').update(Buffer.alloc(64 * 1024)).digest()
+}
+
+export function hypervisorContract(candidate: Candidate): void {
+  const { name, hypervisor, lacks, spec, crash, slowMs } = candidate
   const never = new AbortController().signal
   let serial = 0
 
@@ -132,15 +167,25 @@ export function hypervisorContract({ name, hypervisor, lacks, spec, crash, slowM
       expect((await readdir(place.dir)).filter((file) => file.endsWith('.sock'))).toEqual([])
     })
 
-    test('pause and resume, where the driver can', async ({ skip }) => {
+    test('a paused guest uses no time of the host, and a resumed one goes on', async ({ skip }) => {
       const { can } = await hypervisor.fingerprint()
       if (!can.pause) skip('this driver cannot pause')
       await using place = await lab()
       const vm = await hypervisor.boot(place.spec, never)
+      const uses = async (moreMs: number): Promise<void> => {
+        const before = candidate.usedMs(vm)
+        await until(() => candidate.usedMs(vm) - before >= moreMs, { withinMs: 20_000, what: 'guest works' })
+      }
       await vm.start()
+      await uses(200)
       await vm.pause()
       await vm.pause()
+      const before = candidate.usedMs(vm)
+      workFor(500)
+      expect(candidate.usedMs(vm) - before).toBeLessThanOrEqual(10) // one tick: the hypervisor's own housekeeping
       await vm.resume()
+      await vm.resume()
+      await uses(200)
       await vm.kill()
     })
 
@@ -153,5 +198,7 @@ export function hypervisorContract({ name, hypervisor, lacks, spec, crash, slowM
       await vm.exit
       await until(async () => (await hypervisor.find(place.vmName)).length === 0, { withinMs: 5_000, what: 'process is gone' })
     })
+
+    templateContract(candidate)
   })
 }
