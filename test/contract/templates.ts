@@ -2,8 +2,9 @@
 import { copyFile, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ErrorCode, Facts } from '../../core/errors.ts'
 import type { FileMemorySpec, Vm } from '../../bait/hypervisor/hypervisor.ts'
-import { writeState } from '../../bait/hypervisor/template-files.ts'
+import { readState, writeState } from '../../bait/hypervisor/template-files.ts'
 import { tempFolder } from '../harness/temp.ts'
 import { workFor, type Candidate } from './hypervisor.ts'
 
@@ -126,18 +127,21 @@ export function templateContract({ name, hypervisor, guests, crash, usedMs, gues
 
     describe('is refused', () => {
       /** The state as somebody left it. */
-      async function refuses(code: string, spoil: (state: string) => Promise<void>): Promise<void> {
+      async function refuses(code: ErrorCode, spoil: (state: string) => Promise<void>, facts: Facts = {}): Promise<void> {
         const state = at('spoiled')
         await copyFile(stateFile(), state)
         await spoil(state)
         const { vm, left } = await blank()
-        await expect(vm.restore(state, never)).rejects.toMatchObject({ code })
+        await expect(vm.restore(state, never)).rejects.toMatchObject({ code, facts })
         await vm.exit
         expect(await left()).toEqual([])
         await nothingRuns()
       }
 
-      test('a state that was cut short', () => refuses('TEMPLATE_STATE_DAMAGED', async (state) => truncate(state, (await readFile(state)).length - 1)))
+      test('a state that was cut short', async () => {
+        const bytes = (await readState(stateFile(), template)).length
+        await refuses('TEMPLATE_STATE_DAMAGED', async (state) => truncate(state, (await readFile(state)).length - 1), { bytes: bytes - 1, expected: bytes })
+      })
       test('a state that was emptied', () => refuses('TEMPLATE_STATE_DAMAGED', (state) => truncate(state, 0)))
       test('a state of which one bit is another', () =>
         refuses('TEMPLATE_STATE_DAMAGED', async (state) => {
