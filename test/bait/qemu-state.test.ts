@@ -2,7 +2,7 @@
 import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { FileMemorySpec } from '../../bait/hypervisor/hypervisor.ts'
+import type { FileMemorySpec, Vm } from '../../bait/hypervisor/hypervisor.ts'
 import { qemu } from '../../bait/hypervisor/qemu.ts'
 import { makeMemoryFile, readState, writeState } from '../../bait/hypervisor/template-files.ts'
 import { systemClock } from '../../kit/clock.ts'
@@ -21,13 +21,34 @@ async function place(fate: string) {
     name: `wnod.played.h1.${fate}`, sockets: { control: at('qmp.sock'), port: at('agent.sock'), console: at('serial.sock') }, output: at('output.log'), stateSocket: at('state.sock'),
     memoryFile: at('memory'), accelerator: 'tcg', cpus: 1, memoryMib: 1, kernel: '/none', initrd: '/none', cmdline: '', disks: [], network: 'none', sshPort: null,
   }
-  return { spec, state: at('state'), left: () => readdir(at('')), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() }
+  const vms: Pick<Vm, 'kill'>[] = []
+  return {
+    spec,
+    state: at('state'),
+    left: () => readdir(at('')),
+    async template() {
+      const vm = await played.bootTemplate(spec, never)
+      vms.push(vm)
+      return vm
+    },
+    async blank() {
+      await makeMemoryFile(spec)
+      await writeState(at('state'), spec, devices)
+      const vm = await played.blank(spec, never)
+      vms.push(vm)
+      return vm
+    },
+    async [Symbol.asyncDispose]() {
+      for (const vm of vms) await vm.kill()
+      await folder[Symbol.asyncDispose]()
+    },
+  }
 }
 
 describe('a template', () => {
   test.each(['all-is-well', 'dies-after-its-word'])('is whole when its QEMU has said so: %s', async (fate) => {
     await using here = await place(fate)
-    const vm = await played.bootTemplate(here.spec, never)
+    const vm = await here.template()
     await vm.saveState(here.state, never)
     expect(isAlive(vm.handle)).toBe(false)
     expect(Buffer.from(await readState(here.state, here.spec)).equals(devices)).toBe(true)
@@ -45,7 +66,7 @@ describe('a template', () => {
     ['falls-silent', 'HYPERVISOR_SILENT'],
   ])('is nothing when its QEMU %s', async (fate, code) => {
     await using here = await place(fate)
-    const vm = await played.bootTemplate(here.spec, never)
+    const vm = await here.template()
     await expect(vm.saveState(here.state, never)).rejects.toMatchObject({ code })
     expect(isAlive(vm.handle)).toBe(false)
     expect(await here.left()).toEqual(['output.log'])
@@ -60,15 +81,9 @@ describe('a template', () => {
 })
 
 describe('a clone', () => {
-  async function blank(here: Awaited<ReturnType<typeof place>>) {
-    await makeMemoryFile(here.spec)
-    await writeState(here.state, here.spec, devices)
-    return played.blank(here.spec, never)
-  }
-
   test('is there when its QEMU has said so', async () => {
     await using here = await place('all-is-well')
-    const vm = await (await blank(here)).restore(here.state, never)
+    const vm = await (await here.blank()).restore(here.state, never)
     await vm.start()
     expect(await here.left()).not.toContain('state.sock')
     await vm.kill()
@@ -83,7 +98,7 @@ describe('a clone', () => {
     ['falls-silent', { code: 'HYPERVISOR_SILENT' }],
   ])('is nothing when its QEMU %s, and its template stays', async (fate, failure) => {
     await using here = await place(fate)
-    const vm = await blank(here)
+    const vm = await here.blank()
     await expect(vm.restore(here.state, never)).rejects.toMatchObject(failure)
     expect(isAlive(vm.handle)).toBe(false)
     expect((await here.left()).sort()).toEqual(['memory', 'output.log', 'state'])

@@ -174,7 +174,7 @@ export function hypervisorContract(candidate: Candidate): void {
       const vm = await hypervisor.boot(place.spec, never)
       const uses = async (moreMs: number): Promise<void> => {
         const before = candidate.usedMs(vm)
-        await until(() => candidate.usedMs(vm) - before >= moreMs, { withinMs: 20_000, what: 'guest works' })
+        await until(() => candidate.usedMs(vm) - before >= moreMs, { withinMs: slowMs / 3, what: 'guest works' })
       }
       await vm.start()
       await uses(200)
