@@ -10,7 +10,7 @@ import { until } from '../kit/until.ts'
 
 const program = (name: string): string => join(import.meta.dirname, name)
 /** The job starter as a batch system would run it. */
-export const starterFile = program('starter.cjs')
+export const starterFile = program('wnod-starter')
 const upMs = 300_000
 
 /** `fresh` boots a VWN for every job, `warm` keeps it. */

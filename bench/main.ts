@@ -28,14 +28,14 @@ const memoryKibMax = 120 * 1024
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`)
 const job = (farm: BenchFarm, type: string, argv: readonly string[], more: { feedBytes?: number } = {}): Promise<Timed> =>
-  timed(process.execPath, [starterFile, '--home', farm.home.home, '--type', type, ...(more.feedBytes === undefined ? ['-n'] : []), '--', ...argv], more)
+  timed(starterFile, ['--home', farm.home.home, '--type', type, ...(more.feedBytes === undefined ? ['-n'] : []), '--', ...argv], more)
 
 /** The job starter's own start, against an empty Node. */
 async function starterStart(): Promise<Comparison[]> {
   const ours: number[] = []
   const floor: number[] = []
   for (let run = 0; run < runs * 3; run += 1) {
-    ours.push((await timed(process.execPath, [starterFile, '--version'])).endMs)
+    ours.push((await timed(starterFile, ['--version'])).endMs)
     floor.push((await timed(process.execPath, ['-e', '0'])).endMs)
   }
   return [compare('starter start', ours, floor, { most: 1.6, note: 'wnod-starter --version against node -e 0' })]
