@@ -20,7 +20,8 @@ const controllers = ['cpu', 'memory', 'io', 'pids']
 
 /** Makes the group of a job; where the kernel has no controller for memory there is no bound. */
 export function makeCgroup(root: string, job: string, memoryBytes: number | null): Cgroup {
-  for (const controller of controllers) tryWrite(join(root, 'cgroup.subtree_control'), `+${controller}`)
+  if (!tryWrite(join(root, 'cgroup.subtree_control'), controllers.map((controller) => `+${controller}`).join(' ')))
+    for (const controller of controllers) tryWrite(join(root, 'cgroup.subtree_control'), `+${controller}`) // one is missing here
   const path = join(root, `${prefix}${job}`)
   mkdirSync(path)
   if (memoryBytes !== null) {

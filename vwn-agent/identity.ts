@@ -2,7 +2,7 @@
  * Makes this guest the VWN that the bait says it is. After that nothing of the image or of a template is left that another guest
  * has as well: name, machine id, random state, keys, time.
  */
-import { chmodSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { chmodSync, closeSync, constants, existsSync, mkdirSync, open, openSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { GuestIdentity } from '../wire/guest.ts'
 import type { Helper } from './helper.ts'
@@ -15,7 +15,7 @@ import type { Settings } from './settings.ts'
 export const sshdConfig = (folder: string, port: number): string => `
 Port ${port}
 ListenAddress 0.0.0.0
-PidFile none
+PidFile ${folder}/sshd_config.pid
 HostKey ${folder}/host_key
 AuthorizedKeysFile ${folder}/authorized_keys
 AllowUsers root
@@ -70,37 +70,33 @@ export async function become(settings: Settings, helper: Helper, identity: Guest
 
 let sshHasConfig = false
 const sshMs = 20_000
-const pauseMs = 4
 
-/** Gives the waiting ssh server its config; resolves when it listens. One that has an older config is replaced first. */
+/**
+ * Gives the waiting ssh server its config; resolves when it listens. One that has an older config is replaced first. Both files are
+ * FIFOs: to open one waits for whoever opens the other end, in a thread and without looking again and again.
+ */
 async function openSsh(sshd: string, port: number, folder: string, helper: Helper): Promise<void> {
   const config = join(folder, 'sshd_config')
   if (sshHasConfig || !existsSync(config)) await helper.restartSshd(sshd, config)
   sshHasConfig = true
-  const fifo = await attempt('the ssh server to read its config', () => tryOpen(config))
+  const fifo = await meet(config, 'w')
   writeSync(fifo, sshdConfig(folder, port))
   closeSync(fifo)
-  await attempt('the ssh server to listen', () => (listens(port) ? true : null))
+  closeSync(await meet(`${config}.pid`, 'r'))
 }
 
-/** Null while nobody reads there. */
-function tryOpen(fifo: string): number | null {
-  try {
-    return openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)
-  } catch {
-    return null
-  }
-}
-
-/** proc(5): the address and state of each socket, 0A for one that listens. */
-const listens = (port: number): boolean =>
-  new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} [0-9A-F:]+ 0A `, 'm').test(readFileSync('/proc/net/tcp', 'latin1'))
-
-async function attempt<T>(what: string, act: () => T | null): Promise<T> {
-  for (const deadline = performance.now() + sshMs; ; ) {
-    const done = act()
-    if (done !== null) return done
-    if (performance.now() > deadline) throw new Error(`waited ${sshMs} ms for ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, pauseMs))
-  }
+function meet(fifo: string, mode: 'r' | 'w'): Promise<number> {
+  return new Promise((resolve, reject) => {
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      closeSync(openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK)) // ends the waiting
+    }, sshMs)
+    open(fifo, mode, (error, fd) => {
+      clearTimeout(timer)
+      if (error === null && !late) return resolve(fd)
+      if (error === null) closeSync(fd)
+      reject(error ?? new Error(`the ssh server did not open ${fifo} for ${sshMs} ms`))
+    })
+  })
 }

@@ -286,18 +286,27 @@ static void become(const char *line)
         say_agent("done\n");
 }
 
+static void make_fifo(const char *path)
+{
+    unlink(path);
+    if (mkfifo(path, 0600) != 0)
+        perror(path);
+}
+
 // The ssh server loads and links itself, which takes an emulated guest half a second, and then waits for the config that the agent
-// writes when this guest knows who it is. Each connection is served by a fork (-r): a new one for each would load and link again.
+// writes when this guest knows who it is; when it listens it writes CONFIG.pid. Both are FIFOs, so that nobody has to look again and
+// again. Each connection is served by a fork (-r): a new server for each would load and link again.
 static void start_sshd(const char *program, const char *config)
 {
+    char listening[WORD_BYTES + 8];
     if (sshd_pid > 0) {
         kill(sshd_pid, SIGKILL);
         waitpid(sshd_pid, NULL, 0);
     }
     mkdir("/run/sshd", 0755); // it wants that, and finds no init script that makes it
-    unlink(config);
-    if (mkfifo(config, 0600) != 0)
-        perror(config);
+    make_fifo(config);
+    snprintf(listening, sizeof listening, "%s.pid", config);
+    make_fifo(listening);
     sshd_pid = fork();
     if (sshd_pid != 0)
         return;
