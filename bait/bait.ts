@@ -25,6 +25,7 @@ import type { AcceleratorFact } from './probe.ts'
 import { createReconciler, type Reconciler } from './reconcile.ts'
 import { recoverVwns } from './recovery.ts'
 import { reporter, type Reporter } from './report.ts'
+import { beginSession } from './session.ts'
 import { connectGuest } from './ssh/session.ts'
 import type { BootImage, EffectName } from './vwns/boot.ts'
 import type { Connect } from './vwns/guest.ts'
@@ -70,7 +71,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   const paths = home.host(settings.host)
   const images = deps.images ?? imageStore(settings.images)
   const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })
-  const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: kit.clock.nowMs() }
+  const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: 0 }
   const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings })
   const ended = new AbortController()
   const until = AbortSignal.any([kit.signal, ended.signal])
@@ -112,6 +113,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
     async start() {
       pid = await claimPidFile(paths.pid)
       await mkdir(paths.vms, { recursive: true, mode: 0o700 })
+      who.startedAtMs = await beginSession(join(paths.folder, 'session.json'), kit.clock.nowMs())
       await jobs.recover()
       const scratch = join(paths.folder, 'scratch')
       await removeLeftovers(scratch)

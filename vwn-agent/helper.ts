@@ -151,6 +151,7 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
   const connection = (id: number, done: Done): Connection => {
     const gone = (verb: string): void => {
       open.delete(id)
+      done.tellAll()
       send(`${verb} ${id}\n`)
     }
     return {
@@ -187,17 +188,24 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
 interface Done {
   of(stream: number): Promise<void>
   tell(stream: number): void
+  /** The connection is closed: nothing is left to wait for. */
+  tellAll(): void
 }
 
 /** The ends of a connection's streams, whether they are asked for before or after they come. */
 function streamEnds(): Done {
   const told = new Set<number>()
   const waiting = new Map<number, () => void>()
+  let closed = false
   return {
-    of: (stream) => (told.has(stream) ? Promise.resolve() : new Promise((resolve) => void waiting.set(stream, resolve))),
+    of: (stream) => (closed || told.has(stream) ? Promise.resolve() : new Promise((resolve) => void waiting.set(stream, resolve))),
     tell(stream) {
       told.add(stream)
       waiting.get(stream)?.()
+    },
+    tellAll() {
+      closed = true
+      for (const resolve of waiting.values()) resolve()
     },
   }
 }

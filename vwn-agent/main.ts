@@ -15,42 +15,33 @@ import { become } from './identity.ts'
 import { parseFromPort } from './messages.ts'
 import { openPort } from './port.ts'
 import { rehearse } from './rehearsal.ts'
-import { serveTasks, type TaskServer } from './server.ts'
+import { serveTasks } from './server.ts'
 import { settingsFrom, type Settings } from './settings.ts'
 
 /** The socket that serve.c leaves for us; it is our parent. */
 const helperFd = 3
 const helloMs = 500
 
-/** What the agent needs to be of use, loaded while the bait makes up its mind. */
-interface Body {
-  readonly helper: Helper
-  readonly tasks: TaskServer
-}
-
-function main(): void {
+/** Whoever hears a hello may send a task as soon as he can reach the socket: so that is there first. */
+async function main(): Promise<void> {
   const settings = settingsFrom(process.env)
-  let body: Promise<Body> | null = null
-  let jobs = (): number => 0
+  const helper = connectHelper(helperFd)
+  const tasks = await serveTasks(settings, helper)
   let known: { readonly key: string; readonly ready: Promise<FromPort> } | null = null
 
   const port = openPort(settings.port, (line) => {
     const message = parseFromPort(line)
-    if (message?.kind === 'ping') say({ kind: 'pong', n: message.n, memoryBytes: process.memoryUsage().rss, jobs: jobs() })
+    if (message?.kind === 'ping') say({ kind: 'pong', n: message.n, memoryBytes: process.memoryUsage().rss, jobs: tasks.jobs })
     else if (message?.kind === 'identity') identify(message)
     return message !== null
   })
   const say = (message: FromPort): void => port.send(message)
   const greet = (): void => say({ kind: 'hello', v: guestVersion, agent: version, upMs: uptimeMs() })
-  const wake = (): Promise<Body> => {
-    body ??= loadBody(settings)
-    return body
-  }
   /** Once for each identity; the same one again gets the same answer, a failed one is tried again. */
   const identify = (identity: GuestIdentity): void => {
     clearInterval(greeting)
     const key = JSON.stringify([identity.vwn, identity.token])
-    if (known?.key !== key) known = { key, ready: becomeReady(settings, identity, wake()) }
+    if (known?.key !== key) known = { key, ready: becomeReady(settings, helper, identity) }
     known.ready.then(say, (error: unknown) => {
       known = null
       say({ kind: 'trouble', what: String(error).slice(0, 4096) })
@@ -59,24 +50,20 @@ function main(): void {
 
   greet()
   const greeting = setInterval(greet, helloMs)
-  setImmediate(() => {
-    wake().then(
-      ({ tasks }) => (jobs = () => tasks.jobs),
-      (error: unknown) => say({ kind: 'trouble', what: String(error).slice(0, 4096) }),
-    )
-  })
 }
 
-async function loadBody(settings: Settings): Promise<Body> {
-  const helper = connectHelper(helperFd)
-  return { helper, tasks: await serveTasks(settings, helper) }
-}
-
-async function becomeReady(settings: Settings, identity: GuestIdentity, body: Promise<Body>): Promise<FromPort> {
+async function becomeReady(settings: Settings, helper: Helper, identity: GuestIdentity): Promise<FromPort> {
   const heardAtMs = monotonicMs()
-  const { helper } = await body
   await become(settings, helper, identity, heardAtMs)
   return { kind: 'ready', vwn: identity.vwn, token: identity.token, tookMs: monotonicMs() - heardAtMs }
+}
+
+/** Without its socket an agent is of no use: it ends, and with it the guest. */
+function run(): void {
+  main().catch((error: unknown) => {
+    process.stderr.write(`agent: ${String(error)}\n`)
+    process.exit(1)
+  })
 }
 
 /** CLOCK_MONOTONIC, the same that the helper reads. */
@@ -92,5 +79,5 @@ function uptimeMs(): number {
 
 if (startupSnapshot.isBuildingSnapshot()) {
   void rehearse()
-  startupSnapshot.setDeserializeMainFunction(main)
-} else main()
+  startupSnapshot.setDeserializeMainFunction(run)
+} else run()

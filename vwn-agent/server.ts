@@ -33,12 +33,20 @@ export async function serveTasks(settings: Settings, helper: Helper): Promise<Ta
           connection.forget()
         },
       )
+    const end = (): void => {
+      const own = job
+      if (own === null || !running.has(own)) return connection.forget()
+      void own.abandon().finally(() => {
+        running.delete(own)
+        connection.forget()
+      })
+    }
     return {
       take(text) {
         const message = parseControl(text)
-        if (message === null) return connection.forget() // nobody can read it
+        if (message === null) return end() // nobody can read it
         if (message.kind === 'signal' || message.kind === 'resize') return job?.take(message)
-        if (job !== null) return connection.forget() // one connection is one task
+        if (job !== null) return end() // one connection is one task
         if (message.kind === 'clean') return clean()
         const own = runJob(settings, helper, connection, message, () => {
           running.delete(own)
@@ -47,14 +55,7 @@ export async function serveTasks(settings: Settings, helper: Helper): Promise<Ta
         job = own
         running.add(own)
       },
-      lost() {
-        const own = job
-        if (own === null || !running.has(own)) return connection.forget()
-        void own.abandon().finally(() => {
-          running.delete(own)
-          connection.forget()
-        })
-      },
+      lost: end,
     }
   }
   return {
