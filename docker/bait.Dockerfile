@@ -10,5 +10,5 @@ COPY scripts/packages.json /opt/wnod/scripts/
 COPY docker/bait.toml /etc/wnod/
 ENV WNOD_HOME=/var/lib/wnod
 VOLUME /var/lib/wnod
-ENTRYPOINT ["node", "/opt/wnod/dist/bait.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "/opt/wnod/dist/bait.js"]
 CMD ["--config", "/etc/wnod/bait.toml"]

@@ -55,11 +55,17 @@ export async function prepareFarm(home: Home, wishes: FarmWishes, images: readon
   return record
 }
 
+/**
+ * Of node's memory for what lives short, MiB: a bait that relays a job's bytes fills whatever it gets, three times over, before it
+ * throws away. The unit file and the container image say the same.
+ */
+const shortLived = '--max-semi-space-size=8'
+
 /** The programs of a farm that was prepared. */
 export function farmPrograms(home: Home, record: FarmRecord): readonly FarmProgram[] {
   const node = (name: string, program: 'controller.js' | 'bait.js', config: string): FarmProgram => ({
     name,
-    command: [process.execPath, programFile(program), '--home', home.home, '--config', config],
+    command: [process.execPath, shortLived, programFile(program), '--home', home.home, '--config', config],
     log: home.log(name),
     pidFile: home.pid(name),
   })
