@@ -4,7 +4,8 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
-import { open, readFile } from 'node:fs/promises'
+import { open, readFile, stat } from 'node:fs/promises'
+import { delimiter, join } from 'node:path'
 import { VwnError, isVwnError } from '../../core/errors.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { tail, run } from '../../kit/command.ts'
@@ -25,6 +26,8 @@ export interface QemuOptions {
   readonly spawnMs?: number
   /** How long it may take over saving or restoring a state. */
   readonly stateMs?: number
+  /** Where a program that is no path is looked for. */
+  readonly path?: string
 }
 
 const driver = 'qemu'
@@ -33,11 +36,11 @@ const watchMs = 500
 
 /** The driver for this machine's own architecture. */
 export function qemu(options: QemuOptions): Hypervisor {
-  const { clock, program = 'qemu-system-x86_64', spawnMs = 20_000, stateMs = 30_000 } = options
-  const how = { clock, program, spawnMs, stateMs }
+  const { clock, program = 'qemu-system-x86_64', spawnMs = 20_000, stateMs = 30_000, path = process.env['PATH'] ?? '' } = options
+  const how = { clock, program, spawnMs, stateMs, path }
   return {
     name: driver,
-    fingerprint: () => fingerprint(program),
+    fingerprint: askOnce(program, path),
     boot: async (spec, signal) => vmOf(await begin(spec, qemuArgs(spec), how, signal)),
     bootTemplate: (spec, signal) => bootTemplate(spec, how, signal),
     blank: (spec, signal) => blank(spec, how, signal),
@@ -47,6 +50,28 @@ export function qemu(options: QemuOptions): Hypervisor {
       if (isOurs(handle)) await insist(handle, clock)
     },
   }
+}
+
+/** To ask costs a process, so each file that is the program is asked once; an upgrade puts another file in its place. */
+function askOnce(program: string, path: string): () => Promise<Fingerprint> {
+  let known: { readonly file: string; readonly answer: Fingerprint } | null = null
+  return async () => {
+    const file = await programFile(program, path)
+    if (file !== null && known?.file === file) return known.answer
+    const answer = await fingerprint(program)
+    known = file === null || !answer.healthy ? null : { file, answer }
+    return answer
+  }
+}
+
+/** Which file would be started, and how it looks now; null when there is none. */
+async function programFile(program: string, path: string): Promise<string | null> {
+  const places = program.includes('/') ? [program] : path.split(delimiter).map((folder) => join(folder, program))
+  for (const place of places) {
+    const found = await stat(place).catch(() => null)
+    if (found !== null) return `${place} ${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`
+  }
+  return null
 }
 
 async function fingerprint(program: string): Promise<Fingerprint> {
