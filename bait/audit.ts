@@ -13,6 +13,7 @@ import { someoneAnswers } from '../kit/socket.ts'
 import { findCgroups } from './cgroup.ts'
 import type { Hypervisor, VmHandle } from './hypervisor/hypervisor.ts'
 import { qemu } from './hypervisor/qemu.ts'
+import { passingFolders, peekTemplates, templateFileNames, templateIdPattern, templateVmName } from './templates/files.ts'
 import { openHandles, type Found } from './vwns/handles.ts'
 
 export const auditKinds = ['vm', 'folder', 'file', 'socket', 'control group', 'record'] as const
@@ -63,9 +64,11 @@ async function lookAtHost(home: Home, host: string, everyVm: readonly VmHandle[]
   const found = await openHandles(paths).peek()
   const groups = await findCgroups(prefix)
   const explained = found.filter(({ handle }) => handle !== null)
+  const making = (await names(paths.templates)).includes('new') ? `${prefix}${templateVmName}` : null
   return [
-    ...vms.filter((vm) => !explained.some(({ handle }) => explainsVm(handle, vm, prefix))).map(unexplainedVm),
+    ...vms.filter((vm) => vm.name !== making && !explained.some(({ handle }) => explainsVm(handle, vm, prefix))).map(unexplainedVm),
     ...(await foldersOf(paths, found)),
+    ...(await templatesOf(paths)),
     ...(await Promise.all(explained.map(({ handle }) => missingOf(paths, handle, vms)))).flat(),
     ...groups.filter((group) => !explained.some(({ vwn, handle }) => `${prefix}${vwn}` === basename(group) && handle?.stage !== 'gone')).map((group) => ({ kind: 'control group' as const, what: group, why: 'no VWN on record uses it' })),
     ...(await strayFiles(paths, up)),
@@ -92,7 +95,19 @@ async function foldersOf(paths: HostPaths, found: readonly Found[]): Promise<rea
   return [...strangers, ...perVwn.flat()]
 }
 
-const vmFileNames: readonly string[] = ['handle.json', 'scratch.qcow2', 'seed.tar', 'qmp.sock', 'agent.sock', 'serial.sock', 'serial.log', 'hypervisor.log']
+/** A template is whole, has nothing else in its folder, or is where the next bait removes it whatever is in it. */
+async function templatesOf({ templates }: HostPaths): Promise<readonly AuditFinding[]> {
+  const found = (await names(templates)).filter((name) => !passingFolders.includes(name))
+  const whole = new Set((await peekTemplates(templates)).map(({ template }) => template.id))
+  const perFolder = await Promise.all(found.map(async (name) => {
+    const folder = join(templates, name)
+    if (!whole.has(name)) return [{ kind: 'folder' as const, what: folder, why: templateIdPattern.test(name) ? 'this template is not whole' : 'it is no template' }]
+    return (await names(folder)).filter((file) => !templateFileNames.includes(file)).map((file) => ({ kind: 'file' as const, what: join(folder, file), why: 'a template has no such file' }))
+  }))
+  return perFolder.flat()
+}
+
+const vmFileNames: readonly string[] = ['handle.json', 'scratch.qcow2', 'seed.tar', 'qmp.sock', 'agent.sock', 'serial.sock', 'state.sock', 'serial.log', 'hypervisor.log']
 
 /** A record that says `ready` speaks of a VM that runs, disks that are there and a port that answers. */
 async function missingOf(paths: HostPaths, handle: Found['handle'], vms: readonly VmHandle[]): Promise<readonly AuditFinding[]> {

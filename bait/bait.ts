@@ -27,9 +27,12 @@ import { recoverVwns } from './recovery.ts'
 import { reporter, type Reporter } from './report.ts'
 import { beginSession } from './session.ts'
 import { connectGuest } from './ssh/session.ts'
-import type { BootImage, EffectName } from './vwns/boot.ts'
+import type { TemplateEffect } from './templates/build.ts'
+import { openTemplates, type Templates } from './templates/templates.ts'
+import type { EffectName } from './vwns/boot.ts'
 import type { Connect } from './vwns/guest.ts'
 import { openHandles, type Handle } from './vwns/handles.ts'
+import type { BootImage } from './vwns/machine.ts'
 import type { VwnDeps } from './vwns/vwn.ts'
 import { vwnsOf, type Vwns } from './vwns/vwns.ts'
 
@@ -50,11 +53,12 @@ export interface BaitDeps {
   /** Instead of asking probe guests. */
   readonly accelerators?: readonly AcceleratorFact[]
   readonly after?: (effect: EffectName, handle: Handle) => void | Promise<void>
+  readonly afterTemplate?: (effect: TemplateEffect) => void | Promise<void>
 }
 
 export interface Bait extends Service {
   /** For tests; there once it has started. */
-  readonly parts: { readonly vwns: Vwns; readonly reconciler: Reconciler; readonly jobs: Jobs }
+  readonly parts: { readonly vwns: Vwns; readonly reconciler: Reconciler; readonly jobs: Jobs; readonly templates: Templates }
 }
 
 const reconcileMs = 5_000
@@ -117,16 +121,23 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await jobs.recover()
       const scratch = join(paths.folder, 'scratch')
       await removeLeftovers(scratch)
+      const vmDisks = deps.disks ?? scratchDisks(scratch)
+      const templates = openTemplates({
+        kit: guarded, folder: paths.templates, namePrefix, hypervisor, disks: vmDisks, settings: settings.templates,
+        inUse: () => new Set(vwns.all().flatMap(({ handle: { stage, template } }) => (stage === 'gone' || template === null ? [] : [template]))),
+        after: deps.afterTemplate ?? (() => undefined),
+      })
       const vwnDeps: VwnDeps = {
-        kit: guarded, host: settings.host, paths, hypervisor, namePrefix, handles: openHandles(paths), onChange,
-        disks: deps.disks ?? scratchDisks(scratch),
+        kit: guarded, host: settings.host, paths, hypervisor, namePrefix, handles: openHandles(paths), onChange, templates,
+        disks: vmDisks,
         cgroups: await openCgroups(kit.log),
         connectGuest: deps.connectGuest ?? connectGuest,
         image: (digest, accelerator) => bootImage(images, digest, accelerator),
         after: deps.after ?? (() => undefined),
       }
-      const vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
-      parts = { vwns, jobs, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, wake: onChange }) }
+      const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
+      await templates.start()
+      parts = { vwns, jobs, templates, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, wake: onChange }) }
       jobs.onChange(onChange)
       await turns.start()
       await known.start()
@@ -138,7 +149,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       ended.abort()
       await connected
       await report?.stop()
-      await Promise.all([turns.stop(), known.stop()])
+      await Promise.all([turns.stop(), known.stop(), parts?.templates.stop()])
       await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
       await bus?.close()

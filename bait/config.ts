@@ -42,6 +42,15 @@ export const baitSchema = (imageStore: string) => z.strictObject({
       probe_tcg_ms: z.int().min(500).default(60_000),
     })
     .prefault({}),
+  /** Saved machines that new VWNs are cloned from. */
+  templates: z
+    .strictObject({
+      /** Disk that all of them together may take; 0: there are none, and every VWN is booted. */
+      disk_gib: z.int().min(0).default(8),
+      /** One that nothing was cloned from for so long is removed. */
+      unused_hours: z.int().min(1).default(168),
+    })
+    .prefault({}),
   report: z.strictObject({ heartbeat_ms: z.int().min(100).default(2_000), answer_ms: z.int().min(100).default(3_000) }).prefault({}),
 })
 export type BaitSettings = z.output<ReturnType<typeof baitSchema>>

@@ -1,6 +1,6 @@
 /** What this host can do as a bait, and what is missing, with the Debian package that mends it. Nothing is changed. */
 import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { access, readdir, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
 import { explain } from '../core/errors.ts'
 import { systemClock } from '../kit/clock.ts'
@@ -14,6 +14,7 @@ import { freeSpaceGib } from './disk/scratch.ts'
 import type { Hypervisor } from './hypervisor/hypervisor.ts'
 import { qemu } from './hypervisor/qemu.ts'
 import { probeAccelerators } from './probe.ts'
+import { peekTemplates } from './templates/files.ts'
 
 /** `bad`: no VWN can run before this is mended. `poor`: it works without, with a loss that is named. */
 export interface Finding {
@@ -55,6 +56,7 @@ export async function doctor(options: DoctorOptions): Promise<readonly Finding[]
     ...searched,
     await imageFinding(options.images),
     await spaceFinding(options.home),
+    await templateFinding(options.home),
     finding('control groups', cgroups.place === null ? 'poor' : 'good', cgroups.place === null ? `VMs stay in the bait's own group: ${cgroups.why}` : cgroups.why),
     ...(await acceleratorFindings(options)),
   ]
@@ -100,6 +102,14 @@ async function spaceFinding({ hosts }: Home): Promise<Finding> {
   const freeGib = Math.floor(await freeSpaceGib(hosts))
   const enough = freeGib >= spaceGibMin
   return finding('disk', enough ? 'good' : 'bad', `${freeGib} GiB free for scratch disks below ${hosts}`, enough ? null : 'free some space, or choose another home')
+}
+
+/** None is no fault: the first VWN of a kind is booted, and its template made behind it. */
+async function templateFinding({ hosts, host }: Home): Promise<Finding> {
+  const known = await readdir(hosts).catch(() => [])
+  const kept = (await Promise.all(known.map((name) => peekTemplates(host(name).templates)))).flat()
+  const sizeMib = Math.ceil(kept.reduce((sum, { bytes }) => sum + bytes, 0) / 1024 ** 2)
+  return finding('templates', 'good', kept.length === 0 ? 'none saved yet; VWNs are booted until one is' : `${kept.length} saved machines to clone, ${sizeMib} MiB below ${hosts}`)
 }
 
 async function acceleratorFindings({ home, images, vm, hypervisor, fresh = true }: DoctorOptions): Promise<readonly Finding[]> {

@@ -18,6 +18,8 @@ export interface VmPaths {
   readonly qmpSocket: string
   readonly agentSocket: string
   readonly serialSocket: string
+  /** Where a clone's state passes. */
+  readonly stateSocket: string
   readonly serialLog: string
 }
 
@@ -31,6 +33,7 @@ export interface HostPaths {
   readonly log: string
   readonly pid: string
   readonly vms: string
+  readonly templates: string
   readonly jobs: string
   readonly proof: string
   vm(vwn: string): VmPaths
@@ -111,6 +114,7 @@ function hostPaths(at: (...parts: string[]) => string, home: Pick<Home, 'creds' 
     log: home.log(`bait-${host}`),
     pid: home.pid(`bait-${host}`),
     vms,
+    templates: at('hosts', host, 'templates'),
     jobs,
     proof: at('hosts', host, 'proof'),
     vm: (vwn) => vmPaths(join(vms, vwn)),
@@ -126,5 +130,6 @@ const vmPaths = (folder: string): VmPaths => ({
   qmpSocket: checkSocketPath(join(folder, 'qmp.sock')),
   agentSocket: checkSocketPath(join(folder, 'agent.sock')),
   serialSocket: checkSocketPath(join(folder, 'serial.sock')),
+  stateSocket: checkSocketPath(join(folder, 'state.sock')),
   serialLog: join(folder, 'serial.log'),
 })

@@ -1,38 +1,32 @@
 /**
- * One attempt to boot a VWN, from its record of intent to a guest that is available, or to nothing at all:
+ * One attempt to make a VWN, from its record of intent to a guest that is available, or to nothing at all. By a clone where a template
+ * is ready; otherwise, and when the clone fails for whatever reason, by a boot:
  *
- *   image · scratch · seed (at once) ─▶ spawn, paused ─▶ record ─▶ console, port ─▶ run ─▶ meet the guest
+ *   boot    scratch · seed ─▶ spawn, paused ─▶ record ─▶ console, port ─▶ run ─▶ meet the guest: hello, identity, ready
+ *   clone   scratch over the template's ─▶ spawn, blank ─▶ record ─▶ console, port ─▶ restore, run ─▶ meet the guest: identity, ready
  *
  * Each step that makes something says first how it is taken back.
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isVwnError, VwnError } from '../../core/errors.ts'
-import type { HostId } from '../../core/ids.ts'
+import { explain, isVwnError, VwnError } from '../../core/errors.ts'
+import type { HostId, ImageDigest } from '../../core/ids.ts'
 import type { HostPaths } from '../../kit/paths.ts'
 import type { Kit } from '../../kit/service.ts'
 import { freePort } from '../../kit/socket.ts'
 import { Undo } from '../../kit/undo.ts'
-import type { ImageDigest } from '../../core/ids.ts'
 import type { Cgroups } from '../cgroup.ts'
 import type { ScratchDisks } from '../disk/scratch.ts'
 import type { AcceleratorName, Hypervisor, Vm, VmSpec } from '../hypervisor/hypervisor.ts'
 import { keepSerialLog, type SerialLog } from '../serial-log.ts'
+import type { Template } from '../templates/files.ts'
+import type { Templates } from '../templates/templates.ts'
+import { diedBefore } from './died.ts'
 import { meetAgent, meetSsh, type Connect, type Guest, type Meeting } from './guest.ts'
-import type { Handle } from './handles.ts'
+import type { Handle, Handles } from './handles.ts'
 import type { KeyPair } from './keys.ts'
+import { vmSpec, type BootImage } from './machine.ts'
 import { seedTar } from './seed.ts'
-
-/** What a boot needs of an OS image; its digest was verified. */
-export interface BootImage {
-  readonly kernel: string
-  readonly initrd: string
-  readonly cmdline: string
-  readonly disk: string
-  readonly hostKeyFormat: 'openssh' | 'dropbear'
-  /** For guests without agent: succeeds when the guest can take a job. */
-  readonly probe: string | null
-}
 
 /** Effects of a VWN's life, in their order; tests stop the bait right after each. */
 export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'available', 'ready', 'assigned', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
@@ -47,6 +41,8 @@ export interface Means {
   readonly namePrefix: string
   readonly hypervisor: Hypervisor
   readonly disks: ScratchDisks
+  readonly templates: Templates
+  readonly handles: Handles
   readonly cgroups: Cgroups
   image(digest: ImageDigest, accelerator: AcceleratorName): Promise<BootImage>
   readonly connectGuest: Connect
@@ -67,47 +63,140 @@ export interface VwnKeys {
   readonly client: KeyPair
 }
 
+/** One VWN that is being made. */
+interface Making {
+  readonly means: Means
+  readonly handle: Handle
+  readonly keys: VwnKeys
+  readonly image: BootImage
+  /** Makes new facts durable. */
+  readonly record: (facts: Partial<Handle>) => Promise<Handle>
+  readonly startedMs: number
+}
+
 const portTries = 5
+/** What a clone may take of the time for the attempt, so that enough is left for a boot. */
+const cloneShare = 1 / 3
 
 /**
- * Boots once. `record` makes the new facts durable; `signal` bounds it all. When it fails nothing is left but the record, and
+ * Makes it once. `record` makes the new facts durable; `signal` bounds it all. When it fails nothing is left but the record, and
  * the console's file.
  */
-export async function bootOnce(means: Means, handle: Handle, keys: VwnKeys, record: (facts: Partial<Handle>) => Promise<Handle>, signal: AbortSignal): Promise<Running> {
+export async function makeOnce(means: Means, handle: Handle, keys: VwnKeys, record: Making['record'], signal: AbortSignal): Promise<Running> {
+  using _waiting = means.templates.waiting()
+  const startedMs = means.kit.clock.monotonicMs()
+  const image = await means.image(handle.spec.image, handle.accelerator)
+  const making: Making = { means, handle, keys, image, record, startedMs }
+  const choice = await means.templates.choose({ ...handle, image })
+  if ('why' in choice) return boot(making, choice.why, signal)
+  try {
+    return await cloneInTime(making, choice.template, signal)
+  } catch (error) {
+    if (signal.aborted) throw error
+    means.kit.log.warn({ vwn: handle.vwn, template: choice.template.id, err: error }, 'clone failed, the vwn is booted')
+    await means.templates.failed(choice.template, error)
+    await record({ stage: 'intent', vm: null, sshPort: null })
+    await means.handles.removeFiles(handle.vwn)
+    return boot(making, `a clone failed: ${explain(error)}`, signal)
+  }
+}
+
+async function cloneInTime(making: Making, template: Template, signal: AbortSignal): Promise<Running> {
+  const { means: { kit, templates }, handle: { spec } } = making
+  const late = new AbortController()
+  const withinMs = spec.bootMs * cloneShare
+  using _deadline = kit.clock.after(withinMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { what: 'clone', withinMs: Math.round(withinMs) })))
+  try {
+    const running = await clone(making, template, AbortSignal.any([late.signal, signal]))
+    templates.worked(template)
+    return running
+  } catch (error) {
+    throw late.signal.aborted && !isVwnError(error, 'VWN_DIED') ? late.signal.reason : error
+  }
+}
+
+/** A VM that waits for its first instruction. */
+interface Begun {
+  readonly vm: Pick<Vm, 'handle' | 'exit' | 'kill'>
+  readonly sshPort: number
+  /** Lets its guest run. */
+  start(): Promise<Vm>
+}
+
+async function boot(making: Making, why: string, signal: AbortSignal): Promise<Running> {
+  const { means: { hypervisor, disks, paths, host }, handle: { vwn, spec }, keys, image, record } = making
+  const { scratch, seed } = paths.vm(vwn)
+  await record({ made: 'boot', template: null, bootedBecause: why.slice(0, 1024) })
+  await disks.overlay(scratch, spec.shape.scratchGib, signal)
+  if (spec.contact === 'ssh') await writeFile(seed, seedTar({ hostname: `${host}-${vwn}`, hostKeyFormat: image.hostKeyFormat, ...keys }), { mode: 0o600 })
+  return bringUp(making, async () => {
+    const { vm, sshPort } = await onFreePort(async (port) => ({ vm: await hypervisor.boot({ ...specOf(making), sshPort: port }, signal), sshPort: port }))
+    return { vm, sshPort, start: () => vm.start().then(() => vm) }
+  }, signal)
+}
+
+async function clone(making: Making, { id, files }: Template, signal: AbortSignal): Promise<Running> {
+  const { means: { hypervisor, disks, paths }, handle: { vwn }, record } = making
+  const { scratch, stateSocket } = paths.vm(vwn)
+  await record({ made: 'clone', template: id, bootedBecause: null })
+  await disks.clone(files.scratch, scratch, signal)
+  return bringUp(making, () => onFreePort(async (sshPort) => {
+    const blank = await hypervisor.blank({ ...specOf(making), sshPort, memoryFile: files.memory, stateSocket }, signal)
+    return {
+      vm: blank,
+      sshPort,
+      async start() {
+        const vm = await blank.restore(files.state, signal)
+        await vm.start()
+        return vm
+      },
+    }
+  }), signal)
+}
+
+/** From disks that are there to a guest that is available. */
+async function bringUp(making: Making, begin: () => Promise<Begun>, signal: AbortSignal): Promise<Running> {
+  const { means, handle, keys, image, record, startedMs } = making
   const { kit } = means
   const paths = means.paths.vm(handle.vwn)
   await using undo = new Undo((step, error) => kit.log.warn({ vwn: handle.vwn, step, err: error }, 'undo of a boot failed'))
-  const startedMs = kit.clock.monotonicMs()
+  const tookMs = (): number => Math.round(kit.clock.monotonicMs() - startedMs)
 
-  const image = await makeDisks(means, handle, keys, signal)
   await means.after('disks', handle)
-  const { vm, sshPort } = await spawnVm(means, specOf(means, handle, image), signal)
-  undo.push('vm', () => vm.kill())
+  const begun = await begin()
+  undo.push('vm', () => begun.vm.kill())
   await means.after('spawned', handle)
-  await record({ stage: 'spawned', vm: vm.handle, sshPort })
-  await means.cgroups.enter(vm.handle.name, vm.handle.pid)
+  const { made } = await record({ stage: 'spawned', vm: begun.vm.handle, sshPort: begun.sshPort })
+  await means.cgroups.enter(begun.vm.handle.name, begun.vm.handle.pid)
   await means.after('recorded', handle)
 
-  const dead = diedBefore(vm, signal)
+  const dead = diedBefore(begun.vm, signal)
   undo.push('watch', () => dead.cancel())
   const serial = await keepSerialLog(kit, { socket: paths.serialSocket, file: paths.serialLog })
   undo.push('console', () => serial.close())
-  const meeting: Meeting = { ...handle, host: means.host, portSocket: paths.agentSocket, sshPort, hostKey: keys.host, clientKey: keys.client }
   const phases: { boot?: number; contact?: number } = {}
-  const start = async (): Promise<void> => {
-    await vm.start()
-    await means.after('running', handle)
+  const started: { vm: Vm | null } = { vm: null }
+  const way = {
+    async start() {
+      started.vm = await begun.start()
+      await means.after('running', handle)
+    },
+    hello: () => void (phases.boot = tookMs()),
   }
-  const hello = (): void => void (phases.boot = Math.round(kit.clock.monotonicMs() - startedMs))
+  const meeting: Meeting = {
+    ...handle, host: means.host, portSocket: paths.agentSocket, sshPort: begun.sshPort, hostKey: keys.host, clientKey: keys.client, probe: image.probe, booted: made === 'clone',
+  }
   const meet = handle.spec.contact === 'agent' ? meetAgent : meetSsh
-  const guest = await dead.first(meet(kit, { ...meeting, probe: image.probe }, means.connectGuest, { start, hello }, dead.signal))
+  const guest = await dead.first(meet(kit, meeting, means.connectGuest, way, dead.signal))
   undo.push('guest', () => closeGuest(guest))
-  phases.contact = Math.round(kit.clock.monotonicMs() - startedMs) - (phases.boot ?? 0)
+  phases.contact = tookMs() - (phases.boot ?? 0)
   await means.after('available', handle)
-  await record({ stage: 'ready', phases: { ...handle.phases, ...phases } })
+  const { template, bootedBecause } = await record({ stage: 'ready', phases: { ...handle.phases, ...phases } })
+  kit.log.info({ vwn: handle.vwn, made, template, bootedBecause, phases }, 'vwn made')
   dead.cancel()
+  if (started.vm === null) throw new Error('a guest was met that was not started')
   undo.release()
-  return { vm, serial, guest }
+  return { vm: started.vm, serial, guest }
 }
 
 /** Ends the connections to a guest. */
@@ -116,68 +205,24 @@ export function closeGuest(guest: Guest): void {
   guest.port?.close()
 }
 
-/** Image and overlay at once, then the seed; all have ended when it fails, so that what they made can be removed. */
-async function makeDisks(means: Means, handle: Handle, keys: VwnKeys, signal: AbortSignal): Promise<BootImage> {
+function specOf({ means, handle, image }: Making): Omit<VmSpec, 'sshPort'> {
   const paths = means.paths.vm(handle.vwn)
-  const { spec, accelerator } = handle
-  const [image, scratch] = await Promise.allSettled([means.image(spec.image, accelerator), means.disks.overlay(paths.scratch, spec.shape.scratchGib, signal)])
-  if (image.status === 'rejected') throw image.reason
-  if (scratch.status === 'rejected') throw scratch.reason
-  const { hostKeyFormat } = image.value
-  if (spec.contact === 'ssh') await writeFile(paths.seed, seedTar({ hostname: `${means.host}-${handle.vwn}`, hostKeyFormat, ...keys }), { mode: 0o600 })
-  return image.value
-}
-
-function specOf(means: Means, handle: Handle, image: BootImage): Omit<VmSpec, 'sshPort'> {
-  const { spec } = handle
-  const paths = means.paths.vm(handle.vwn)
-  return {
+  return vmSpec({ ...handle, image }, {
     name: `${means.namePrefix}${handle.vwn}`,
     sockets: { control: paths.qmpSocket, port: paths.agentSocket, console: paths.serialSocket },
     output: join(paths.folder, 'hypervisor.log'),
-    accelerator: handle.accelerator,
-    cpus: spec.shape.cpus,
-    memoryMib: spec.shape.memoryMib,
-    kernel: image.kernel,
-    initrd: image.initrd,
-    cmdline: image.cmdline,
-    network: spec.network,
-    disks: [
-      { serial: 'os', path: image.disk, format: 'raw', readOnly: true },
-      { serial: 'scratch', path: paths.scratch, format: 'qcow2', readOnly: false },
-      ...(spec.contact === 'ssh' ? [{ serial: 'seed', path: paths.seed, format: 'raw', readOnly: true } as const] : []),
-    ],
-  }
+    scratch: paths.scratch,
+    seed: paths.seed,
+  })
 }
 
 /** A free port may be taken by somebody else before the hypervisor gets it: then another one is tried. */
-async function spawnVm(means: Means, spec: Omit<VmSpec, 'sshPort'>, signal: AbortSignal): Promise<{ vm: Vm; sshPort: number }> {
+async function onFreePort<T>(begin: (sshPort: number) => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried += 1) {
-    const sshPort = await freePort()
     try {
-      return { vm: await means.hypervisor.boot({ ...spec, sshPort }, signal), sshPort }
+      return await begin(await freePort())
     } catch (error) {
       if (!isVwnError(error, 'PORT_IN_USE') || tried === portTries) throw error
     }
-  }
-}
-
-/** Turns the VM's end, while the guest is not available yet, into a failure that ends all waiting. */
-function diedBefore(vm: Vm, signal: AbortSignal) {
-  const died = new AbortController()
-  let watching = true
-  void vm.exit.then(({ code, signal: by, said }) => {
-    if (watching) died.abort(new VwnError('VWN_DIED', { code, signal: by, said: said === '' ? undefined : said }))
-  })
-  return {
-    signal: AbortSignal.any([signal, died.signal]),
-    async first<T>(work: Promise<T>): Promise<T> {
-      try {
-        return await work
-      } catch (error) {
-        throw died.signal.aborted ? died.signal.reason : error
-      }
-    },
-    cancel: () => void (watching = false),
   }
 }

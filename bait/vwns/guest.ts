@@ -32,6 +32,8 @@ export interface Meeting {
   readonly clientKey: KeyPair
   /** For guests without agent: succeeds when the guest can take a job. */
   readonly probe?: string | null
+  /** It was booted before, in a template: it can take its identity as soon as it runs. */
+  readonly booted?: boolean
 }
 
 /** A guest that is available. */
@@ -67,18 +69,43 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
   const ready = gate()
   const identity = identityOf(meeting)
   let greeted = false
+  const identify = (): void => {
+    if (!greeted) on.hello()
+    greeted = true
+    port.send({ ...identity, nowMs: kit.clock.nowMs() }) // said again to every hello: the agent takes it once
+  }
   const port = await portTo(kit, meeting, signal, (message) => {
-    if (message.kind === 'hello') {
-      if (!greeted) on.hello()
-      greeted = true
-      port.send({ ...identity, nowMs: kit.clock.nowMs() }) // said again to every hello: the agent takes it once
-    } else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) ready.open()
+    if (message.kind === 'hello') identify()
+    else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) ready.open()
     else if (message.kind === 'trouble') kit.log.warn({ vwn: meeting.vwn, what: message.what }, 'guest has trouble')
   })
   try {
     await on.start()
+    if (meeting.booted === true) identify()
     await orAborted(ready.opened, signal, 'hello and ready of the agent')
     return { port, session: await sessionTo(kit, meeting, connectGuest, signal) }
+  } catch (error) {
+    port.close()
+    throw error
+  }
+}
+
+/**
+ * A guest with the agent that is to become a template: told nothing, but idle. Its agent has said hello, was left to itself for a while
+ * to load what it will need, and has answered since. The connection stays open.
+ */
+export async function meetNameless(kit: Kit, { portSocket, settleMs }: { portSocket: string; settleMs: number }, start: () => Promise<void>, signal: AbortSignal): Promise<GuestPort> {
+  const heard = { hello: gate(), pong: gate() }
+  const port = await portTo(kit, { vwn: null, portSocket }, signal, ({ kind }) => {
+    if (kind === 'hello' || kind === 'pong') heard[kind].open()
+  })
+  try {
+    await start()
+    await orAborted(heard.hello.opened, signal, 'hello of a template')
+    await kit.clock.sleep(settleMs, signal)
+    port.send({ kind: 'ping', n: 1 })
+    await orAborted(heard.pong.opened, signal, 'pong of a template')
+    return port
   } catch (error) {
     port.close()
     throw error
@@ -136,7 +163,7 @@ export async function sessionTo(kit: Kit, meeting: Meeting, connectGuest: Connec
   }
 }
 
-function portTo(kit: Kit, meeting: Meeting, signal: AbortSignal, onMessage: (message: FromPort) => void): Promise<GuestPort> {
+function portTo(kit: Kit, meeting: { readonly vwn: VwnId | null; readonly portSocket: string }, signal: AbortSignal, onMessage: (message: FromPort) => void): Promise<GuestPort> {
   const log = kit.log.child({ vwn: meeting.vwn })
   return until(() => openGuestPort({ path: meeting.portSocket, clock: kit.clock, log, onMessage }), {
     withinMs: 10_000, everyMs: 10, clock: kit.clock, signal, what: 'port of the guest',

@@ -31,6 +31,10 @@ export const handleSchema = z.strictObject({
   bootAttempt: z.int().nonnegative(),
   accelerator: z.enum(['kvm', 'tcg']),
   phases: phasesSchema,
+  /** How its guest came to be, once that is known: cloned from this template, or booted for this reason. */
+  made: z.enum(['clone', 'boot']).nullable().default(null),
+  template: z.string().nullable().default(null),
+  bootedBecause: z.string().nullable().default(null),
   sinceMs: timeMsSchema,
   /** How the bait reaches the guest, and proves itself to it. */
   sshPort: z.int().nullable(),
@@ -98,5 +102,6 @@ async function read(host: Pick<HostPaths, 'vm'>, vwn: VwnId): Promise<Found> {
 export const freshHandle = (made: { vwn: VwnId; token: Handle['token']; spec: VwnSpec; ownerUid: number | null; bootId: string; accelerator: Handle['accelerator']; nowMs: number }): Handle => ({
   v: 1, vwn: made.vwn, token: made.token, spec: made.spec, ownerUid: made.ownerUid, bootId: made.bootId, stage: 'intent',
   job: null, jobsRun: 0, bootAttempt: 0, accelerator: made.accelerator, phases: {}, sinceMs: made.nowMs,
+  made: null, template: null, bootedBecause: null,
   sshPort: null, hostKey: null, clientKey: null, vm: null, cause: null,
 })

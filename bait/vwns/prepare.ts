@@ -1,8 +1,8 @@
 /** From a record of intent to a guest that is available, in at most two attempts. */
 import { isVwnError, VwnError, vwnErrorIn, type ErrorCode } from '../../core/errors.ts'
 import { serialTail } from '../serial-log.ts'
-import { bootOnce, type Means, type Running, type VwnKeys } from './boot.ts'
-import { makeFolder, type Handle, type Handles } from './handles.ts'
+import { makeOnce, type Means, type Running, type VwnKeys } from './boot.ts'
+import { makeFolder, type Handle } from './handles.ts'
 import { newKeyPair } from './keys.ts'
 
 /** The VWN's record, as its owner keeps it. */
@@ -18,7 +18,7 @@ const final: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 ])
 
 /** The running VM with its guest; when it fails, nothing is left but the record and the console of what was tried. */
-export async function prepareVwn(means: Means & { handles: Handles }, intent: Handle, { record }: Ledger, signal: AbortSignal): Promise<Running> {
+export async function prepareVwn(means: Means, intent: Handle, { record }: Ledger, signal: AbortSignal): Promise<Running> {
   const { kit, handles } = means
   const { vwn } = intent
   const { folder, serialLog } = means.paths.vm(vwn)
@@ -37,13 +37,13 @@ export async function prepareVwn(means: Means & { handles: Handles }, intent: Ha
   }
 }
 
-/** One boot within its deadline. */
+/** One attempt within its deadline. */
 async function attempt(means: Means, handle: Handle, keys: VwnKeys, record: Ledger['record'], signal: AbortSignal): Promise<Running> {
   const late = new AbortController()
   const { vwn, bootAttempt, spec: { bootMs } } = handle
   using _deadline = means.kit.clock.after(bootMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { vwn, bootMs, attempt: bootAttempt })))
   try {
-    return await bootOnce(means, handle, keys, record, AbortSignal.any([late.signal, signal]))
+    return await makeOnce(means, handle, keys, record, AbortSignal.any([late.signal, signal]))
   } catch (error) {
     throw late.signal.aborted && !isVwnError(error, 'VWN_DIED') ? late.signal.reason : error
   }

@@ -17,7 +17,7 @@ import { failureOf, withConsole } from '../failures.ts'
 import { serialTail } from '../serial-log.ts'
 import type { EffectName, Means, Running } from './boot.ts'
 import type { Meeting } from './guest.ts'
-import type { Handle, Handles } from './handles.ts'
+import type { Handle } from './handles.ts'
 import { keepLine, type Line } from './line.ts'
 import { prepareVwn } from './prepare.ts'
 
@@ -46,7 +46,6 @@ export interface LiveVwn {
 
 /** What one VWN needs beside what it works with. */
 export interface VwnDeps extends Means {
-  readonly handles: Handles
   readonly onChange: () => void
 }
 

@@ -82,11 +82,16 @@ test('everything that no record explains is found', { timeout: 20_000 }, async (
   await writeFile(lab.paths.vm('v1').scratch, 'a disk of a VWN that is gone')
   await mkdir(join(lab.paths.folder, 'scratch'))
   await writeFile(join(lab.paths.folder, 'scratch', '.1g.ext4.aaaaaaaaaa.tmp'), '')
+  for (const name of ['0123456789abcdef', 'what-is-this', 'new', 'old']) {
+    await mkdir(join(lab.paths.templates, name), { recursive: true })
+    await writeFile(join(lab.paths.templates, name, 'memory'), '')
+  }
   const found = await lab.look()
   expect(found.map(({ kind, what }) => `${kind} ${what.replace(lab.home.home, '')}`).sort()).toEqual([
-    'file /hosts/h1/scratch/.1g.ext4.aaaaaaaaaa.tmp', 'file /hosts/h1/vms/v1/scratch.qcow2', 'folder /hosts/h1/vms/v7', 'folder /hosts/h1/vms/what-is-this',
+    'file /hosts/h1/scratch/.1g.ext4.aaaaaaaaaa.tmp', 'file /hosts/h1/vms/v1/scratch.qcow2',
+    'folder /hosts/h1/templates/0123456789abcdef', 'folder /hosts/h1/templates/what-is-this', 'folder /hosts/h1/vms/v7', 'folder /hosts/h1/vms/what-is-this',
   ])
-  expect(auditText(found)).toContain('   2  folders not explained\n')
+  expect(auditText(found)).toContain('   4  folders not explained\n')
 })
 
 test('a record that speaks of a VM that is not there is found, and another process with its pid is no excuse', { timeout: 20_000 }, async () => {
@@ -100,13 +105,16 @@ test("a QEMU of this farm without a record is found, somebody else's is not", { 
   await using lab = await auditLab()
   // The audit goes by the command line: any process under QEMU's name is as good as a real one.
   const pretend = (name: string) => spawn(process.execPath, ['-e', 'process.stdin.resume()', '--', '-name', `${name},process=x`], { argv0: 'qemu-system-x86_64', stdio: ['pipe', 'ignore', 'ignore'] })
-  const [ours, other] = [pretend(`wnod.${lab.home.hash}.h1.v9`), pretend('wnod.somebodyelse.h1.v9')]
+  const [ours, other, template] = [pretend(`wnod.${lab.home.hash}.h1.v9`), pretend('wnod.somebodyelse.h1.v9'), pretend(`wnod.${lab.home.hash}.h1.template`)]
   try {
     await mkdir(lab.paths.folder, { recursive: true })
+    const unknown = (name: string, pid: number | undefined) => ({ kind: 'vm', what: `wnod.${lab.home.hash}.h1.${name} (pid ${pid})`, why: 'no record names it' })
     const found = await lab.look(qemu({ clock: systemClock }))
-    expect(found).toEqual([{ kind: 'vm', what: `wnod.${lab.home.hash}.h1.v9 (pid ${ours.pid})`, why: 'no record names it' }])
+    expect(new Set(found)).toEqual(new Set([unknown('v9', ours.pid), unknown('template', template.pid)]))
+    await mkdir(join(lab.paths.templates, 'new'), { recursive: true }) // one is being made
+    expect(await lab.look(qemu({ clock: systemClock }))).toEqual([unknown('v9', ours.pid)])
   } finally {
-    for (const child of [ours, other]) {
+    for (const child of [ours, other, template]) {
       child.kill('SIGKILL')
       await once(child, 'exit')
     }

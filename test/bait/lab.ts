@@ -75,6 +75,8 @@ export interface LabScript extends Partial<FakeScript> {
   readonly images?: ImageStore
   readonly image?: ImageDigest
   readonly memoryMib?: number
+  /** VWNs are cloned where that is possible; otherwise each is booted. */
+  readonly templates?: boolean
 }
 
 /** Starts bus and controller; the bait is started by the test, or at once with `start`. */
@@ -115,7 +117,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
     seen: (vwn, state, withinMs = 8_000) =>
       until(() => reports.at(-1)?.vwns.find((one) => one.vwn === vwn && one.state === state), { withinMs, what: `${vwn} is ${state}; last: ${JSON.stringify(reports.at(-1)?.vwns)}` }),
     async start(deps = {}) {
-      const settings = baitSchema(home.images).parse({ host, nats: { servers: [nats.url] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 } })
+      const settings = baitSchema(home.images).parse({ host, nats: { servers: [nats.url] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 }, templates: { disk_gib: script.templates === true ? 8 : 0 } })
       bait = createBait(kit, home, settings, {
         openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
         hypervisor,

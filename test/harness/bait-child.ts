@@ -4,6 +4,7 @@
  */
 import { createBait } from '../../bait/bait.ts'
 import { baitSchema } from '../../bait/config.ts'
+import type { TemplateEffect } from '../../bait/templates/build.ts'
 import type { EffectName } from '../../bait/vwns/boot.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { createLog } from '../../kit/log.ts'
@@ -16,20 +17,24 @@ export interface ChildOrders {
   readonly home: string
   readonly images: string
   readonly nats: string
-  readonly dieAfter: EffectName | null
+  readonly dieAfter: EffectName | TemplateEffect | null
   readonly job: string | null
+  /** VWNs are cloned where that is possible. */
+  readonly templates: boolean
 }
 
-const { home, images, nats, dieAfter, job } = JSON.parse(process.argv[2] ?? '') as ChildOrders
+const { home, images, nats, dieAfter, job, templates } = JSON.parse(process.argv[2] ?? '') as ChildOrders
 const jobs = playedJobs({ endsAtOnce: true })
-const settings = baitSchema(images).parse({ host: 'h1', nats: { servers: [nats] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 } })
+const settings = baitSchema(images).parse({ host: 'h1', nats: { servers: [nats] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 }, templates: { disk_gib: templates ? 8 : 0 } })
 const kit = { clock: systemClock, log: createLog({ program: 'bait', level: 'debug' }), signal: new AbortController().signal }
 const bait = createBait(kit, homePaths(home), settings, {
   openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
-  after: (effect) => {
-    if (effect === dieAfter) process.kill(process.pid, 'SIGKILL')
-  },
+  after: dieAt,
+  afterTemplate: dieAt,
 })
+function dieAt(effect: EffectName | TemplateEffect): void {
+  if (effect === dieAfter) process.kill(process.pid, 'SIGKILL')
+}
 await bait.start()
 if (job !== null) jobs.submit(job)
 process.once('SIGTERM', () => void bait.stop().then(() => process.exit(0)))

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { z } from 'zod'
+import { templateVmName } from '../../bait/templates/files.ts'
 import { controllerApi, type Api } from '../../cli/client.ts'
 import type { Context } from '../../cli/context.ts'
 import { takeDown } from '../../cli/farm/down.ts'
@@ -93,7 +94,7 @@ export interface Farm extends AsyncDisposable {
   ready(programs?: readonly string[]): Promise<void>
   /** The VWNs that are there, as the controller sees them. */
   vwns(): Promise<readonly VwnView[]>
-  /** Pids of the VM processes of this farm. */
+  /** Pids of the processes of this farm's VWNs; a template that is being made is none. */
   vms(): readonly number[]
   /** What a program has logged so far. */
   log(program: string): string
@@ -202,13 +203,14 @@ function farmOver(
       }
     },
     vwns: async () => (await api.get('/vwns', vwnsReplySchema)).vwns,
-    vms: () => vmProcesses(home).map((vm) => vm.pid),
+    vms: () => vmProcesses(home).filter(({ pid }) => !commandLine(pid)?.some((arg) => template.test(arg))).map((vm) => vm.pid),
     log: (name) => readFileSync(named(name).log, 'utf8'),
     [Symbol.asyncDispose]: dispose,
   }
 }
 
 const bin = join(import.meta.dirname, '../../bin/wnod.js')
+const template = new RegExp(`^wnod[.].*[.]${templateVmName}(,|$)`)
 
 /** Takes everything down, once, and proves that nothing is left. */
 function farmEnd(context: Context, children: Set<ChildProcess>, logs: () => readonly string[]): () => Promise<void> {

@@ -8,7 +8,9 @@ import { openSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import { expect, test } from 'vitest'
+import { templateEffects, type TemplateEffect } from '../../bait/templates/build.ts'
 import type { EffectName } from '../../bait/vwns/boot.ts'
+import { openHandles } from '../../bait/vwns/handles.ts'
 import { qemu } from '../../bait/hypervisor/qemu.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { until } from '../../kit/until.ts'
@@ -18,11 +20,12 @@ import type { ChildOrders } from '../harness/bait-child.ts'
 
 const images = testImages()
 const image = await images.any()
+const agentImage = await images.named('debian12')
 const bootMs = 90_000
 
 /** Baits in processes of their own, one after the other, on the lab's bus and home. */
-async function crashLab() {
-  const lab = await baitLab({ contact: image?.manifest.contact ?? 'ssh', deadlineMs: bootMs, hypervisor: qemu({ clock: systemClock }), images: images.store, ...(image && { image: image.digest }), memoryMib: 256 })
+async function crashLab({ of = image, templates = false } = {}) {
+  const lab = await baitLab({ contact: of?.manifest.contact ?? 'ssh', deadlineMs: bootMs, hypervisor: qemu({ clock: systemClock }), images: images.store, ...(of && { image: of.digest }), memoryMib: Math.max(256, of?.manifest.minMemoryMib ?? 0) })
   const program = join(lab.home.home, 'bait-child.mjs')
   const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url); const __dirname = import.meta.dirname;"
   await build({ entryPoints: ['test/harness/bait-child.ts'], outfile: program, bundle: true, platform: 'node', format: 'esm', target: 'node20', logLevel: 'silent', external: ['cpu-features', '*.node'], banner: { js: banner } })
@@ -37,8 +40,8 @@ async function crashLab() {
   return {
     lab,
     /** A bait that lives until it is ended, or dies after this effect; then this resolves once it is dead. */
-    async run(dieAfter: EffectName | null, job: string | null = null, meanwhile?: () => Promise<void>): Promise<void> {
-      const told: ChildOrders = { home: lab.home.home, images: lab.images, nats: lab.nats, dieAfter, job }
+    async run(dieAfter: EffectName | TemplateEffect | null, job: string | null = null, meanwhile?: () => Promise<void>): Promise<void> {
+      const told: ChildOrders = { home: lab.home.home, images: lab.images, nats: lab.nats, dieAfter, job, templates }
       const log = openSync(join(lab.home.home, 'child.log'), 'a')
       child = spawn(process.execPath, [program, JSON.stringify(told)], { stdio: ['ignore', log, log] })
       if (dieAfter === null) return
@@ -120,4 +123,27 @@ test.skipIf(image === null).each(['stopped', 'removed', 'gone'] as const)(`death
   await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: bootMs, what: 'nothing is reported' })
   expect(await lab.audit()).toEqual([])
   await end('SIGTERM')
+})
+
+test.skipIf(agentImage === null)(`death while a template is made, or a VWN cloned from it, leaves nothing that is not explained${agentImage === null ? ': no image debian12' : ''}`, { timeout: 600_000 }, async () => {
+  await using crash = await crashLab({ of: agentImage, templates: true })
+  const { lab, run, end } = crash
+  let made = 0
+  const fresh = (): string => `v${(made += 1)}`
+  for (const effect of [...templateEffects, 'disks', 'spawned', 'recorded', 'running', 'available'] as const) {
+    lab.order(lab.wanted(fresh()))
+    await run(effect)
+    expect(await lab.audit(), effect).toEqual([])
+  }
+  const last = fresh()
+  lab.order(lab.wanted(last))
+  await run(null)
+  await lab.seen(last, 'idle', bootMs)
+  expect((await openHandles(lab.home.host('h1')).peek()).find(({ vwn }) => vwn === last)?.handle).toMatchObject({ made: 'clone' })
+  lab.order()
+  await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: bootMs, what: 'nothing is reported' })
+  expect(await lab.audit()).toEqual([])
+  await end('SIGTERM')
+  expect(await lab.audit()).toEqual([])
+  expect(await qemu({ clock: systemClock }).find(`wnod.${lab.home.hash}.`)).toEqual([])
 })

@@ -1,0 +1,94 @@
+/** A bait with the scripted hypervisor that clones its VWNs where it can. */
+import { expect, test } from 'vitest'
+import type { EffectName } from '../../bait/vwns/boot.ts'
+import type { Handle } from '../../bait/vwns/handles.ts'
+import { VwnError } from '../../core/errors.ts'
+import { until } from '../../kit/until.ts'
+import { vwnId } from '../../core/ids.ts'
+import { baitLab, type BaitLab } from './lab.ts'
+
+const handleOf = (lab: BaitLab, vwn: string): Handle | undefined => lab.bait.parts.vwns.get(vwnId(vwn))?.handle
+const templateMade = (lab: BaitLab) => until(() => lab.bait.parts.templates.kept()[0]?.template.id, { withinMs: 8_000, what: 'a template' })
+const running = (lab: BaitLab): string[] => lab.hypervisor.vms.filter(({ state }) => state === 'running').map(({ handle }) => handle.name.split('.').at(-1) ?? '')
+
+test('the first VWN is booted and its template made behind it; the next ones are clones, which later baits adopt', async () => {
+  await using lab = await baitLab({ templates: true })
+  await lab.start()
+  lab.order(lab.wanted('v1'))
+  await lab.seen('v1', 'idle')
+  expect(handleOf(lab, 'v1')).toMatchObject({ made: 'boot', template: null, bootedBecause: expect.stringContaining('is being made') as string })
+  const template = await templateMade(lab)
+  expect(await lab.audit()).toEqual([])
+
+  lab.order(lab.wanted('v1'), lab.wanted('v2'))
+  expect(await lab.seen('v2', 'idle')).toMatchObject({ bootAttempt: 1, phases: { boot: expect.any(Number) as number, contact: expect.any(Number) as number } })
+  expect(handleOf(lab, 'v2')).toMatchObject({ made: 'clone', template, bootedBecause: null })
+  expect(lab.hypervisor.vms).toHaveLength(3)
+  expect(await lab.audit()).toEqual([])
+
+  await lab.stop()
+  expect(await lab.audit()).toEqual([])
+  await lab.start()
+  lab.order(lab.wanted('v1'), lab.wanted('v2'), lab.wanted('v3'))
+  await Promise.all([lab.seen('v1', 'idle'), lab.seen('v2', 'idle'), lab.seen('v3', 'idle')])
+  expect(handleOf(lab, 'v2')).toMatchObject({ made: 'clone', template })
+  expect(handleOf(lab, 'v3')).toMatchObject({ made: 'clone', template })
+  expect(running(lab)).toEqual(['v1', 'v2', 'v3'])
+  expect(lab.hypervisor.vms).toHaveLength(4)
+  expect(await lab.audit()).toEqual([])
+})
+
+test('each clone that fails is booted in the same attempt, and the template is thrown away in the end', async () => {
+  await using lab = await baitLab({ templates: true, failAt: 'restore' })
+  await lab.start()
+  lab.order(lab.wanted('v1'))
+  await lab.seen('v1', 'idle')
+  const template = await templateMade(lab)
+  for (const vwn of ['v2', 'v3', 'v4']) {
+    lab.order(lab.wanted('v1'), lab.wanted(vwn))
+    expect(await lab.seen(vwn, 'idle')).toMatchObject({ bootAttempt: 1, cause: null })
+    expect(handleOf(lab, vwn)).toMatchObject({ made: 'boot', template: null, bootedBecause: expect.stringMatching(/^a clone failed: .*as scripted/) as string })
+    expect(await lab.audit()).toEqual([])
+  }
+  expect(lab.logged.find((line) => line.msg === 'template removed')).toMatchObject({ template, why: 'its clones failed' })
+})
+
+test('a clone that does not become available leaves time for a boot', async () => {
+  await using lab = await baitLab({ templates: true, deadlineMs: 3_000 })
+  let hangs = false
+  await lab.start({
+    connectGuest: (_, signal) => {
+      if (!hangs) return Promise.resolve(lab.jobs.session())
+      hangs = false
+      return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+    },
+  })
+  lab.order(lab.wanted('v1'))
+  await lab.seen('v1', 'idle')
+  await templateMade(lab)
+  hangs = true
+  lab.order(lab.wanted('v2'))
+  expect(await lab.seen('v2', 'idle')).toMatchObject({ bootAttempt: 1, cause: null })
+  expect(handleOf(lab, 'v2')).toMatchObject({ made: 'boot', bootedBecause: expect.stringMatching(/did not report ready in time/) as string })
+})
+
+test.each(['disks', 'spawned', 'recorded', 'running', 'available'] as const)('a failure of a clone right after %s is undone whole', async (effect: EffectName) => {
+  await using lab = await baitLab({ templates: true })
+  let failing = false
+  await lab.start({
+    after: (now) => {
+      if (!failing || now !== effect) return
+      failing = false
+      throw new VwnError('VWN_MISBEHAVED', { effect })
+    },
+  })
+  lab.order(lab.wanted('v1'))
+  await lab.seen('v1', 'idle')
+  await templateMade(lab)
+  failing = true
+  lab.order(lab.wanted('v2'))
+  expect(await lab.seen('v2', 'idle')).toMatchObject({ bootAttempt: 1 })
+  expect(handleOf(lab, 'v2')?.made).toBe('boot')
+  await until(() => running(lab).length === 1, { withinMs: 5_000 })
+  expect(await lab.audit()).toEqual([])
+})
