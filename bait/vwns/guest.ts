@@ -76,8 +76,10 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
   }
   const port = await portTo(kit, meeting, signal, (message) => {
     if (message.kind === 'hello') identify()
-    else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) ready.open()
-    else if (message.kind === 'trouble') kit.log.warn({ vwn: meeting.vwn, what: message.what }, 'guest has trouble')
+    else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) {
+      kit.log.debug({ vwn: meeting.vwn, tookMs: message.tookMs }, 'guest has taken its identity')
+      ready.open()
+    } else if (message.kind === 'trouble') kit.log.warn({ vwn: meeting.vwn, what: message.what }, 'guest has trouble')
   })
   try {
     await on.start()
