@@ -1,5 +1,7 @@
 /** A bait with the scripted hypervisor that clones its VWNs where it can. */
+import { appendFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import type { TemplateFiles } from '../../bait/templates/files.ts'
 import type { EffectName } from '../../bait/vwns/boot.ts'
 import type { Handle } from '../../bait/vwns/handles.ts'
 import { VwnError } from '../../core/errors.ts'
@@ -51,6 +53,27 @@ test('each clone that fails is booted in the same attempt, and the template is t
     expect(await lab.audit()).toEqual([])
   }
   expect(lab.logged.find((line) => line.msg === 'template removed')).toMatchObject({ template, why: 'its clones failed' })
+})
+
+test.each([
+  ['its memory was cut short', "the memory file of a template does not have its machine's size", ({ memory }: TemplateFiles) => truncate(memory, 4096)],
+  ['its state was changed', 'the saved state of a template is damaged', ({ state }: TemplateFiles) => appendFile(state, 'x')],
+  ['its disk is gone', 'a file cannot be read', ({ scratch }: TemplateFiles) => rm(scratch)],
+  ['its disk is none', 'a file does not hold what it should', ({ scratch }: TemplateFiles) => writeFile(scratch, 'x'.repeat(64))],
+])('the job runs in a booted VWN when of a template %s', async (_, words, spoil) => {
+  await using lab = await baitLab({ templates: true })
+  await lab.start()
+  lab.order(lab.wanted('v1'))
+  await lab.seen('v1', 'idle')
+  await templateMade(lab)
+  for (const { template } of lab.bait.parts.templates.kept()) await spoil(template.files)
+  const job = lab.jobs.submit('h1-1')
+  lab.order(lab.wanted('v2', { job }))
+  expect(await lab.seen('v2', 'busy')).toMatchObject({ job, bootAttempt: 1, cause: null })
+  expect(handleOf(lab, 'v2')).toMatchObject({ made: 'boot', bootedBecause: expect.stringContaining(words) as string })
+  lab.jobs.assigned[0]?.end()
+  lab.order()
+  await until(() => running(lab).length === 0, { withinMs: 5_000 })
 })
 
 test('a clone that does not become available leaves time for a boot', async () => {
