@@ -193,9 +193,11 @@ export function openTemplates(options: TemplatesOptions): Templates {
     async failed(template, error) {
       // Of one that was thrown away meanwhile nothing new is learnt.
       if (isBlameless(error) || whole.get(template.id)?.template !== template) return
+      const damaged = isVwnError(error, 'TEMPLATE_STATE_DAMAGED') || isVwnError(error, 'FILE_MALFORMED') || (await readTemplate(folder, template.id)) === null
+      if (whole.get(template.id)?.template !== template) return
       const { trust, drop } = afterFailure(trustOf(template.id), said(error))
       trusts.set(template.id, trust)
-      if (drop) await remove(template.id, trust.quarantined ?? 'its clones failed')
+      if (drop || damaged) await remove(template.id, trust.quarantined ?? (damaged ? 'it is damaged' : 'its clones failed'))
       if (trust.quarantined !== null) log.error({ template: template.id, why: trust.quarantined }, 'template quarantined')
     },
     waiting() {

@@ -71,9 +71,8 @@ test.each([
   lab.order(lab.wanted('v2', { job }))
   expect(await lab.seen('v2', 'busy')).toMatchObject({ job, bootAttempt: 1, cause: null })
   expect(handleOf(lab, 'v2')).toMatchObject({ made: 'boot', bootedBecause: expect.stringContaining(words) as string })
-  lab.jobs.assigned[0]?.end()
-  lab.order()
-  await until(() => running(lab).length === 0, { withinMs: 5_000 })
+  expect(lab.logged.find((line) => line.msg === 'template removed')).toMatchObject({ why: 'it is damaged' })
+  expect(await lab.audit()).toEqual([])
 })
 
 test('a clone that does not become available leaves time for a boot', async () => {
