@@ -37,7 +37,7 @@ export async function startBenchFarm(images: string): Promise<BenchFarm> {
     (await run(process.execPath, [program('wnod.js'), ...args, '--home', home.home], { env: { WNOD_IMAGES: images }, timeoutMs: upMs })).stdout
   mkdirSync(home.etc, { recursive: true })
   writeFileSync(home.mapping, mapping)
-  await cli('up', '--detach', '--baits', '1')
+  await cli('up', '--detach', '--baits', '1', '--templates', '0')
   return {
     home,
     cli,

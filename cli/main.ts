@@ -61,6 +61,7 @@ program
   .option('--cpus <n>', 'cpus that the whole farm may give to VWNs', wholeNumber('--cpus', 1, 4096))
   .option('--memory <mib>', 'memory that the whole farm may give to VWNs', wholeNumber('--memory', 64, 2 ** 24))
   .option('--scratch <gib>', 'scratch disk that the whole farm may give to VWNs', wholeNumber('--scratch', 1, 2 ** 16))
+  .option('--templates <gib>', 'disk for templates of each bait; 0 boots every VWN (default: 8)', wholeNumber('--templates', 0, 2 ** 16))
   .option('--nats-port <port>', 'port of the NATS server (default: a free one)', wholeNumber('--nats-port', 1, 65_535))
   .option('--http-port <port>', "port of the controller's read-only HTTP (default: a free one)", wholeNumber('--http-port', 1, 65_535))
   .option('--detach', 'return as soon as the farm is ready')

@@ -23,6 +23,7 @@ export interface FarmWishes {
   readonly cpus?: number | undefined
   readonly memory?: number | undefined
   readonly scratch?: number | undefined
+  readonly templates?: number | undefined
   readonly natsPort?: number | undefined
   readonly httpPort?: number | undefined
 }
@@ -50,7 +51,7 @@ export async function prepareFarm(home: Home, wishes: FarmWishes, images: readon
   const share = await capacityShare(home, wishes, hosts.length)
   for (const host of hosts) {
     await makeFolder(home.host(host).folder, 0o711)
-    await writeAtomic(home.host(host).config, baitSettings(home, host, { natsPort, capacity: share }), { mode: 0o644 })
+    await writeAtomic(home.host(host).config, baitSettings(home, host, { natsPort, capacity: share, templatesGib: wishes.templates }), { mode: 0o644 })
   }
   return record
 }

@@ -27,7 +27,7 @@ port = ${ports.httpPort}
 `
 
 /** The text of etc/bait-HOST.toml. */
-export const baitSettings = (home: Home, host: HostId, options: { natsPort: number; capacity: Capacity }): string =>
+export const baitSettings = (home: Home, host: HostId, options: { natsPort: number; capacity: Capacity; templatesGib?: number | undefined }): string =>
   `${header(`bait ${host}`)}
 host = ${JSON.stringify(host)}
 images = ${JSON.stringify(home.images)}
@@ -37,4 +37,8 @@ ${nats(home, `bait-${host}`, options.natsPort)}
 cpus = ${options.capacity.cpus}
 memory_mib = ${options.capacity.memoryMib}
 scratch_gib = ${options.capacity.scratchGib}
-`
+${options.templatesGib === undefined ? '' : `
+# Saved machines that new VWNs are cloned from, and the disk that they may take; 0 boots every VWN.
+[templates]
+disk_gib = ${options.templatesGib}
+`}`

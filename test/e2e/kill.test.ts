@@ -9,7 +9,7 @@ import { jobsReplySchema } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 
 let farm: Farm
-beforeAll(async () => { farm = await startFarm({ baits: 1, cpus: 4 }) }, 240_000)
+beforeAll(async () => { farm = await startFarm({ baits: 1, cpus: 4, templates: 8 }) }, 240_000)
 afterAll(() => (farm as Farm | undefined)?.[Symbol.asyncDispose](), 120_000)
 
 const programs = ['bait-h1', 'controller', 'nats'] as const

@@ -118,7 +118,7 @@ export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
       mkdirSync(home.etc, { recursive: true })
       writeFileSync(home.mapping, options.mapping)
     }
-    const record = await prepareFarm(home, options, await namedImages(home.images))
+    const record = await prepareFarm(home, { templates: 0, ...options }, await namedImages(home.images))
     programs = farmPrograms(home, record)
     await options.before?.(home)
     const farm = farmOver(context, record, programs, children, dispose)
