@@ -2,6 +2,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Identity } from '../wire/common.ts'
+import { remember } from './own-files.ts'
 import type { Settings } from './settings.ts'
 
 export interface Account {
@@ -71,8 +72,10 @@ function lines(settings: Settings, file: string): readonly string[] {
 /** Whole or not at all: a name service may read at any time. */
 function write(settings: Settings, file: string, all: readonly string[]): void {
   const path = join(settings.etc, file)
-  writeFileSync(`${path}.new`, `${all.join('\n')}\n`, { mode: 0o644 })
+  const text = `${all.join('\n')}\n`
+  writeFileSync(`${path}.new`, text, { mode: 0o644 })
   renameSync(`${path}.new`, path)
+  remember(path, text)
 }
 
 /** Farms have names that a passwd line cannot hold; such a character becomes a `_`. */

@@ -31,10 +31,11 @@ export function makeCgroup(root: string, job: string, memoryBytes: number | null
   return cgroupAt(path)
 }
 
-/** The groups of jobs that exist. */
-export function jobCgroups(root: string): readonly Cgroup[] {
-  return folders(root).filter((name) => name.startsWith(prefix)).map((name) => cgroupAt(join(root, name)))
-}
+/** Names of the groups that there are. */
+export const cgroupNames = (root: string): readonly string[] => folders(root)
+
+/** A group that exists already, whoever made it. */
+export const foundCgroup = (root: string, name: string): Cgroup => cgroupAt(join(root, name))
 
 function cgroupAt(path: string): Cgroup {
   const kill = async (withinMs: number): Promise<boolean> => {

@@ -2,78 +2,150 @@
  * The scrub after a job, so that the same user's next job finds the guest as the first one did, and the proof of it: first everything is
  * removed, then every place is looked at again, and what is still there is named. One thing left retires the VWN.
  *
- *   processes   only the kernel's, process 1, the agent, its helper and sshd            cgroups   none of a job
- *   mounts      those from before the first job    ipc   no System V object             sockets   none but ours
- *   files       scratch places are empty           upper no file of the root was made or changed elsewhere
+ *   processes   only the kernel's, process 1, the agent, its helper and sshd     sockets   none but ours
+ *   cgroups     those from before the first job                                  mounts    those, and none of them changed
+ *   ipc         no System V object          keys      no key of a user, none more of root's
+ *   files       scratch places are empty    upper     no file of the root was made or changed elsewhere, no empty folder made
+ *   bare        as upper, for /run, /dev    agent     what the agent wrote elsewhere is as it wrote it
+ *   kernel      clock, modules, settings by which one job can change how the next one runs
+ *   memory      the agent has not grown by more than a bound
  *
- * Not looked at: kernel settings and devices, which only root can change, and empty folders outside the scratch places.
+ * `bare`, `agent` and `kernel` are looked at after a job of root alone. Not looked at, since only root can change it: rights of folders,
+ * other kernel settings, addresses and routes, programs loaded into the kernel, the state of devices.
  */
-import { type Dirent, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { type Dirent, lstatSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import type { FromAgent } from '../wire/guest.ts'
-import { jobCgroups } from './cgroup.ts'
+import { cgroupNames, foundCgroup } from './cgroup.ts'
 import type { Helper } from './helper.ts'
+import { changedFiles } from './own-files.ts'
 import type { Settings } from './settings.ts'
 import { takeStagedFolders } from './stage.ts'
 
 type Cleaned = Extract<FromAgent, { kind: 'cleaned' }>
 
 export interface Cleaner {
+  /** A job of this user has begun: after one of root more is looked at. */
+  ran(uid: number): void
   clean(): Promise<Cleaned>
 }
 
 const killMs = 10_000
 const leftMax = 256
+/** The kernel frees keys in its own time. */
+const keysMs = 1000
+/** Root's are the lists of all users' keyrings, which the kernel makes with the first of those. A key of root's own comes with two more. */
+const registers = 2
+const clockMsMax = 50
+const growthBytesMax = 64 * 1024 * 1024
 
-/** Files of the root that the agent itself writes. */
+/** Files of the root that the agent itself writes; `agent` checks what is in them. */
 const ours = ['etc/hostname', 'etc/machine-id', 'etc/hosts', 'etc/passwd', 'etc/group']
+
+/** What only root can change, and takes as long to look at as all the rest. */
+const ofRoot = ['bare', 'agent', 'kernel']
 
 type Check = () => readonly string[] | Promise<readonly string[]>
 
 /** Remembers what a guest looks like before any job: call it before the first. */
 export function openCleaner(settings: Settings, helper: Helper): Cleaner {
-  const mountsBefore = new Set(mounts())
-  const upperBefore = new Set(filesBelow(settings.upper))
-  const strangeMounts = (): readonly string[] => mounts().filter((mount) => !mountsBefore.has(mount))
-  const strangeFiles = (): readonly string[] => filesBelow(settings.upper)
-    .filter((file) => !upperBefore.has(file) && !ours.includes(file) && !settings.scratch.some((place) => `/${file}`.startsWith(`${place}/`)))
-    .map((file) => `/${file}`)
+  const cgroupsBefore = new Set(cgroupNames(settings.cgroups))
+  const mountsBefore = mounts()
+  const rootKeys = (keyCounts(settings).get(0) ?? 0) + registers
+  const bytesBefore = ownBytes()
+  const upper = watchUpper(settings)
+  const bare = watchBare(settings)
+  const scratch = watchScratch(settings)
+  const kernel = watchKernel(settings, helper)
+  const newCgroups = (): readonly string[] => cgroupNames(settings.cgroups).filter((name) => !cgroupsBefore.has(name))
+  const newMounts = (): readonly Mount[] => mounts().filter(({ id }) => !mountsBefore.some((before) => before.id === id))
+  const newKeys = (): readonly number[] => [...keyCounts(settings)].filter(([uid, count]) => count > (uid === 0 ? rootKeys : 0)).map(([uid]) => uid)
   const checks: Readonly<Record<string, Check>> = {
     processes: () => helper.strangers(settings.sshd, false),
-    cgroups: () => jobCgroups(settings.cgroups).map((group) => group.procs),
-    mounts: strangeMounts,
+    cgroups: () => newCgroups().map((name) => join(settings.cgroups, name)),
+    mounts: () => changed(new Map(mountsBefore.map(byRow)), new Map(mounts().map(byRow))),
     ipc: () => ['shm', 'sem', 'msg'].flatMap((kind) => rows(`/proc/sysvipc/${kind}`).map((row) => `${kind} ${row.trim()}`)),
-    files: () => settings.scratch.flatMap((place) => namesIn(place).map((name) => join(place, name))),
-    upper: strangeFiles,
+    keys: () => newKeys().map((uid) => `of user ${uid}`),
+    files: scratch.left,
+    upper: upper.left,
     sockets: () => [...inetSockets(settings), ...unixSockets(settings)],
+    bare,
+    agent: changedFiles,
+    kernel,
+    memory: () => grown(ownBytes() - bytesBefore),
   }
+  let rootRan = false
   return {
+    ran(uid) {
+      rootRan ||= uid === 0
+    },
     async clean() {
       const startedAt = performance.now()
-      for (const group of jobCgroups(settings.cgroups)) await group.remove(killMs)
+      for (const name of newCgroups()) await foundCgroup(settings.cgroups, name).remove(killMs)
       await killStrangers(settings, helper)
-      for (const mount of [...strangeMounts()].reverse()) await helper.unmount(mount).catch(() => undefined)
+      for (const { path } of [...newMounts()].reverse()) if (!path.includes('\n')) await helper.unmount(path).catch(() => undefined) // a command is one line
       await helper.removeIpc().catch(() => undefined)
-      for (const place of settings.scratch) for (const name of namesIn(place)) tryRemove(join(place, name))
-      for (const folder of takeStagedFolders()) tryRemove(Buffer.from(folder, 'latin1'))
+      await dropKeys(helper, newKeys)
+      for (const place of settings.scratch) await helper.empty(Buffer.from(place)).catch(() => undefined) // the checks will find it
+      for (const folder of takeStagedFolders()) {
+        await removeFolder(helper, Buffer.from(folder, 'latin1'))
+        upper.staged(folder)
+      }
       const left: string[] = []
-      for (const [name, check] of Object.entries(checks)) for (const what of await check()) left.push(`${name}: ${what}`.slice(0, 1024))
-      return { kind: 'cleaned', checked: Object.keys(checks), left: left.slice(0, leftMax), tookMs: performance.now() - startedAt }
+      const due = Object.entries(checks).filter(([name]) => rootRan || !ofRoot.includes(name))
+      for (const [name, check] of due) for (const what of await check()) left.push(`${name}: ${what}`.slice(0, 1024))
+      rootRan &&= left.length > 0
+      return { kind: 'cleaned', checked: due.map(([name]) => name), left: left.slice(0, leftMax), tookMs: performance.now() - startedAt }
     },
   }
 }
 
+// ---------------------------------------------------------------- processes and keys
+
 /** One look and one KILL at a time, until a look finds nobody; those who start new ones lose that race in the end. */
 async function killStrangers(settings: Settings, helper: Helper): Promise<void> {
   const deadline = performance.now() + killMs
-  for (let pause = 1; (await helper.strangers(settings.sshd, true)).length > 0 && performance.now() < deadline; pause = Math.min(pause * 2, 50))
-    await new Promise((resolve) => setTimeout(resolve, pause))
+  for (let pause = 1; (await helper.strangers(settings.sshd, true)).length > 0 && performance.now() < deadline; pause = Math.min(pause * 2, 50)) await sleep(pause)
 }
+
+async function dropKeys(helper: Helper, newKeys: () => readonly number[]): Promise<void> {
+  for (const uid of newKeys()) await helper.dropKeys(uid).catch(() => undefined)
+  const deadline = performance.now() + keysMs
+  while (newKeys().length > 0 && performance.now() < deadline) await sleep(5)
+}
+
+/** How many keys each user has: the one thing about another's keys that the kernel shows. */
+function keyCounts({ kernel }: Settings): ReadonlyMap<number, number> {
+  return new Map(rowsOf(kernel === null ? null : tryRead('/proc/key-users')).map((row) => {
+    const [, uid, count] = /^ *(\d+): +\d+ (\d+)\//.exec(row) ?? []
+    return [Number(uid), Number(count)]
+  }))
+}
+
+const grown = (bytes: number): readonly string[] => (bytes > growthBytesMax ? [`the agent has grown by ${Math.round(bytes / 1024 / 1024)} MiB`] : [])
+
+/** Resident memory; 0 where there is no /proc, as where the snapshot is made. */
+const ownBytes = (): number => Number(/^VmRSS:\s+(\d+) kB/m.exec(tryRead('/proc/self/status') ?? '')?.[1] ?? 0) * 1024
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 // ---------------------------------------------------------------- mounts and sockets
 
-/** Mount points in the order they were made. */
-const mounts = (): readonly string[] => rowsOf(tryRead('/proc/self/mountinfo')).map((row) => unescaped(row.split(' ')[4] ?? ''))
+interface Mount {
+  readonly id: string
+  readonly path: string
+  /** All that the kernel says of it. */
+  readonly row: string
+}
+
+/** Mounts in the order they were made. */
+const mounts = (): readonly Mount[] => rowsOf(tryRead('/proc/self/mountinfo')).map((row) => {
+  const [id = '', , , , path = ''] = row.split(' ')
+  return { id, path: unescaped(path), row }
+})
+
+/** A mount over another has the path of that one: its number belongs to its name. */
+const byRow = ({ id, path, row }: Mount): [string, string] => [`${path} (${id})`, row]
 
 /** Blanks and backslashes stand as octal numbers in the kernel's tables. */
 const unescaped = (path: string): string => path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)))
@@ -99,43 +171,136 @@ function unixSockets(settings: Settings): readonly string[] {
 
 // ---------------------------------------------------------------- files
 
-/** Every file below a folder by relative name, folders themselves left out. */
-function filesBelow(root: string | null): readonly string[] {
-  if (root === null) return []
-  const found: string[] = []
-  const visit = (folder: string, prefix: string): void => {
-    for (const entry of entriesOf(folder)) {
-      if (entry.isDirectory()) visit(`${folder}/${entry.name}`, `${prefix}${entry.name}/`)
-      else found.push(prefix + entry.name)
+type Listing = ReadonlyMap<string, string>
+
+/** Names of what is new, is gone, or is not as it was. A folder that was empty may have got something in it, which has its own name. */
+const changed = (before: Listing, now: Listing): readonly string[] => [
+  ...[...now].filter(([name, state]) => before.get(name) !== state).map(([name]) => name),
+  ...[...before.keys()].filter((name) => !now.has(name) && !name.endsWith('/')).map((name) => `${name} is gone`),
+]
+
+/** Files of the root that were made or changed outside the scratch places. */
+function watchUpper(settings: Settings): { left: Check; staged(folder: string): void } {
+  const before = upperListing(settings)
+  const allowed = new Set(ours.map((file) => `/${file}`))
+  const isScratch = (path: string): boolean => settings.scratch.some((place) => path === `${place}/` || path.startsWith(`${place}/`))
+  return {
+    left: () => changed(before, upperListing(settings)).filter((path) => !allowed.has(path) && !isScratch(path)).map(readable),
+    /** The agent has made and removed this folder: those above it were copied to the writable layer, and may be empty there. */
+    staged(folder) {
+      for (let above = dirname(folder); above !== '/'; above = dirname(above)) allowed.add(`${above}/`)
+    },
+  }
+}
+
+const upperListing = (settings: Settings): Listing => (settings.upper === null ? new Map() : listing(settings.upper, '', () => false))
+
+/** The scratch places themselves, and what is in them. */
+function watchScratch(settings: Settings): { left: Check } {
+  const places = (): Listing => new Map(settings.scratch.map((place) => [place, stateOf(place)?.owner ?? '']))
+  const before = places()
+  return {
+    left: () => [
+      ...settings.scratch.flatMap((place) => entriesOf(place).map((entry) => readable(join(place, entry.name)))),
+      ...changed(before, places()).map((place) => `${place} is not as it was`),
+    ],
+  }
+}
+
+/** Places that only root can write to; the agent's own files there come and go. */
+function watchBare(settings: Settings): Check {
+  const folder = dirname(settings.socket)
+  const own = [settings.socket, ...['host_key', 'authorized_keys', 'sshd_config', 'sshd_config.pid'].map((name) => `${folder}/ssh/${name}`)]
+  const skipped = [settings.upper, ...settings.scratch, '/dev/pts']
+  const now = (): Listing => new Map(settings.bare.flatMap((place) => [...listing(place, place, (path) => own.includes(path) || skipped.includes(path))]))
+  const before = now()
+  return () => changed(before, now()).filter((path) => path !== `${folder}/` && path !== `${folder}/ssh/`).map(readable)
+}
+
+/**
+ * What is below a folder, by latin1 name after `as`: files, links and devices with their state, and folders that are empty, with a `/` at
+ * the end. Names are bytes, of any kind.
+ */
+function listing(root: string, as: string, skip: (path: string) => boolean): Listing {
+  const found = new Map<string, string>()
+  const visit = (folder: string, shown: string): void => {
+    const entries = entriesOf(folder)
+    if (entries.length === 0 && shown !== as) found.set(`${shown}/`, '')
+    for (const { name } of entries) {
+      const path = `${shown}/${name}`
+      if (skip(path)) continue
+      const state = stateOf(`${folder}/${name}`)
+      if (state?.folder === true) visit(`${folder}/${name}`, path)
+      else found.set(path, state?.all ?? '')
     }
   }
-  visit(root, '')
+  visit(root, as)
   return found
 }
 
-function tryRemove(path: string | Buffer): void {
+interface State {
+  readonly folder: boolean
+  readonly owner: string
+  /** Changes with every change of content or rights; that of a device with its rights alone. */
+  readonly all: string
+}
+
+function stateOf(path: string): State | null {
   try {
-    rmSync(path, { recursive: true, force: true })
+    const stat = lstatSync(Buffer.from(path, 'latin1'))
+    const owner = [stat.mode, stat.uid, stat.gid, stat.rdev].join(' ')
+    return { folder: stat.isDirectory(), owner, all: stat.isFile() || stat.isSymbolicLink() ? [owner, stat.size, stat.ino, stat.ctimeMs].join(' ') : owner }
   } catch {
-    // the checks will find it
+    return null
   }
 }
 
-const namesIn = (folder: string): readonly string[] => {
+async function removeFolder(helper: Helper, folder: Buffer): Promise<void> {
+  await helper.empty(folder).catch(() => undefined)
   try {
-    return readdirSync(folder)
+    rmdirSync(folder)
+  } catch {
+    // it is gone, or the check will find it
+  }
+}
+
+/** Bytes as the text that they most probably are. */
+const readable = (latin1: string): string => Buffer.from(latin1, 'latin1').toString('utf8')
+
+const entriesOf = (folder: string): readonly Dirent[] => {
+  try {
+    return readdirSync(Buffer.from(folder, 'latin1'), { withFileTypes: true, encoding: 'latin1' })
   } catch {
     return [] // a place that this guest does not have
   }
 }
 
-const entriesOf = (folder: string): readonly Dirent[] => {
-  try {
-    return readdirSync(folder, { withFileTypes: true })
-  } catch {
-    return []
-  }
+// ---------------------------------------------------------------- the kernel
+
+/** Settings by which one job could change how the next one's processes run. */
+const kernelSettings = [
+  'kernel/core_pattern', 'kernel/modprobe', 'kernel/randomize_va_space', 'kernel/unprivileged_userns_clone', 'kernel/yama/ptrace_scope', 'kernel/domainname',
+  'kernel/pid_max', 'kernel/threads-max', 'kernel/shmmax', 'kernel/msgmax', 'kernel/sem', 'fs/suid_dumpable', 'fs/file-max', 'vm/overcommit_memory',
+  'vm/max_map_count', 'net/ipv4/ip_forward', 'net/ipv4/ip_local_port_range', 'net/core/somaxconn', 'user/max_user_namespaces',
+]
+
+function watchKernel({ kernel }: Settings, helper: Helper): Check {
+  if (kernel === null) return () => []
+  const now = (): Listing => new Map([
+    ...kernelSettings.map((name): [string, string] => [name.replaceAll('/', '.'), tryRead(join(kernel, name)) ?? '']),
+    ...rowsOf(tryRead('/proc/modules')).map((row): [string, string] => [`module ${row.split(' ', 1)[0] ?? ''}`, '']),
+  ])
+  const before = now()
+  return () => [...changed(before, now()), ...clockError(helper.clockOffsetMs)]
 }
+
+/** Both clocks go at one rate: their distance is what it was when the agent set the one by the other. */
+function clockError(offsetMs: number | null): readonly string[] {
+  const errorMs = offsetMs === null ? 0 : Date.now() - Number(process.hrtime.bigint()) / 1e6 - offsetMs
+  return Math.abs(errorMs) > clockMsMax ? [`clock is ${(errorMs / 1000).toFixed(1)} s off`] : []
+}
+
+// ---------------------------------------------------------------- tables
 
 const rowsOf = (text: string | null): readonly string[] => (text ?? '').split('\n').filter((row) => row !== '')
 

@@ -79,12 +79,18 @@ export interface Helper {
   serve(path: string, open: (connection: Connection) => Task): Promise<void>
   resize(pid: number, rows: number, cols: number): Promise<void>
   become(clockOffsetMs: number, entropy: Buffer): Promise<void>
+  /** Wall clock less monotonic clock, as it was set last; null before that. */
+  readonly clockOffsetMs: number | null
   /** A new ssh server, which waits for somebody to write its config. The first one was started before the agent. */
   restartSshd(sshd: string, config: string): Promise<void>
   /** Processes that a job has left, `PID:NAME`; with `kill` they were killed just now. */
   strangers(sshd: string, kill: boolean): Promise<readonly string[]>
   removeIpc(): Promise<void>
   unmount(path: string): Promise<void>
+  /** Removes all that is in the folder, however deep and whatever its name. */
+  empty(folder: Buffer): Promise<void>
+  /** Puts the user's keyrings out of use, with the keys in them. */
+  dropKeys(uid: number): Promise<void>
 }
 
 type Answer = (words: readonly string[]) => void
@@ -105,6 +111,7 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
   const early = new Map<number, Exit>()
   const open = new Map<number, { readonly task: Task; readonly done: Done }>()
   let serveTask: ((connection: Connection) => Task) | null = null
+  let clockOffsetMs: number | null = null
 
   const ended = (pid: number, exit: Exit): void => {
     const tell = exits.get(pid)
@@ -176,11 +183,19 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
       await ask(`tasks ${path}\n`)
     },
     resize: async (of, rows, cols) => void (await ask(`resize ${of} ${rows} ${cols}\n`)),
-    become: async (offsetMs, entropy) => void (await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)),
+    get clockOffsetMs() {
+      return clockOffsetMs
+    },
+    async become(offsetMs, entropy) {
+      await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)
+      clockOffsetMs = offsetMs
+    },
     restartSshd: async (sshd, config) => void (await ask(`sshd ${sshd} ${config}\n`)),
     strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),
+    empty: async (folder) => void (await ask(`empty ${folder.toString('hex')}\n`)),
+    dropKeys: async (uid) => void (await ask(`dropkeys ${uid}\n`)),
   }
   return { helper, hear }
 }

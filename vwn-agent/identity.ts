@@ -6,6 +6,7 @@ import { chmodSync, closeSync, constants, existsSync, mkdirSync, open, openSync,
 import { join } from 'node:path'
 import type { GuestIdentity } from '../wire/guest.ts'
 import type { Helper } from './helper.ts'
+import { remember } from './own-files.ts'
 import type { Settings } from './settings.ts'
 
 /**
@@ -57,15 +58,21 @@ export async function become(settings: Settings, helper: Helper, identity: Guest
   const put = (path: string, text: string, mode: number): void => {
     writeFileSync(path, text, { mode })
     chmodSync(path, mode) // the file may have been there
+    remember(path, text)
   }
   put(join(folder, 'host_key'), identity.hostKey.endsWith('\n') ? identity.hostKey : `${identity.hostKey}\n`, 0o600)
   put(join(folder, 'authorized_keys'), `${identity.authorizedKey.trim()}\n`, 0o600)
   put(join(settings.etc, 'hostname'), `${identity.hostname}\n`, 0o644)
   put(join(settings.etc, 'machine-id'), `${identity.machineId}\n`, 0o444)
   put(join(settings.etc, 'hosts'), `127.0.0.1 localhost\n127.0.1.1 ${identity.hostname}\n::1 localhost ip6-localhost\n`, 0o644)
-  if (settings.kernel !== null) writeFileSync(join(settings.kernel, 'kernel/hostname'), identity.hostname)
+  if (settings.kernel !== null) name(join(settings.kernel, 'kernel/hostname'), identity.hostname)
   await done
   if (settings.sshPort !== null) await openSsh(settings.sshd, settings.sshPort, folder, helper)
+}
+
+function name(path: string, hostname: string): void {
+  writeFileSync(path, hostname)
+  remember(path, hostname)
 }
 
 let sshHasConfig = false

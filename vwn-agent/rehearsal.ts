@@ -12,6 +12,7 @@ import { guestVersion } from '../wire/guest-facts.ts'
 import { speak, type Helper } from './helper.ts'
 import { become } from './identity.ts'
 import { parseFromPort } from './messages.ts'
+import { forgetFiles } from './own-files.ts'
 import { lineCutter } from './port.ts'
 import { serveTasks } from './server.ts'
 import type { Settings } from './settings.ts'
@@ -28,6 +29,7 @@ export async function rehearse(): Promise<void> {
     await give(run)
     await give({ kind: 'clean', v: guestVersion })
   } finally {
+    forgetFiles()
     rmSync(folder, { recursive: true, force: true })
   }
 }
@@ -39,7 +41,7 @@ function settingsIn(folder: string): Settings {
   writeFileSync(join(etc, 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
   writeFileSync(join(etc, 'group'), 'root:x:0:\n')
   return {
-    port: '', helper: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, sshPort: null, sshd: '/',
+    port: '', helper: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, bare: [], sshPort: null, sshd: '/',
   }
 }
 

@@ -15,6 +15,7 @@ import { makeAccount, type Account } from './accounts.ts'
 import { makeCgroup, type Cgroup } from './cgroup.ts'
 import { guestEnvironment } from './environment.ts'
 import { StartError, type Connection, type Exit, type File, type Helper, type StartOptions, type Started } from './helper.ts'
+import { remember } from './own-files.ts'
 import type { Settings } from './settings.ts'
 import { signalName, signalNumber } from './signals.ts'
 import { encodeSpec } from './spec.ts'
@@ -161,7 +162,10 @@ function limitsOf(settings: Settings, { run }: RunTask): readonly Limit[] {
   const limits = run.limits.map((limit) => (limit.name === 'nofile' ? { name: limit.name, soft: atMost(limit.soft), hard: atMost(limit.hard) } : limit))
   const files = limits.find(({ name }) => name === 'nofile')?.hard ?? 0
   const path = join(settings.kernel ?? '/proc/sys', 'fs/nr_open')
-  if (files > Number(readFileSync(path, 'latin1')) && settings.kernel !== null) writeFileSync(path, String(Math.ceil(files / 64) * 64))
+  if (files <= Number(readFileSync(path, 'latin1')) || settings.kernel === null) return limits
+  const allowed = String(Math.ceil(files / 64) * 64)
+  writeFileSync(path, allowed)
+  remember(path, allowed)
   return limits
 }
 

@@ -14,6 +14,8 @@
 //   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
 //   unmount PATH                   detaches what is mounted there
+//   empty HEX                      removes all that is in the folder with this path
+//   dropkeys UID                   puts the user's keyrings out of use
 //
 // An answer is "done", or as above, or "failed STEP ERRNO". Commands about a connection have none:
 //
@@ -25,6 +27,8 @@
 //
 // Node itself is too large to fork often, and its module for it takes half a second to load where the processor is emulated.
 #include <dirent.h>
+#include <limits.h>
+#include <linux/keyctl.h>
 #include <linux/random.h>
 #include <stdarg.h>
 #include <sys/mount.h>
@@ -406,6 +410,100 @@ static void remove_ipc(void)
     say_agent("done\n");
 }
 
+// As the user himself, since root may not. A user's keyrings outlive his processes, and the kernel shows nobody else what is in them.
+static void drop_keys(uid_t uid)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setresuid(uid, uid, uid) != 0)
+            _exit(1);
+        // By their numbers: while one of them is on its way out, none is found by its role.
+        const long rings[] = {
+            syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 0, 0, 0),
+            syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_SESSION_KEYRING, 0, 0, 0),
+            syscall(SYS_keyctl, KEYCTL_GET_PERSISTENT, (uid_t)-1, KEY_SPEC_PROCESS_KEYRING, 0, 0),
+        };
+        for (int i = 0; i < 3; i++)
+            syscall(SYS_keyctl, KEYCTL_INVALIDATE, rings[i], 0, 0, 0);
+        _exit(0);
+    }
+    if (pid < 0)
+        return say_failed("dropkeys");
+    waitpid(pid, NULL, 0);
+    say_agent("done\n");
+}
+
+static bool is_folder(int at, const struct dirent *entry)
+{
+    struct stat found;
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type == DT_DIR;
+    return fstatat(at, entry->d_name, &found, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(found.st_mode);
+}
+
+// What one look through a folder came to.
+struct pass {
+    int below;    // a folder in it that is not empty, opened; -1 where there is none
+    bool removed; // something
+    bool stuck;   // something cannot be removed
+};
+
+static struct pass empty_once(int fd)
+{
+    struct pass pass = { .below = -1 };
+    int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *all = again < 0 ? NULL : fdopendir(again);
+    pass.stuck = all == NULL;
+    for (struct dirent *entry; all != NULL && pass.below < 0 && (entry = readdir(all)) != NULL;) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+            continue;
+        bool gone = unlinkat(fd, name, is_folder(fd, entry) ? AT_REMOVEDIR : 0) == 0;
+        if (!gone && (errno == ENOTEMPTY || errno == EEXIST))
+            pass.below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        pass.removed |= gone;
+        pass.stuck |= !gone && pass.below < 0;
+    }
+    if (all != NULL)
+        closedir(all);
+    return pass;
+}
+
+// Goes down into what is not empty and up by `..` again, so that neither the length of a path nor the number of open files bounds the
+// depth. Below the top, what is stuck ends it, and so does a folder that is not empty and yet has nothing in it: the way up would
+// lead down there again.
+static bool empty_folder(int fd)
+{
+    bool progress = false;
+    for (long depth = 0;;) {
+        struct pass pass = empty_once(fd);
+        progress = pass.removed || (progress && pass.below < 0);
+        if (pass.below < 0 && pass.removed)
+            continue; // a look from which names are taken may pass over others
+        pass.stuck |= depth > 0 && pass.below < 0 && !progress;
+        bool over = pass.below < 0 && (depth == 0 || pass.stuck);
+        int next = over ? -1 : pass.below >= 0 ? pass.below : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        close(fd);
+        if (next < 0)
+            return over && !pass.stuck;
+        depth += pass.below >= 0 ? 1 : -1;
+        fd = next;
+    }
+}
+
+static void empty(const char *line)
+{
+    char path[PATH_MAX];
+    size_t length = 0;
+    for (const char *hex = line + 6; length < sizeof path - 1 && sscanf(hex, "%2hhx", (unsigned char *)&path[length]) == 1; hex += 2)
+        length++;
+    path[length] = '\0';
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || !empty_folder(fd))
+        return say_failed("empty");
+    say_agent("done\n");
+}
+
 // ---------------------------------------------------------------- the loop
 
 static void obey(const char *line, struct cursor bytes)
@@ -427,6 +525,10 @@ static void obey(const char *line, struct cursor bytes)
         name_strangers(line, *line == 'k');
     else if (strcmp(line, "ipc") == 0)
         remove_ipc();
+    else if (strncmp(line, "dropkeys ", 9) == 0)
+        drop_keys((uid_t)strtoul(line + 9, NULL, 10));
+    else if (strncmp(line, "empty ", 6) == 0)
+        empty(line);
     else if (strncmp(line, "unmount ", 8) == 0 && umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         say_agent("done\n");
     else

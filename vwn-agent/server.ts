@@ -48,6 +48,7 @@ export async function serveTasks(settings: Settings, helper: Helper): Promise<Ta
         if (message.kind === 'signal' || message.kind === 'resize') return job?.take(message)
         if (job !== null) return end() // one connection is one task
         if (message.kind === 'clean') return clean()
+        cleaner.ran(message.identity.uid)
         const own = runJob(settings, helper, connection, message, () => {
           running.delete(own)
           connection.close()

@@ -20,6 +20,8 @@ export interface Settings {
   readonly scratch: readonly string[]
   /** The overlay's upper folder: every file of the root that was made or changed since boot. Null where it cannot be seen. */
   readonly upper: string | null
+  /** Other places where a job may leave nothing, and that a restart of the guest would make anew. */
+  readonly bare: readonly string[]
   /** Where ssh answers; null starts no ssh server. */
   readonly sshPort: number | null
   readonly sshd: string
@@ -35,6 +37,7 @@ const guest: Settings = {
   homes: '/home',
   scratch: ['/tmp', '/var/tmp', '/dev/shm', '/dev/mqueue', '/run/lock', '/home'],
   upper: '/run/wnod/upper',
+  bare: ['/run', '/dev'],
   sshPort: 22,
   sshd: '/usr/sbin/sshd',
 }

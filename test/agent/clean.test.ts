@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs'
-import { writeFile } from 'node:fs/promises'
+import { existsSync, readdirSync } from 'node:fs'
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { run } from '../../kit/command.ts'
@@ -27,7 +27,7 @@ describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : 
   test('a guest that ran nothing is clean, and says where it looked', async () => {
     const { left, checked } = await agent.clean()
     expect(left).toEqual([])
-    expect(checked).toEqual(['processes', 'cgroups', 'mounts', 'ipc', 'files', 'upper', 'sockets'])
+    expect(checked).toEqual(['processes', 'cgroups', 'mounts', 'ipc', 'keys', 'files', 'upper', 'sockets', 'memory'])
   })
 
   test('files in every scratch place, the home among them, are gone', async () => {
@@ -37,6 +37,13 @@ describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : 
     expect((await agent.clean()).left).toEqual([])
     expect(existsSync(join(agent.folder, 'home/ada'))).toBe(false)
     expect(await job('pwd; ls -A')).toBe(join(agent.folder, 'home/ada'))
+  })
+
+  test('names of any bytes and folders of any depth are gone', async () => {
+    const tmp = join(agent.folder, 'tmp')
+    await job(`mkdir ${tmp}/$'\\xff\\n' && touch ${tmp}/$'\\xff\\n'/$'\\x80' h && perl -e 'for (1 .. 3000) { mkdir "d" x 200; chdir "d" x 200 } mkdir "side"; open F, ">", "end"'`)
+    expect((await agent.clean()).left).toEqual([])
+    expect([readdirSync(tmp), existsSync(join(agent.folder, 'home/ada'))]).toEqual([[], false])
   })
 
   test('System V objects are gone', async () => {
@@ -63,9 +70,9 @@ describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : 
 
   test('what cannot be removed is named', async () => {
     const stubborn = join(agent.folder, 'tmp-fixed')
+    await run('mkdir', [stubborn])
     await using other = await startAgent(programs, { scratch: [stubborn] })
     await other.identify()
-    await run('mkdir', [stubborn])
     await writeFile(join(stubborn, 'file'), '')
     await writeFile(join(agent.folder, 'upper-file'), '')
     await run('mount', ['--bind', '-o', 'ro', stubborn, stubborn])
@@ -83,6 +90,25 @@ describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : 
   test('a file elsewhere in the root is named', async () => {
     await writeFile(join(agent.folder, 'upper/planted'), '')
     expect((await agent.clean()).left).toEqual(['upper: /planted'])
+  })
+
+  test('an empty folder elsewhere in the root is named, a folder of bytes that are no UTF-8 is looked into', async () => {
+    await rm(join(agent.folder, 'upper/planted'))
+    await mkdir(join(agent.folder, 'upper/srv/planted'), { recursive: true })
+    await run('sh', ['-c', `mkdir "$(printf 'var\\377')" && touch "$(printf 'var\\377')/planted"`], { cwd: join(agent.folder, 'upper') })
+    expect([...(await agent.clean()).left].sort()).toEqual(['upper: /srv/planted/', 'upper: /var\ufffd/planted'])
+    await run('sh', ['-c', 'rm -r ./*'], { cwd: join(agent.folder, 'upper') })
+  })
+
+  test('files that the agent wrote are named when they hold another text, and so is a file beside its socket', async () => {
+    await job('true')
+    await job('true', 0)
+    await appendFile(join(agent.folder, 'etc/passwd'), 'toor::0:0::/:/bin/sh\n')
+    await writeFile(join(agent.folder, 'run/ssh/authorized_keys'), 'planted\n')
+    await writeFile(join(agent.folder, 'run/planted'), '')
+    expect([...(await agent.clean()).left].sort()).toEqual([
+      `agent: ${agent.folder}/etc/passwd`, `agent: ${agent.folder}/run/ssh/authorized_keys`, `bare: ${agent.folder}/run/planted`,
+    ])
   })
 
   test('a scrub ends a job that still runs', async () => {

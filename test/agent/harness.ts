@@ -104,7 +104,7 @@ export async function startAgent(programs: Programs, changes: Partial<Settings> 
   const settings: Settings = {
     port: 'fd:4', helper: programs.helper, socket: join(folder, 'run/agent.sock'), etc: join(folder, 'etc'), kernel: null, cgroups,
     homes: join(folder, 'home'), scratch: ['tmp', 'home'].map((name) => join(folder, name)).concat('/var/tmp', '/dev/shm'),
-    upper: join(folder, 'upper'), sshPort: null, sshd: '/usr/sbin/sshd', ...changes,
+    upper: join(folder, 'upper'), bare: [join(folder, 'run')], sshPort: null, sshd: '/usr/sbin/sshd', ...changes,
   }
   for (const name of ['etc', 'home', 'tmp', 'upper']) await mkdir(join(folder, name))
   await run('chmod', ['755', folder], { timeoutMs: 10_000 })

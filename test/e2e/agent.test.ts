@@ -66,7 +66,7 @@ describe.skipIf(missing !== null)(`the agent in a real guest${missing === null ?
       (setsid node -e 'require("net").createServer().listen(7777)' < /dev/null > /dev/null 2>&1 &)`)
     expect([exited?.code, stderr.toString()]).toEqual([0, ''])
     const cleaned = await clean()
-    expect(cleaned).toMatchObject({ checked: ['processes', 'cgroups', 'mounts', 'ipc', 'files', 'upper', 'sockets'], left: [] })
+    expect(cleaned).toMatchObject({ checked: ['processes', 'cgroups', 'mounts', 'ipc', 'keys', 'files', 'upper', 'sockets', 'memory'], left: [] })
     expect((await sh('ls -A /tmp /dev/shm /var/tmp ~; ls /home')).stdout.toString()).toBe('/dev/shm:\n\n/home/ada:\n\n/tmp:\n\n/var/tmp:\nada\n')
   })
 
