@@ -34,8 +34,9 @@ describe.skipIf(!able)('images of the programs', () => {
   }, 120_000)
 
   const inside = (program: string, ...args: string[]): Promise<Ended> => {
-    const file = { controller: 'controller.js', bait: 'bait.js', starter: 'starter.cjs', wnod: 'wnod.js' }[program] ?? ''
-    return buildah('run', '--isolation', 'chroot', containers.get(program) ?? '', '--', 'node', `/opt/wnod/dist/${file}`, ...args)
+    const command = { controller: ['node', 'controller.js'], bait: ['node', 'bait.js'], starter: ['wnod-starter'], wnod: ['node', 'wnod.js'] }[program] ?? []
+    const file = `/opt/wnod/dist/${command.at(-1)}`
+    return buildah('run', '--isolation', 'chroot', containers.get(program) ?? '', '--', ...command.slice(0, -1), file, ...args)
   }
 
   test.each(programs)('%s says its version', async (program) => {
