@@ -136,9 +136,17 @@ function pass(state: State, via: JobStream, signal: Forwarded): void {
   if (deadly && state.phase === 'submitted') setTimeout(() => state.phase === 'submitted' && end(state, () => die(signal)), cancelMs)
 }
 
-/** Once what is written has left, for a stopped process writes nothing. */
+/** Our own stop, while it is on its way. */
+let stopping: NodeJS.Immediate | undefined
+
+/**
+ * Once what is written has left, for a stopped process writes nothing; and a turn of the event loop later, so that a CONT that has
+ * come meanwhile is heard: it takes the stop back, or nobody would ever wake us.
+ */
 function stopAlike(signal: Forwarded): void {
-  if (signal === 'SIGTSTP' && !ignores(signal)) setImmediate(() => process.kill(process.pid, 'SIGSTOP'))
+  if (signal === 'SIGCONT') clearImmediate(stopping)
+  if (signal !== 'SIGTSTP' || ignores(signal)) return
+  stopping = setImmediate(() => (stopping = setImmediate(() => process.kill(process.pid, 'SIGSTOP'))))
 }
 
 function hear(state: State, via: JobStream, message: ToStarter): void {

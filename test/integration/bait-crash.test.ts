@@ -133,8 +133,8 @@ test.skipIf(agentImage === null)(`death while a template is made, or a VWN clone
   for (const effect of [...templateEffects, 'disks', 'spawned', 'recorded', 'running', 'available'] as const) {
     lab.order(lab.wanted(fresh()))
     await run(effect)
-    // Beside a template's effects a VWN's record may just be being written: that half is the next bait's to sweep.
-    expect((await lab.audit()).filter(({ what }) => !/\.handle\.json\.\w+\.tmp$/.test(what)), effect).toEqual([])
+    // Beside a template's effects a VWN's files may just be being written: such a half is the next bait's to sweep.
+    expect((await lab.audit()).filter(({ what }) => !/\/\.[^/]+\.\w{10}\.tmp$/.test(what)), effect).toEqual([])
   }
   const last = fresh()
   lab.order(lab.wanted(last))
