@@ -1,84 +1,73 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { run } from '../../kit/command.ts'
 import { until } from '../../kit/until.ts'
-import { buildPrograms, missingPower, startAgent, type AgentUnderTest, type Programs } from './harness.ts'
+import { describeAgent, startAgent } from './harness.ts'
 
-describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : ` (${missingPower})`}`, { timeout: 60_000 }, () => {
-  let programs: Programs
-  let agent: AgentUnderTest
-  beforeAll(async () => {
-    programs = await buildPrograms()
-    agent = await startAgent(programs)
-    await agent.identify()
-  }, 60_000)
-  afterAll(async () => {
-    await agent?.[Symbol.asyncDispose]()
-    await programs?.[Symbol.asyncDispose]()
-  }, 60_000)
+describeAgent('the scrub', 60_000, (suite) => {
   const job = async (script: string, uid = 4242) => {
-    const ended = await (await agent.run({ argv: ['bash', '-c', script], uid, user: uid === 0 ? 'root' : 'ada', env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] })).over
+    const ended = await (await suite.agent.run({ argv: ['bash', '-c', script], uid, user: uid === 0 ? 'root' : 'ada', env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] })).over
     expect([ended.exited?.code, ended.stderr.toString()]).toEqual([0, ''])
     return ended.stdout.toString().trim()
   }
 
   test('a guest that ran nothing is clean, and says where it looked', async () => {
-    const { left, checked } = await agent.clean()
+    const { left, checked } = await suite.agent.clean()
     expect(left).toEqual([])
     expect(checked).toEqual(['processes', 'cgroups', 'mounts', 'ipc', 'keys', 'files', 'upper', 'sockets', 'memory'])
   })
 
   test('files in every scratch place, the home among them, are gone', async () => {
-    const tmp = join(agent.folder, 'tmp')
+    const tmp = join(suite.agent.folder, 'tmp')
     await job(`mkdir -p ${tmp}/a/b && echo x > ${tmp}/a/b/c && chmod 000 ${tmp}/a && touch /var/tmp/f /dev/shm/s h ${tmp}/$'odd\\nname'`)
-    expect(existsSync(join(agent.folder, 'home/ada/h'))).toBe(true)
-    expect((await agent.clean()).left).toEqual([])
-    expect(existsSync(join(agent.folder, 'home/ada'))).toBe(false)
-    expect(await job('pwd; ls -A')).toBe(join(agent.folder, 'home/ada'))
+    expect(existsSync(join(suite.agent.folder, 'home/ada/h'))).toBe(true)
+    expect((await suite.agent.clean()).left).toEqual([])
+    expect(existsSync(join(suite.agent.folder, 'home/ada'))).toBe(false)
+    expect(await job('pwd; ls -A')).toBe(join(suite.agent.folder, 'home/ada'))
   })
 
   test('names of any bytes and folders of any depth are gone', async () => {
-    const tmp = join(agent.folder, 'tmp')
+    const tmp = join(suite.agent.folder, 'tmp')
     await job(`mkdir ${tmp}/$'\\xff\\n' && touch ${tmp}/$'\\xff\\n'/$'\\x80' h && perl -e 'for (1 .. 3000) { mkdir "d" x 200; chdir "d" x 200 } mkdir "side"; open F, ">", "end"'`)
-    expect((await agent.clean()).left).toEqual([])
-    expect([readdirSync(tmp), existsSync(join(agent.folder, 'home/ada'))]).toEqual([[], false])
+    expect((await suite.agent.clean()).left).toEqual([])
+    expect([readdirSync(tmp), existsSync(join(suite.agent.folder, 'home/ada'))]).toEqual([[], false])
   })
 
   test('System V objects are gone', async () => {
     await job('ipcmk -M 4096; ipcmk -S 2; ipcmk -Q')
-    const { left } = await agent.clean()
+    const { left } = await suite.agent.clean()
     expect(left).toEqual([])
     expect(await job('tail -qn +2 /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg')).toBe('')
   })
 
   test('a process that has left its session and its cgroup, and its listener, are gone', async () => {
     // Only root can leave the cgroup; a job of root may.
-    const script = `echo $$ > ${agent.settings.cgroups}/../cgroup.procs; (setsid node -e 'require("net").createServer().listen(0, "127.0.0.1", () => require("fs").writeFileSync("${agent.folder}/listening", ""))' < /dev/null > /dev/null 2>&1 &)`
+    const script = `echo $$ > ${suite.agent.settings.cgroups}/../cgroup.procs; (setsid node -e 'require("net").createServer().listen(0, "127.0.0.1", () => require("fs").writeFileSync("${suite.agent.folder}/listening", ""))' < /dev/null > /dev/null 2>&1 &)`
     await job(script, 0)
-    await until(() => existsSync(join(agent.folder, 'listening')), { withinMs: 20_000, what: 'listener' })
-    const { left } = await agent.clean()
+    await until(() => existsSync(join(suite.agent.folder, 'listening')), { withinMs: 20_000, what: 'listener' })
+    const { left } = await suite.agent.clean()
     expect(left).toEqual([])
   })
 
   test('mounts that a job made are gone', async () => {
-    const place = join(agent.folder, 'tmp/m n')
+    const place = join(suite.agent.folder, 'tmp/m n')
     await job(`mkdir '${place}' && mount -t tmpfs x '${place}' && mkdir '${place}/inner' && mount -t tmpfs y '${place}/inner' && touch '${place}/inner/f'`, 0)
-    expect((await agent.clean()).left).toEqual([])
+    expect((await suite.agent.clean()).left).toEqual([])
   })
 
   test('what cannot be removed is named', async () => {
-    const stubborn = join(agent.folder, 'tmp-fixed')
+    const stubborn = join(suite.agent.folder, 'tmp-fixed')
     await run('mkdir', [stubborn])
-    await using other = await startAgent(programs, { scratch: [stubborn] })
+    await using other = await startAgent(suite.programs, { scratch: [stubborn] })
     await other.identify()
     await writeFile(join(stubborn, 'file'), '')
-    await writeFile(join(agent.folder, 'upper-file'), '')
+    await writeFile(join(suite.agent.folder, 'upper-file'), '')
     await run('mount', ['--bind', '-o', 'ro', stubborn, stubborn])
     await run('mount', ['-o', 'remount,bind,ro', stubborn])
     try {
-      await using readOnly = await startAgent(programs, { scratch: [stubborn] })
+      await using readOnly = await startAgent(suite.programs, { scratch: [stubborn] })
       await readOnly.identify()
       expect((await readOnly.clean()).left).toEqual([`files: ${join(stubborn, 'file')}`])
     } finally {
@@ -88,33 +77,33 @@ describe.skipIf(missingPower !== null)(`the scrub${missingPower === null ? '' : 
   })
 
   test('a file elsewhere in the root is named', async () => {
-    await writeFile(join(agent.folder, 'upper/planted'), '')
-    expect((await agent.clean()).left).toEqual(['upper: /planted'])
+    await writeFile(join(suite.agent.folder, 'upper/planted'), '')
+    expect((await suite.agent.clean()).left).toEqual(['upper: /planted'])
   })
 
   test('an empty folder elsewhere in the root is named, a folder of bytes that are no UTF-8 is looked into', async () => {
-    await rm(join(agent.folder, 'upper/planted'))
-    await mkdir(join(agent.folder, 'upper/srv/planted'), { recursive: true })
-    await run('sh', ['-c', `mkdir "$(printf 'var\\377')" && touch "$(printf 'var\\377')/planted"`], { cwd: join(agent.folder, 'upper') })
-    expect([...(await agent.clean()).left].sort()).toEqual(['upper: /srv/planted/', 'upper: /var\ufffd/planted'])
-    await run('sh', ['-c', 'rm -r ./*'], { cwd: join(agent.folder, 'upper') })
+    await rm(join(suite.agent.folder, 'upper/planted'))
+    await mkdir(join(suite.agent.folder, 'upper/srv/planted'), { recursive: true })
+    await run('sh', ['-c', `mkdir "$(printf 'var\\377')" && touch "$(printf 'var\\377')/planted"`], { cwd: join(suite.agent.folder, 'upper') })
+    expect([...(await suite.agent.clean()).left].sort()).toEqual(['upper: /srv/planted/', 'upper: /var\ufffd/planted'])
+    await run('sh', ['-c', 'rm -r ./*'], { cwd: join(suite.agent.folder, 'upper') })
   })
 
   test('files that the agent wrote are named when they hold another text, and so is a file beside its socket', async () => {
     await job('true')
     await job('true', 0)
-    await appendFile(join(agent.folder, 'etc/passwd'), 'toor::0:0::/:/bin/sh\n')
-    await writeFile(join(agent.folder, 'run/ssh/authorized_keys'), 'planted\n')
-    await writeFile(join(agent.folder, 'run/planted'), '')
-    expect([...(await agent.clean()).left].sort()).toEqual([
-      `agent: ${agent.folder}/etc/passwd`, `agent: ${agent.folder}/run/ssh/authorized_keys`, `bare: ${agent.folder}/run/planted`,
+    await appendFile(join(suite.agent.folder, 'etc/passwd'), 'toor::0:0::/:/bin/sh\n')
+    await writeFile(join(suite.agent.folder, 'run/ssh/authorized_keys'), 'planted\n')
+    await writeFile(join(suite.agent.folder, 'run/planted'), '')
+    expect([...(await suite.agent.clean()).left].sort()).toEqual([
+      `agent: ${suite.agent.folder}/etc/passwd`, `agent: ${suite.agent.folder}/run/ssh/authorized_keys`, `bare: ${suite.agent.folder}/run/planted`,
     ])
   })
 
   test('a scrub ends a job that still runs', async () => {
-    const task = await agent.run({ argv: ['sleep', '1000'] })
+    const task = await suite.agent.run({ argv: ['sleep', '1000'] })
     await task.heard('started')
-    await agent.clean()
+    await suite.agent.clean()
     expect((await task.over).exited).toMatchObject({ signal: 'SIGKILL' })
   })
 })

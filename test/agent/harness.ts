@@ -11,7 +11,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { build } from 'esbuild'
+import { afterAll, beforeAll, describe } from 'vitest'
 import { run } from '../../kit/command.ts'
+import { Undo } from '../../kit/undo.ts'
 import { until } from '../../kit/until.ts'
 import { fromAgentSchema, fromPortSchema, runTaskSchema, type FromAgent, type FromPort, type RunTask } from '../../wire/guest.ts'
 import { stream } from '../../wire/frames.ts'
@@ -96,13 +98,48 @@ export interface AgentUnderTest extends AsyncDisposable {
   clean(): Promise<Extract<FromAgent, { kind: 'cleaned' }>>
 }
 
+/** What the tests of a suite share. */
+export interface AgentSuite {
+  readonly programs: Programs
+  readonly agent: AgentUnderTest
+}
+
+/** A suite with one agent that knows who it is; where none can be tried it is skipped, and its name says why. */
+export function describeAgent(name: string, timeout: number, tests: (suite: AgentSuite) => void): void {
+  describe.skipIf(missingPower !== null)(`${name}${missingPower === null ? '' : ` (${missingPower})`}`, { timeout }, () => {
+    const undo = new Undo()
+    let suite: AgentSuite | null = null
+    const made = (): AgentSuite => {
+      if (suite === null) throw new Error('the agent is started before the first test')
+      return suite
+    }
+    beforeAll(async () => {
+      const programs = await buildPrograms()
+      undo.push('programs', () => programs[Symbol.asyncDispose]())
+      const agent = await startAgent(programs)
+      undo.push('agent', () => agent[Symbol.asyncDispose]())
+      await agent.identify()
+      suite = { programs, agent }
+    }, timeout)
+    afterAll(() => undo[Symbol.asyncDispose](), timeout)
+    tests({
+      get programs() {
+        return made().programs
+      },
+      get agent() {
+        return made().agent
+      },
+    })
+  })
+}
+
 let jobs = 0
 
 export async function startAgent(programs: Programs, changes: Partial<Settings> = {}): Promise<AgentUnderTest> {
   const folder = await mkdtemp(join(tmpdir(), 'wnod-agent-'))
   const cgroups = join(cgroupRoot ?? '', folder.slice(folder.lastIndexOf('/') + 1))
   const settings: Settings = {
-    port: 'fd:4', helper: programs.helper, socket: join(folder, 'run/agent.sock'), etc: join(folder, 'etc'), kernel: null, cgroups,
+    port: 'fd:4', socket: join(folder, 'run/agent.sock'), etc: join(folder, 'etc'), kernel: null, cgroups,
     homes: join(folder, 'home'), scratch: ['tmp', 'home'].map((name) => join(folder, name)).concat('/var/tmp', '/dev/shm'),
     upper: join(folder, 'upper'), bare: [join(folder, 'run')], sshPort: null, sshd: '/usr/sbin/sshd', ...changes,
   }

@@ -1,24 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { until } from '../../kit/until.ts'
 import { windowBytes } from '../../wire/frames.ts'
-import { buildPrograms, missingPower, startAgent, type AgentUnderTest, type Ended, type Programs, type Wish } from './harness.ts'
+import { describeAgent, type Ended, type Wish } from './harness.ts'
 
-describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === null ? '' : ` (${missingPower})`}`, { timeout: 60_000 }, () => {
-  let programs: Programs
-  let agent: AgentUnderTest
-  beforeAll(async () => {
-    programs = await buildPrograms()
-    agent = await startAgent(programs)
-    await agent.identify()
-  }, 60_000)
-  afterAll(async () => {
-    await agent?.[Symbol.asyncDispose]()
-    await programs?.[Symbol.asyncDispose]()
-  })
-  const ended = async (wish: Wish): Promise<Ended> => (await agent.run(wish)).over
+describeAgent('a job in the guest', 60_000, (suite) => {
+  const ended = async (wish: Wish): Promise<Ended> => (await suite.agent.run(wish)).over
   const sh = (script: string, more: Partial<Wish> = {}): Promise<Ended> => ended({ argv: ['sh', '-c', script], ...more })
 
   test.each([0, 1, 7, 125, 126, 255])('ends with exit code %i', async (code) => {
@@ -27,14 +16,14 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
   })
 
   test.each(['SIGTERM', 'SIGKILL', 'SIGSEGV', 'SIGUSR1', 'SIGABRT', 'SIGRTMIN+3'])('dies of %s as told', async (signal) => {
-    const task = await agent.run({ argv: ['sleep', '1000'] })
+    const task = await suite.agent.run({ argv: ['sleep', '1000'] })
     await task.heard('started')
     task.signal(signal)
     expect((await task.over).exited).toMatchObject({ code: null, signal })
   })
 
   test('a signal reaches the whole process group, and a handler runs', async () => {
-    const task = await agent.run({ argv: ['bash', '-c', 'trap "echo caught; exit 3" USR1; echo up; sleep 1000 & wait'] })
+    const task = await suite.agent.run({ argv: ['bash', '-c', 'trap "echo caught; exit 3" USR1; echo up; sleep 1000 & wait'] })
     await until(() => task.text('stdout') === 'up\n', { withinMs: 10_000, what: 'job is up' })
     task.signal('SIGUSR1')
     const { exited, stdout } = await task.over
@@ -43,7 +32,7 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
   })
 
   test('a job that is stopped goes on after CONT', async () => {
-    const task = await agent.run({ argv: ['cat'], stdin: 'stream' })
+    const task = await suite.agent.run({ argv: ['cat'], stdin: 'stream' })
     const { pid } = await task.heard('started')
     expect(pid).toBeGreaterThan(1)
     task.signal('SIGSTOP')
@@ -70,9 +59,9 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
     const groups = [{ gid: 5001, name: 'physics' }, { gid: 100, name: 'people' }]
     const { stdout } = await sh('id -u; id -g; id -G; umask; touch f; stat -c %a f', { groups, umask: 0o027 })
     expect(stdout.toString()).toBe('4242\n4242\n4242 100 5001\n0027\n640\n')
-    const passwd = readFileSync(join(agent.folder, 'etc/passwd'), 'utf8')
+    const passwd = readFileSync(join(suite.agent.folder, 'etc/passwd'), 'utf8')
     expect(passwd).toMatch(/^ada:x:4242:4242::.*\/home\/ada:\/bin\/bash$/m)
-    const group = readFileSync(join(agent.folder, 'etc/group'), 'utf8')
+    const group = readFileSync(join(suite.agent.folder, 'etc/group'), 'utf8')
     expect(group).toMatch(/^physics:x:5001:ada$/m)
     expect(group).toMatch(/^people:x:100:ada$/m)
     expect(group).not.toMatch(/^users:/m)
@@ -80,7 +69,7 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
 
   test('a job starts in its directory, else in its home, and HOME and PWD say so', async () => {
     expect((await sh('pwd', { cwd: '/usr' })).stdout.toString()).toBe('/usr\n')
-    const home = join(agent.folder, 'home/ada')
+    const home = join(suite.agent.folder, 'home/ada')
     const { stdout } = await ended({ argv: ['/bin/sh', '-c', '/bin/pwd; echo $HOME; echo $PWD; echo $TMPDIR'], cwd: '/no/such', env: ['HOME=/no/home', 'PWD=/no/such', 'TMPDIR=/no/tmp'] })
     expect(stdout.toString()).toBe(`${home}\n${home}\n${home}\n/tmp\n`)
   })
@@ -130,7 +119,7 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
 
   test('stdin arrives whole and ends', async () => {
     const bytes = Buffer.alloc(3 * windowBytes + 12_345, 'wnod')
-    const task = await agent.run({ argv: ['cat'], stdin: 'stream' })
+    const task = await suite.agent.run({ argv: ['cat'], stdin: 'stream' })
     task.stdin.write(bytes)
     task.stdin.end()
     const { stdout, exited } = await task.over
@@ -140,7 +129,7 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
 
   test('a job that closes its input stops the sender', async () => {
     let stopped = false
-    const task = await agent.run({ argv: ['sh', '-c', 'exec <&-; echo closed; sleep 1000'], stdin: 'stream' })
+    const task = await suite.agent.run({ argv: ['sh', '-c', 'exec <&-; echo closed; sleep 1000'], stdin: 'stream' })
     await until(() => task.text('stdout') === 'closed\n', { withinMs: 10_000, what: 'input closed' })
     task.stdin.write(Buffer.alloc(windowBytes))
     await until(() => (stopped ||= task.stdin.stopped), { withinMs: 10_000, what: 'stop of stdin' })
@@ -149,14 +138,14 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
   })
 
   test('a reader that closes is SIGPIPE for the job, on that stream alone', async () => {
-    const task = await agent.run({ argv: ['bash', '-c', 'trap "" PIPE; while echo x; do :; done 2>/dev/null; echo done >&2'] })
+    const task = await suite.agent.run({ argv: ['bash', '-c', 'trap "" PIPE; while echo x; do :; done 2>/dev/null; echo done >&2'] })
     await until(() => task.bytes('stdout').length > 0, { withinMs: 10_000, what: 'output' })
     task.receiver('stdout').stop()
     expect((await task.over).stderr.toString()).toBe('done\n')
   })
 
   test('a blocked stdout holds up neither stderr nor signals, and keeps memory bounded', async () => {
-    const task = await agent.run({ argv: ['sh', '-c', 'yes & echo here >&2; wait'], closed: ['stdout'] })
+    const task = await suite.agent.run({ argv: ['sh', '-c', 'yes & echo here >&2; wait'], closed: ['stdout'] })
     await until(() => task.text('stderr') === 'here\n', { withinMs: 10_000, what: 'stderr' })
     task.signal('SIGTERM')
     expect(await task.heard('exited')).toMatchObject({ signal: 'SIGTERM' })
@@ -188,21 +177,21 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
   })
 
   test('a connection that breaks takes the job with it', async () => {
-    const mark = join(agent.folder, 'tmp-mark')
+    const mark = join(suite.agent.folder, 'tmp-mark')
     await mkdir(mark, { mode: 0o777 })
-    const task = await agent.run({ argv: ['sh', '-c', 'setsid sleep 1000 & sleep 1000'] })
+    const task = await suite.agent.run({ argv: ['sh', '-c', 'setsid sleep 1000 & sleep 1000'] })
     await task.heard('started')
     const { length } = jobGroups()
     expect(length).toBe(1)
     task.via.destroy(new Error('gone'))
     await until(() => jobGroups().length === 0, { withinMs: 10_000, what: 'cgroup of the job gone' })
     function jobGroups(): string[] {
-      return existsSync(agent.settings.cgroups) ? readdirSync(agent.settings.cgroups).filter((name) => name.startsWith('job-')) : []
+      return existsSync(suite.agent.settings.cgroups) ? readdirSync(suite.agent.settings.cgroups).filter((name) => name.startsWith('job-')) : []
     }
   })
 
   test('a terminal: sizes, echo, control characters and exit', async () => {
-    const task = await agent.run({ argv: ['bash', '--norc', '-c', 'stty size; tty; read line; echo got $line; trap "stty size; exit 9" WINCH; echo ready; while :; do sleep 0.05; done'], stdin: 'stream', stderr: 'stdout', tty: { rows: 24, cols: 80 } })
+    const task = await suite.agent.run({ argv: ['bash', '--norc', '-c', 'stty size; tty; read line; echo got $line; trap "stty size; exit 9" WINCH; echo ready; while :; do sleep 0.05; done'], stdin: 'stream', stderr: 'stdout', tty: { rows: 24, cols: 80 } })
     task.stdin.write(Buffer.from('hello\n'))
     await until(() => task.text('stdout').includes('ready'), { withinMs: 10_000, what: 'ready' })
     task.via.control({ kind: 'resize', rows: 50, cols: 132 })
@@ -214,7 +203,7 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
 
   test('^C on a terminal is SIGINT', async () => {
     // Not a shell: one that is just about to start a command may miss it, on any terminal.
-    const task = await agent.run({ argv: ['cat'], stdin: 'stream', stderr: 'stdout', tty: { rows: 24, cols: 80 } })
+    const task = await suite.agent.run({ argv: ['cat'], stdin: 'stream', stderr: 'stdout', tty: { rows: 24, cols: 80 } })
     task.stdin.write(Buffer.from('x\n'))
     await until(() => task.text('stdout') === 'x\r\nx\r\n', { withinMs: 10_000, what: 'cat is up' })
     task.stdin.write(Buffer.from('\x03'))
@@ -227,8 +216,8 @@ describe.skipIf(missingPower !== null)(`a job in the guest${missingPower === nul
   })
 
   test('garbage on the socket ends that connection alone', async () => {
-    await writeFile(join(agent.folder, 'x'), '')
-    const task = await agent.task({ kind: 'nonsense' })
+    await writeFile(join(suite.agent.folder, 'x'), '')
+    const task = await suite.agent.task({ kind: 'nonsense' })
     await task.over
     expect((await sh('echo fine')).stdout.toString()).toBe('fine\n')
   })

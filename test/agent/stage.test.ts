@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pack, extract } from 'tar-stream'
 import type { Header } from 'tar-stream'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { buildPrograms, missingPower, startAgent, type AgentUnderTest, type Ended, type Programs } from './harness.ts'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describeAgent, type Ended } from './harness.ts'
 
 type Entry = Partial<Header> & { readonly name: string; readonly body?: string }
 
@@ -30,23 +30,14 @@ async function untar(bytes: Buffer): Promise<Record<string, string>> {
   return found
 }
 
-describe.skipIf(missingPower !== null)(`a staged directory${missingPower === null ? '' : ` (${missingPower})`}`, { timeout: 60_000 }, () => {
-  let programs: Programs
-  let agent: AgentUnderTest
+describeAgent('a staged directory', 60_000, (suite) => {
   let elsewhere: string
   beforeAll(async () => {
-    programs = await buildPrograms()
-    agent = await startAgent(programs)
-    await agent.identify()
     elsewhere = await mkdtemp(join(tmpdir(), 'wnod-stage-'))
-  }, 60_000)
-  afterAll(async () => {
-    await agent?.[Symbol.asyncDispose]()
-    await programs?.[Symbol.asyncDispose]()
-    await rm(elsewhere, { recursive: true, force: true })
-  }, 60_000)
+  })
+  afterAll(() => rm(elsewhere, { recursive: true, force: true }))
   const staged = async (script: string, entries: readonly Entry[], cwd: string | null = null): Promise<Ended> => {
-    const task = await agent.run({ argv: ['bash', '-c', script], stage: true, cwd })
+    const task = await suite.agent.run({ argv: ['bash', '-c', script], stage: true, cwd })
     const bytes = await tarOf(entries)
     for (let at = 0; at < bytes.length; at += 10_000) task.stage.write(bytes.subarray(at, at + 10_000))
     task.stage.end()
@@ -70,10 +61,10 @@ describe.skipIf(missingPower !== null)(`a staged directory${missingPower === nul
   })
 
   test('is where the caller’s own directory is, where that name is free', async () => {
-    const own = join(agent.folder, 'tmp/project/x')
+    const own = join(suite.agent.folder, 'tmp/project/x')
     expect((await staged('pwd', [], own)).stdout.toString()).toBe(`${own}\n`)
-    expect((await staged('pwd', [], '/usr')).stdout.toString()).toBe(`${join(agent.folder, 'home/ada/stage')}\n`)
-    expect((await agent.clean()).left).toEqual([])
+    expect((await staged('pwd', [], '/usr')).stdout.toString()).toBe(`${join(suite.agent.folder, 'home/ada/stage')}\n`)
+    expect((await suite.agent.clean()).left).toEqual([])
   })
 
   test.each<[string, readonly Entry[]]>([
@@ -88,18 +79,18 @@ describe.skipIf(missingPower !== null)(`a staged directory${missingPower === nul
   })
 
   test('a tar that is none is refused', async () => {
-    const task = await agent.run({ argv: ['true'], stage: true })
+    const task = await suite.agent.run({ argv: ['true'], stage: true })
     task.stage.write(Buffer.alloc(20_000, 'garbage'))
     task.stage.end()
     expect(await task.over).toMatchObject({ started: false, failed: { step: 'stage' } })
   })
 
   test('is gone when the connection breaks while it is filled', async () => {
-    const task = await agent.run({ argv: ['true'], stage: true })
+    const task = await suite.agent.run({ argv: ['true'], stage: true })
     task.stage.write((await tarOf([{ name: 'half', body: 'x'.repeat(5000) }])).subarray(0, 2000))
     task.via.destroy()
     await task.over
-    expect((await agent.clean()).left).toEqual([])
+    expect((await suite.agent.clean()).left).toEqual([])
   })
 
   test('no file is too many', async () => {

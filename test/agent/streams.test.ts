@@ -5,10 +5,10 @@ import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { until } from '../../kit/until.ts'
 import { encodeFrame, encodeHeader, frameType, headerBytes, payloadBytesMax, stream, windowBytes } from '../../wire/frames.ts'
-import { buildPrograms, missingPower, runMessage, startAgent, taskOver, type AgentUnderTest, type Programs } from './harness.ts'
+import { describeAgent, runMessage, taskOver } from './harness.ts'
 
 /** Hands on what is written in pieces of these sizes, over and over, each in a write of its own. */
 class Cutting extends Duplex {
@@ -43,25 +43,14 @@ const closed = (socket: Socket): Promise<void> => new Promise((resolve) => socke
 
 const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
-describe.skipIf(missingPower !== null)(`the job stream in the guest${missingPower === null ? '' : ` (${missingPower})`}`, { timeout: 120_000 }, () => {
-  let programs: Programs
-  let agent: AgentUnderTest
-  beforeAll(async () => {
-    programs = await buildPrograms()
-    agent = await startAgent(programs)
-    await agent.identify()
-  }, 120_000)
-  afterAll(async () => {
-    await agent?.[Symbol.asyncDispose]()
-    await programs?.[Symbol.asyncDispose]()
-  })
+describeAgent('the job stream in the guest', 120_000, (suite) => {
 
   const opened = async (): Promise<Socket> => {
-    const socket = connect(agent.settings.socket)
+    const socket = connect(suite.agent.settings.socket)
     await once(socket, 'connect')
     return socket
   }
-  const jobs = (): number => (existsSync(agent.settings.cgroups) ? readdirSync(agent.settings.cgroups).filter((name) => name.startsWith('job-')).length : 0)
+  const jobs = (): number => (existsSync(suite.agent.settings.cgroups) ? readdirSync(suite.agent.settings.cgroups).filter((name) => name.startsWith('job-')).length : 0)
 
   test('what goes in comes out, however the connection cuts it', async () => {
     const lengths = fc.oneof(fc.integer({ min: 0, max: 200 }), fc.integer({ min: 60_000, max: 140_000 }), fc.constant(windowBytes + 1))
@@ -118,7 +107,7 @@ describe.skipIf(missingPower !== null)(`the job stream in the guest${missingPowe
     socket.write(bytes)
     await gone
     await until(() => jobs() === 0, { withinMs: 10_000, what: 'the job is gone' })
-    expect((await (await agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
+    expect((await (await suite.agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
   })
 
   test('noise is never taken for a job', async () => {
@@ -132,7 +121,7 @@ describe.skipIf(missingPower !== null)(`the job stream in the guest${missingPowe
       { numRuns: 200 },
     )
     expect(jobs()).toBe(0)
-    expect((await (await agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
+    expect((await (await suite.agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
   })
 
   test('connections that are too many are closed, and there is room again when others end', async () => {
@@ -143,6 +132,6 @@ describe.skipIf(missingPower !== null)(`the job stream in the guest${missingPowe
     expect(all.filter((socket) => !socket.destroyed).length).toBeGreaterThan(rows - 3) // one of an earlier test may just be ending
     all.forEach((socket) => socket.end())
     await Promise.all(gone)
-    expect((await (await agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
+    expect((await (await suite.agent.run({ argv: ['echo', 'fine'] })).over).stdout.toString()).toBe('fine\n')
   })
 })
