@@ -9,7 +9,7 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { explain, isVwnError, VwnError } from '../../core/errors.ts'
+import { explain, isVwnError } from '../../core/errors.ts'
 import type { HostId, ImageDigest } from '../../core/ids.ts'
 import type { HostPaths } from '../../kit/paths.ts'
 import type { Kit } from '../../kit/service.ts'
@@ -24,6 +24,7 @@ import type { Templates } from '../templates/templates.ts'
 import { diedBefore } from './died.ts'
 import { meetAgent, meetSsh, type Connect, type Guest, type Meeting } from './guest.ts'
 import type { Handle, Handles } from './handles.ts'
+import { inTime } from './in-time.ts'
 import type { KeyPair } from './keys.ts'
 import { vmSpec, type BootImage } from './machine.ts'
 import { seedTar } from './seed.ts'
@@ -103,16 +104,10 @@ export async function makeOnce(means: Means, handle: Handle, keys: VwnKeys, reco
 
 async function cloneInTime(making: Making, template: Template, signal: AbortSignal): Promise<Running> {
   const { means: { kit, templates }, handle: { spec } } = making
-  const late = new AbortController()
   const withinMs = spec.bootMs * cloneShare
-  using _deadline = kit.clock.after(withinMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { what: 'clone', withinMs: Math.round(withinMs) })))
-  try {
-    const running = await clone(making, template, AbortSignal.any([late.signal, signal]))
-    templates.worked(template)
-    return running
-  } catch (error) {
-    throw late.signal.aborted && !isVwnError(error, 'VWN_DIED') ? late.signal.reason : error
-  }
+  const running = await inTime(kit.clock, withinMs, { what: 'clone', withinMs: Math.round(withinMs) }, signal, (soon) => clone(making, template, soon))
+  templates.worked(template)
+  return running
 }
 
 /** A VM that waits for its first instruction. */

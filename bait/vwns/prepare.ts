@@ -1,8 +1,9 @@
 /** From a record of intent to a guest that is available, in at most two attempts. */
-import { isVwnError, VwnError, vwnErrorIn, type ErrorCode } from '../../core/errors.ts'
+import { vwnErrorIn, type ErrorCode } from '../../core/errors.ts'
 import { serialTail } from '../serial-log.ts'
 import { makeOnce, type Means, type Running, type VwnKeys } from './boot.ts'
 import { makeFolder, type Handle } from './handles.ts'
+import { inTime } from './in-time.ts'
 import { newKeyPair } from './keys.ts'
 
 /** The VWN's record, as its owner keeps it. */
@@ -38,13 +39,7 @@ export async function prepareVwn(means: Means, intent: Handle, { record }: Ledge
 }
 
 /** One attempt within its deadline. */
-async function attempt(means: Means, handle: Handle, keys: VwnKeys, record: Ledger['record'], signal: AbortSignal): Promise<Running> {
-  const late = new AbortController()
+function attempt(means: Means, handle: Handle, keys: VwnKeys, record: Ledger['record'], signal: AbortSignal): Promise<Running> {
   const { vwn, bootAttempt, spec: { bootMs } } = handle
-  using _deadline = means.kit.clock.after(bootMs, () => late.abort(new VwnError('VWN_BOOT_TIMEOUT', { vwn, bootMs, attempt: bootAttempt })))
-  try {
-    return await makeOnce(means, handle, keys, record, AbortSignal.any([late.signal, signal]))
-  } catch (error) {
-    throw late.signal.aborted && !isVwnError(error, 'VWN_DIED') ? late.signal.reason : error
-  }
+  return inTime(means.kit.clock, bootMs, { vwn, bootMs, attempt: bootAttempt }, signal, (soon) => makeOnce(means, handle, keys, record, soon))
 }
