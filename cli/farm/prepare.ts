@@ -64,16 +64,16 @@ const shortLived = '--max-semi-space-size=8'
 
 /** The programs of a farm that was prepared. */
 export function farmPrograms(home: Home, record: FarmRecord): readonly FarmProgram[] {
-  const node = (name: string, program: 'controller.js' | 'bait.js', config: string): FarmProgram => ({
+  const node = (name: string, program: 'controller.js' | 'bait.js', config: string, ...flags: string[]): FarmProgram => ({
     name,
-    command: [process.execPath, shortLived, programFile(program), '--home', home.home, '--config', config],
+    command: [process.execPath, ...flags, programFile(program), '--home', home.home, '--config', config],
     log: home.log(name),
     pidFile: home.pid(name),
   })
   return [
     { name: 'nats', command: [findCommand('nats-server'), '-c', home.natsConfig], log: home.log('nats'), pidFile: home.pid('nats') },
     node('controller', 'controller.js', home.controllerConfig),
-    ...record.hosts.map((host) => node(`bait-${host}`, 'bait.js', home.host(host).config)),
+    ...record.hosts.map((host) => node(`bait-${host}`, 'bait.js', home.host(host).config, shortLived)),
   ]
 }
 
