@@ -10,7 +10,8 @@
  *   kernel      clock, modules, settings by which one job can change how the next one runs
  *   memory      the agent has not grown by more than a bound
  *
- * `bare`, `agent` and `kernel` are looked at after a job of root alone. Not looked at, since only root can change it: rights of folders,
+ * `bare`, `agent` and `kernel` are what only root can change, and take as long to look at as all the rest: they are remembered just before
+ * the first job of root, and looked at after each. Not looked at, since only root can change it: rights of folders,
  * other kernel settings, addresses and routes, programs loaded into the kernel, the state of devices.
  */
 import { type Dirent, lstatSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
@@ -25,7 +26,7 @@ import { takeStagedFolders } from './stage.ts'
 type Cleaned = Extract<FromAgent, { kind: 'cleaned' }>
 
 export interface Cleaner {
-  /** A job of this user has begun: after one of root more is looked at. */
+  /** A job of this user is about to begin: after one of root more is looked at. */
   ran(uid: number): void
   clean(): Promise<Cleaned>
 }
@@ -42,9 +43,6 @@ const growthBytesMax = 64 * 1024 * 1024
 /** Files of the root that the agent itself writes; `agent` checks what is in them. */
 const ours = ['etc/hostname', 'etc/machine-id', 'etc/hosts', 'etc/passwd', 'etc/group']
 
-/** What only root can change, and takes as long to look at as all the rest. */
-const ofRoot = ['bare', 'agent', 'kernel']
-
 type Check = () => readonly string[] | Promise<readonly string[]>
 
 /** Remembers what a guest looks like before any job: call it before the first. */
@@ -54,9 +52,7 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
   const rootKeys = (keyCounts(settings).get(0) ?? 0) + registers
   const bytesBefore = ownBytes()
   const upper = watchUpper(settings)
-  const bare = watchBare(settings)
   const scratch = watchScratch(settings)
-  const kernel = watchKernel(settings, helper)
   const newCgroups = (): readonly string[] => cgroupNames(settings.cgroups).filter((name) => !cgroupsBefore.has(name))
   const newMounts = (): readonly Mount[] => mounts().filter(({ id }) => !mountsBefore.some((before) => before.id === id))
   const newKeys = (): readonly number[] => [...keyCounts(settings)].filter(([uid, count]) => count > (uid === 0 ? rootKeys : 0)).map(([uid]) => uid)
@@ -69,15 +65,14 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
     files: scratch.left,
     upper: upper.left,
     sockets: () => [...inetSockets(settings), ...unixSockets(settings)],
-    bare,
-    agent: changedFiles,
-    kernel,
-    memory: () => grown(ownBytes() - bytesBefore),
   }
+  const memory = (): readonly string[] => grown(ownBytes() - bytesBefore)
+  let ofRoot: Readonly<Record<string, Check>> = {}
   let rootRan = false
   return {
     ran(uid) {
       rootRan ||= uid === 0
+      if (rootRan && !('bare' in ofRoot)) ofRoot = { bare: watchBare(settings), agent: changedFiles, kernel: watchKernel(settings, helper) }
     },
     async clean() {
       const startedAt = performance.now()
@@ -92,7 +87,7 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
         upper.staged(folder)
       }
       const left: string[] = []
-      const due = Object.entries(checks).filter(([name]) => rootRan || !ofRoot.includes(name))
+      const due = Object.entries<Check>({ ...checks, ...(rootRan && ofRoot), memory })
       for (const [name, check] of due) for (const what of await check()) left.push(`${name}: ${what}`.slice(0, 1024))
       rootRan &&= left.length > 0
       return { kind: 'cleaned', checked: due.map(([name]) => name), left: left.slice(0, leftMax), tookMs: performance.now() - startedAt }

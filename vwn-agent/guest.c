@@ -1,14 +1,13 @@
 // wnod-guest: what only a C program can do in the guest. Static, no dependencies.
 //
 //   as process 1, whatever its arguments   /sbin/init of an image with the agent: network up, agent started, orphans reaped
-//   wnod-guest exec SPEC STATUS            becomes the job that descriptor SPEC describes
-//   wnod-guest tty  SPEC STATUS CONTROL    runs that job on a terminal of its own and relays it to descriptors 0 and 1
 //   wnod-guest serve PROGRAM ARG...        starts the agent and does for it what node cannot: serve.c
 //
-// SPEC is read to its end; vwn-agent/spec.ts describes the layout. On STATUS go lines, and it closes when the job's own program
-// has begun: "pid N" (tty only), "moved N ERRNO" (the job starts in its N-th directory), "unrunnable ERRNO" (exec failed: stderr has
-// a shell's message, the exit status is 126 or 127), "failed STEP ERRNO" (anything else: the job did not start, exit status 125).
-// CONTROL takes a struct winsize whenever the caller's terminal changes. `tty` ends as the job ended, by the same signal too.
+// A child of the server becomes the job that vwn-agent/spec.ts describes; with a terminal it runs the job on one of its own, relays it to
+// descriptors 0 and 1, and ends as the job ended, by the same signal too. On the status descriptor go lines, and it closes when the job's
+// own program has begun: "pid N" (terminal only), "moved N ERRNO" (the job starts in its N-th directory), "unrunnable ERRNO" (exec failed:
+// stderr has a shell's message, the exit status is 126 or 127), "failed STEP ERRNO" (anything else: the job did not start, exit status
+// 125). The control descriptor takes a struct winsize whenever the caller's terminal changes.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -130,27 +129,6 @@ static char **take_texts(struct cursor *c, uint32_t *count)
     for (uint32_t i = 0; i < *count; i++)
         texts[i] = take_text(c);
     return texts;
-}
-
-static struct cursor read_all(int fd)
-{
-    size_t used = 0, size = 1 << 16;
-    uint8_t *bytes = malloc(size);
-    for (;;) {
-        if (used == size)
-            bytes = realloc(bytes, size *= 2);
-        if (bytes == NULL)
-            fail("memory");
-        ssize_t got = read(fd, bytes + used, size - used);
-        if (got == 0)
-            break;
-        if (got > 0)
-            used += (size_t)got;
-        else if (errno != EINTR)
-            fail("spec");
-    }
-    close(fd);
-    return (struct cursor){ bytes, bytes + used };
 }
 
 static struct spec parse_spec(struct cursor c)
@@ -493,16 +471,6 @@ int main(int argc, char **argv)
         return serve(argv + 2); // process 1 of a namespace in tests
     if (getpid() == 1)
         run_init();
-    bool tty = strcmp(mode, "tty") == 0;
-    if (argc != (tty ? 5 : 4) || (!tty && strcmp(mode, "exec") != 0)) {
-        say("usage: init (as process 1) | serve PROGRAM ARG... | exec SPEC STATUS | tty SPEC STATUS CONTROL");
-        return 2;
-    }
-    status_fd = atoi(argv[3]);
-    fcntl(status_fd, F_SETFD, FD_CLOEXEC);
-    struct spec spec = parse_spec(read_all(atoi(argv[2])));
-    if (tty)
-        run_on_terminal(&spec, atoi(argv[4]));
-    new_session();
-    become_job(&spec);
+    say("usage: init (as process 1) | serve PROGRAM ARG...");
+    return 2;
 }

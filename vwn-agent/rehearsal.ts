@@ -41,7 +41,7 @@ function settingsIn(folder: string): Settings {
   writeFileSync(join(etc, 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
   writeFileSync(join(etc, 'group'), 'root:x:0:\n')
   return {
-    port: '', helper: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, bare: [], sshPort: null, sshd: '/',
+    port: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, bare: [], sshPort: null, sshd: '/',
   }
 }
 

@@ -4,8 +4,6 @@ import { agentPortName, agentSocketPath } from '../wire/guest-facts.ts'
 export interface Settings {
   /** The virtio port; `fd:N` is an open descriptor instead. */
   readonly port: string
-  /** Our C program. */
-  readonly helper: string
   /** The socket that takes tasks. */
   readonly socket: string
   /** Where passwd, group, hostname and ssh's files are. */
@@ -29,7 +27,6 @@ export interface Settings {
 
 const guest: Settings = {
   port: `/dev/virtio-ports/${agentPortName}`,
-  helper: '/usr/lib/wnod/wnod-guest',
   socket: agentSocketPath,
   etc: '/etc',
   kernel: '/proc/sys',

@@ -6,7 +6,7 @@
  *   u32 flags        0, none defined yet
  *   u32 uid, u32 gid, u32 umask, i32 nice
  *   u64 ignored      bit n-1 set: signal n is ignored in the job; all others get their default
- *   u16 rows, u16 cols                      of the terminal, for `wnod-guest tty`
+ *   u16 rows, u16 cols                      of the terminal, for a job that has one
  *   u32 n, n × u32 group
  *   u32 n, n × { u32 resource, u64 soft, u64 hard }      all ones is infinity
  *   text cgroup      path of a cgroup.procs to join, "" for none
@@ -50,7 +50,7 @@ const resources = {
 
 const infinity = 0xffff_ffff_ffff_ffffn
 
-/** The bytes that `wnod-guest exec` and `wnod-guest tty` read; a zero byte in a text is a RangeError, since no exec could carry it. */
+/** The bytes that `wnod-guest` reads; a zero byte in a text is a RangeError, since no exec could carry it. */
 export function encodeSpec(spec: JobSpec): Uint8Array {
   const ignored = spec.ignored.reduce((mask, signal) => mask | (1n << BigInt(signal - 1)), 0n)
   return Buffer.concat([
