@@ -137,7 +137,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       }
       const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       await templates.start()
-      parts = { vwns, jobs, templates, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, wake: onChange }) }
+      parts = { vwns, jobs, templates, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange }) }
       jobs.onChange(onChange)
       await turns.start()
       await known.start()

@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
 import type { JobId, VwnId } from '../core/ids.ts'
 import type { LeaseToken } from '../core/lease.ts'
-import type { Answer, EndedJob, LiveJob, VwnSpec } from '../wire/bait.ts'
+import type { Answer, EndedJob, LiveJob, ScrubReceipt, VwnSpec } from '../wire/bait.ts'
 import type { Failure } from '../wire/common.ts'
 
 /** Where a guest's ssh server answers, and the only keys that count. */
@@ -51,6 +51,15 @@ export interface CleanReport {
   readonly tookMs: number
 }
 
+/** What a job's record says of the VWN that it gets. */
+export interface PlaceFacts {
+  readonly reused: boolean
+  /** What the VWN took to come up, where it did for this job. */
+  readonly bootMs: number | null
+  readonly contactMs: number | null
+  readonly scrubReceipt: ScrubReceipt
+}
+
 /** The half of the bait that owns jobs. */
 export interface Jobs {
   /** Every job that has not ended. */
@@ -63,7 +72,7 @@ export interface Jobs {
    * Runs a waiting job in this VWN. Resolves when the VWN is free of it again (whatever became of the job); never rejects.
    * `mustClean` is false only when nothing of the job ever reached the guest.
    */
-  assign(job: JobId, place: ReadyVwn, facts: { reused: boolean; bootMs: number | null; contactMs: number | null }): Promise<{ mustClean: boolean }>
+  assign(job: JobId, place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
   /** The controller's word on a waiting job; for others it is ignored. */
   answer(answer: Answer): void
   /** The milliseconds of a job's scrub, known only after its end; belongs to its record. */

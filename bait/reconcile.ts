@@ -9,6 +9,8 @@ import { isNewer, reconcile, type Action } from '../core/reconcile.ts'
 import type { Orders, WantedVwn } from '../wire/bait.ts'
 import type { Clean, Jobs } from './contracts.ts'
 import type { Log } from '../kit/log.ts'
+import type { Clock } from '../kit/clock.ts'
+import { scrubReceiptOf, sharerOf, objectionTo } from './vwns/sharing.ts'
 import type { LiveVwn } from './vwns/vwn.ts'
 import type { Vwns } from './vwns/vwns.ts'
 
@@ -28,12 +30,13 @@ export interface ReconcilerParts {
   readonly jobs: Jobs
   readonly clean: Clean
   readonly log: Log
+  readonly clock: Clock
   readonly wake: () => void
 }
 
 /** A reconciler that has no Orders yet. */
 export function createReconciler(parts: ReconcilerParts): Reconciler {
-  const { vwns, jobs, clean, log, wake } = parts
+  const { vwns, jobs, clean, log, clock, wake } = parts
   const underWay = new Map<string, Promise<void>>()
   let orders: Orders | null = null
 
@@ -54,18 +57,20 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
     underWay.set(key, done)
   }
   const attach = async (vwn: LiveVwn, wanted: WantedVwn | null, job: JobId): Promise<void> => {
-    const uid = jobs.live().find((live) => live.job === job)?.identity.uid
-    if (uid === undefined) return
-    const stranger = [vwn.handle.ownerUid, wanted?.ownerUid ?? null].find((owner) => owner !== null && owner !== uid)
-    if (stranger !== undefined) {
-      log.error({ vwn: vwn.id, job, uid, ownerUid: stranger }, 'refuses to put a job into the vwn of another user')
-      return jobs.answer({ job, is: 'refused', failure: failure('VWN_NOT_OWNER', `vwn=${vwn.id} job=${job}`) })
+    const live = jobs.live().find((one) => one.job === job)
+    if (live === undefined) return
+    const who = sharerOf(live)
+    const why = objectionTo(vwn.handle, wanted, who)
+    if (why !== null) {
+      log.error({ vwn: vwn.id, job, ...who, why }, 'refuses to put a job into a vwn that it may not share')
+      return jobs.answer({ job, is: 'refused', failure: failure('VWN_NOT_OWNER', `vwn=${vwn.id} job=${job}: ${why}`) })
     }
     const reused = vwn.madeFor !== job || vwn.handle.jobsRun > 0
-    const place = await vwn.attach(job, uid)
+    const scrubReceipt = scrubReceiptOf(vwn.handle, who, clock.nowMs())
+    const place = await vwn.attach(job, who)
     if (place === null) return
     const { boot = null, contact = null } = reused ? {} : vwn.handle.phases
-    const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact })
+    const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact, scrubReceipt })
     vwn.released(mustClean)
   }
   const scrub = async (vwn: LiveVwn): Promise<void> => {

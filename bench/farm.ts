@@ -16,7 +16,7 @@ const upMs = 300_000
 /** `fresh` boots a VWN for every job, `warm` keeps it. */
 const mapping = `
 types:
-  fresh: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, reuse: false }
+  fresh: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, reuse: never }
   warm: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, idle_max_s: 3600, jobs_max: 100000 }
 default: { type: warm, allow: [fresh] }
 `

@@ -33,11 +33,11 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs }: {
   }
 }
 
-/** What a job like this would get now. Without a uid no VWN that belongs to somebody fits. */
-export function explainQuestion(who: Who, uid: number | null, farm: Farm, nowMs: number): Explanation {
+/** What a job like this would get now. Without its numbers no VWN that belongs to somebody fits. */
+export function explainQuestion(who: Who, ids: { readonly uid: number; readonly gid: number } | null, farm: Farm, nowMs: number): Explanation {
   const { requestedType: type, user, groups, queue, project, batchSystem } = who
   const asking = {
-    owner: { user, uid: uid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host: null,
+    owner: { user, uid: ids?.uid ?? -1, gid: ids?.gid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host: null,
   }
   const { resolution, placement } = explainPlacement(asking, farm, nowMs)
   return {

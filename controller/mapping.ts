@@ -164,7 +164,7 @@ const toType = (name: string, type: MappingType): VwnType => ({
   image: type.image,
   shape: { cpus: type.cpus, memoryMib: type.memory_mib, scratchGib: type.scratch_gib },
   network: type.network,
-  limits: { reuse: type.reuse ? 'same-user' : 'never', jobsRunMax: type.jobs_max, ageMsMax: type.age_max_s * 1000, idleMsMax: type.idle_max_s * 1000 },
+  limits: { reuse: type.reuse, jobsRunMax: type.jobs_max, ageMsMax: type.age_max_s * 1000, idleMsMax: type.idle_max_s * 1000 },
   bootMs: type.boot_deadline_s * 1000,
   limit: type.limit,
 })

@@ -33,8 +33,11 @@ export function ordersOf({ db, book, term, reports }: OrdersParts, host: HostId)
 }
 
 function wanted(vwn: Vwn): WantedVwn {
-  const { type, image, contact, shape, network, bootMs } = vwn
-  return { ...wantedOf(vwn), vwn: vwn.id, token: vwn.token, spec: { type, image, contact, shape, network, bootMs }, ownerUid: vwn.owner?.uid ?? null }
+  const { type, image, contact, shape, network, bootMs, owner, limits: { reuse } } = vwn
+  return {
+    ...wantedOf(vwn), vwn: vwn.id, token: vwn.token, spec: { type, image, contact, shape, network, bootMs }, reuse,
+    owner: owner === null ? null : { uid: owner.uid, gid: owner.gid, project: owner.project },
+  }
 }
 
 function answersTo({ job, state, refusal, why }: ReturnType<typeof liveJobsOn>[number]): Answer[] {

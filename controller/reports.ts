@@ -95,7 +95,7 @@ function takeLive(db: Database, desk: Desk, host: HostId, job: LiveJob): boolean
   const before = getJob(db, job.job)
   if (before?.state !== job.state) desk.touch(host)
   if (before?.state === 'ended') return false
-  saveJob(db, { ...job, host, outcome: null, endedAtMs: null, reused: null, usage: null })
+  saveJob(db, { ...job, host, outcome: null, endedAtMs: null, reused: null, usage: null, scrubReceipt: null })
   return true
 }
 

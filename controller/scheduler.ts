@@ -8,6 +8,7 @@ import { afterRestart, leaseEnded, silence, type Patience } from '../core/host.t
 import type { VwnId } from '../core/ids.ts'
 import type { Mapping } from '../core/mapping.ts'
 import { imageOn } from '../core/placement.ts'
+import { policyIn } from '../core/reuse.ts'
 import { plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
 import { due, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
@@ -106,7 +107,8 @@ function outdated(vwn: Vwn, mapping: Mapping, book: HostBook): string | null {
   if (type === undefined) return `the mapping has no type ${vwn.type} any more`
   const image = imageOn(book.getOrNew(vwn.host).host, type.image)
   if (image !== null && image.digest !== vwn.image) return `type ${vwn.type} has another image now`
-  return type.network === vwn.network ? null : `type ${vwn.type} has another network now`
+  if (type.network !== vwn.network) return `type ${vwn.type} has another network now`
+  return policyIn(vwn.contact, type.limits.reuse) === vwn.limits.reuse ? null : `type ${vwn.type} has reuse ${type.limits.reuse} now`
 }
 
 function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): void {
@@ -168,7 +170,7 @@ function namesOf({ resolution }: Decision): Pick<JobRecord, 'type' | 'rule'> {
   return { type: resolution.is === 'matched' ? resolution.type.name : null, rule }
 }
 
-const ownerOf = ({ identity, want }: JobRecord): Owner => ({ user: identity.user, uid: identity.uid, group: identity.group, project: want.project })
+const ownerOf = ({ identity, want }: JobRecord): Owner => ({ user: identity.user, uid: identity.uid, gid: identity.gid, group: identity.group, project: want.project })
 
 const waitingJob = (job: JobRecord): WaitingJob => ({
   id: job.job,

@@ -89,7 +89,7 @@ export const catalogue = {
   VWN_MISBEHAVED: { http: 502, exit: 75, retry: 'same', say: 'the guest said what it should not', hint: 'the image may be of another version than the bait' },
   VWN_SILENT: { http: 504, exit: 75, retry: 'same', say: 'the guest does not answer any more', hint: 'read its serial log: `wnod console VWN`' },
   VWN_DIRTY: { http: 500, exit: 75, retry: 'same', say: 'a job left something that could not be removed', hint: 'the VWN is thrown away; nobody else runs in it' },
-  VWN_NOT_OWNER: { http: 409, exit: 70, retry: 'never', say: 'this VWN belongs to another user', hint: 'a bug of the controller, which the bait refused to follow: please report it' },
+  VWN_NOT_OWNER: { http: 409, exit: 70, retry: 'never', say: 'this VWN is not shared with this job', hint: 'a bug of the controller, which the bait refused to follow: please report it' },
   VWN_REMOVED: { http: 409, exit: 75, retry: 'same', say: 'the VWN was removed', hint: 'an operator or the controller asked for it' },
 
   // the hand-over of a job

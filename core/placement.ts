@@ -2,7 +2,7 @@
  * Where one job runs: a warm VWN, a new one on some host, not yet, or never; with one sentence for each host. Same snapshot, same
  * answer, whatever the order of hosts and VWNs: ties end in ids.
  *
- *   feasible hosts → a warm VWN of the same user (ready first, fewest jobs, then id)
+ *   feasible hosts → a warm VWN that the job may share (ready first, fewest jobs, then id)
  *                  → a host with room (tightest hole, then id)
  *                  → a host where stopping idle VWNs of others makes room (fewest, then tightest, then id)
  *                  → wait, or refuse when waiting cannot help
@@ -124,7 +124,7 @@ const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of sc
 export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | null =>
   least(host.images.filter(({ name, digest }) => name === image || digest === image), (a, b) => compareIds(a.digest, b.digest))
 
-/** A VWN that waits for its user's next job, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile. */
+/** A VWN that waits for the next job of those who share it, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile. */
 function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
   const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
   const mine = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
@@ -133,7 +133,7 @@ function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snap
   return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is ${vwn.state}, and ${want.owner.user}'s next` }
 }
 
-const madeLike = (want: PlacementWant, image: ImageDigest) => ({ type: want.type.name, image, network: want.type.network, shape: want.shape, uid: want.owner.uid })
+const madeLike = ({ type, shape, owner }: PlacementWant, image: ImageDigest) => ({ type: type.name, image, network: type.network, shape, reuse: type.limits.reuse, owner })
 
 /**
  * Room for a new VWN. All that stands in its way is counted alike: amounts of the host, places under the type's limit, places under the

@@ -1,15 +1,71 @@
-/** May this warm VWN take another job? Doubt boots a new one. */
+/**
+ * May this warm VWN take another job? Doubt boots a new one.
+ *
+ * A policy divides all jobs into classes (`sharersOf`); a VWN belongs to the class of its first job for life, and only jobs of that class
+ * ever come into it. So whatever the policy and whatever the order, those who have shared a VWN were all allowed to share with each other.
+ */
 import { sameAmount, type Amount } from './amount.ts'
 import type { ImageDigest, TypeName } from './ids.ts'
 
-/** How long and how often a VWN may be used. */
+/**
+ * Who may come after a VWN's first job. `never`: nobody, it is thrown away · `same-user` · `same-group`: jobs of the same primary group ·
+ * `same-project`: jobs that name the same project.
+ */
+export const reusePolicies = ['never', 'same-user', 'same-group', 'same-project'] as const
+export type ReusePolicy = (typeof reusePolicies)[number]
+
+/** How long and how often a VWN may be used, and by whom. */
 export interface ReuseLimits {
-  /** `never`: one job, then it is thrown away. */
-  readonly reuse: 'never' | 'same-user'
+  readonly reuse: ReusePolicy
   readonly jobsRunMax: number
   readonly ageMsMax: number
   /** How long it is kept warm without work. */
   readonly idleMsMax: number
+}
+
+/** What of a job decides with whom it may share. The group is the primary one, by number: names may be missing or mean two. */
+export interface Sharer {
+  readonly uid: number
+  readonly gid: number
+  readonly project: string | null
+}
+
+export type Contact = 'agent' | 'ssh'
+
+/** The policy that a guest can keep: only an agent's scrub looks closely enough for a VWN to pass from one user to another. */
+export const policyIn = (contact: Contact, policy: ReusePolicy): ReusePolicy => (contact === 'agent' || policy === 'never' ? policy : 'same-user')
+
+/**
+ * The class of a job under a policy. A job without a project has its own user's for company, and so has root under every policy: what
+ * root may have done to a kernel no scrub can tell.
+ */
+export function sharersOf(policy: ReusePolicy, job: Sharer): string {
+  if (job.uid === 0) return 'user 0'
+  if (policy === 'same-group') return `group ${job.gid}`
+  if (policy === 'same-project' && job.project !== null) return `project ${job.project}`
+  return `user ${job.uid}`
+}
+
+/** True when a job may come into a VWN that was first used by, or made for, `owner`. */
+export const mayShare = (policy: ReusePolicy, owner: Sharer, job: Sharer): boolean => sharersOf(policy, owner) === sharersOf(policy, job)
+
+/** Who was in a VWN before a job: nobody, its own user alone, or others too that its policy let in. */
+export const formerOwners = ['nobody', 'same-user', 'same-group', 'same-project'] as const
+export type FormerOwner = (typeof formerOwners)[number]
+
+interface Past {
+  readonly reuse: ReusePolicy
+  /** Of the first job; null before it. */
+  readonly owner: Sharer | null
+  /** Jobs of more than one user have been here. */
+  readonly shared: boolean
+  readonly jobsRun: number
+}
+
+/** Whose jobs were here before this one, which may share with them. */
+export function formerOwner({ reuse, owner, shared, jobsRun }: Past, job: Sharer): FormerOwner {
+  if (jobsRun === 0 || owner === null) return 'nobody'
+  return (reuse === 'same-group' || reuse === 'same-project') && (shared || owner.uid !== job.uid) ? reuse : 'same-user'
 }
 
 interface Used {
@@ -34,18 +90,52 @@ interface Made {
 }
 
 interface Warm extends Made, Used {
-  readonly owner: { readonly uid: number; readonly user: string } | null
+  readonly contact: Contact
+  readonly owner: (Sharer & { readonly user: string; readonly group: string }) | null
+}
+
+/** What a job wants, and who it is. */
+interface Wanting extends Made {
+  readonly reuse: ReusePolicy
+  readonly owner: Sharer
 }
 
 /**
- * Why a VWN made like `vwn` and owned by `ownerUid` cannot take a job of `uid` that wants one like `want`, or null when it can. The shape
- * must be equal, not merely large enough: the batch system has counted the job's cores, and the job may count them too.
+ * Why a VWN made like `vwn` cannot take a job that wants one like `want`, or null when it can. The shape must be equal, not merely large
+ * enough: the batch system has counted the job's cores, and the job may count them too.
  */
-export function mismatch(vwn: Warm, want: Made & { readonly uid: number }, nowMs: number): string | null {
-  if (vwn.owner !== null && vwn.owner.uid !== want.uid) return `it belongs to ${vwn.owner.user}`
+export function mismatch(vwn: Warm, want: Wanting, nowMs: number): string | null {
+  if (vwn.owner !== null && !mayShare(vwn.limits.reuse, vwn.owner, want.owner)) return `it belongs to ${ownerWords(vwn.limits.reuse, vwn.owner)}`
   if (vwn.type !== want.type) return `it is of type ${vwn.type}`
   if (vwn.image !== want.image) return 'it runs another version of the image'
   if (vwn.network !== want.network) return `its network is ${vwn.network}`
+  if (vwn.limits.reuse !== policyIn(vwn.contact, want.reuse)) return `its reuse is ${vwn.limits.reuse}`
   if (!sameAmount(vwn.shape, want.shape)) return 'it has another size'
   return endOfUse(vwn, nowMs)
+}
+
+/** Whose it is, for people: a user, or the group or project whose jobs share it. */
+export function ownerWords(policy: ReusePolicy, owner: Sharer & { readonly user: string; readonly group: string }): string {
+  if (owner.uid === 0 || policy === 'never' || policy === 'same-user') return owner.user
+  if (policy === 'same-group') return `group ${owner.group === '' ? owner.gid : owner.group}`
+  return owner.project === null ? owner.user : `project ${owner.project}`
+}
+
+/** What a VWN was when a job was let in: the proof that nothing of those before was there. */
+export interface ScrubReceipt {
+  readonly image: string
+  /** A clone of this template; or booted, for this reason. */
+  readonly made: 'clone' | 'boot' | null
+  readonly template: string | null
+  readonly bootedBecause: string | null
+  /** Names the writable disk: made for this VWN, and thrown away with it. */
+  readonly overlay: string | null
+  readonly policy: ReusePolicy
+  /** Jobs that were in it before. */
+  readonly jobsBefore: number
+  readonly before: FormerOwner
+  /** The scrub after the last of them; null where nobody was. */
+  readonly scrub: { readonly checked: readonly string[]; readonly tookMs: number; readonly atMs: number } | null
+  /** When the job was let in. */
+  readonly atMs: number
 }

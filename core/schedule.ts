@@ -12,6 +12,7 @@ import type { Host } from './host.ts'
 import { compareIds, vwnId, type HostId, type JobId, type TypeName, type VwnId } from './ids.ts'
 import { allowedBy, resolveType, type Mapping, type Resolution, type Who } from './mapping.ts'
 import { place, type Choice, type Hold, type HostSentence, type Placement, type PlacementWant } from './placement.ts'
+import { policyIn } from './reuse.ts'
 import { isLive, isReservedFor, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
 
 /** A job without a place, and all that its placement depends on. */
@@ -120,7 +121,8 @@ function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure
 }
 
 const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest => ({
-  host, shape, type: type.name, image: image.digest, contact: image.contact, network: type.network, bootMs: type.bootMs, limits: type.limits,
+  host, shape, type: type.name, image: image.digest, contact: image.contact, network: type.network, bootMs: type.bootMs,
+  limits: { ...type.limits, reuse: policyIn(image.contact, type.limits.reuse) },
   owner: job.owner, job: job.id,
 })
 

@@ -14,16 +14,18 @@ import type { Amount } from './amount.ts'
 import { failure, type Failure } from './failure.ts'
 import type { HostId, ImageDigest, JobId, TypeName, VwnId } from './ids.ts'
 import { compareTokens, type LeaseToken } from './lease.ts'
-import { endOfUse, type ReuseLimits } from './reuse.ts'
+import { endOfUse, mayShare, ownerWords, type ReuseLimits } from './reuse.ts'
 
 /** Every state, in the order of a happy life. */
 export const vwnStates = ['requested', 'preparing', 'booting', 'idle', 'busy', 'cleaning', 'stopping', 'fencing', 'gone'] as const
 export type VwnState = (typeof vwnStates)[number]
 
-/** The person whose jobs a VWN serves; nobody else's ever run there. */
+/** The person whose job a VWN served first, and by its reuse policy (reuse.ts) whose jobs it serves for life: no others ever run there. */
 export interface Owner {
   readonly user: string
   readonly uid: number
+  /** The primary group. */
+  readonly gid: number
   readonly group: string
   readonly project: string | null
 }
@@ -184,7 +186,8 @@ function misfit(vwn: Vwn, event: VwnEvent): Verdict {
 function objectionTo(vwn: Vwn, event: VwnEvent): Verdict | null {
   if (event.kind === 'assigned') {
     if (vwn.job !== null) return { is: 'denied', why: `it is kept for ${vwn.job}` }
-    if (vwn.owner !== null && vwn.owner.uid !== event.owner.uid) return { is: 'denied', why: `it belongs to ${vwn.owner.user}` }
+    const { owner, limits: { reuse } } = vwn
+    if (owner !== null && !mayShare(reuse, owner, event.owner)) return { is: 'denied', why: `it belongs to ${ownerWords(reuse, owner)}` }
   }
   if (event.kind === 'released' && vwn.job === null) return { is: 'ignored', why: 'it has no job' }
   if (event.kind === 'kill' && vwn.insist) return { is: 'ignored', why: 'it is being killed already' }

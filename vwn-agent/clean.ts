@@ -17,6 +17,7 @@
 import { type Dirent, lstatSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { FromAgent } from '../wire/guest.ts'
+import type { scrubChecks } from '../wire/guest-facts.ts'
 import { cgroupNames, foundCgroup } from './cgroup.ts'
 import type { Helper } from './helper.ts'
 import { changedFiles } from './own-files.ts'
@@ -56,7 +57,7 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
   const newCgroups = (): readonly string[] => cgroupNames(settings.cgroups).filter((name) => !cgroupsBefore.has(name))
   const newMounts = (): readonly Mount[] => mounts().filter(({ id }) => !mountsBefore.some((before) => before.id === id))
   const newKeys = (): readonly number[] => [...keyCounts(settings)].filter(([uid, count]) => count > (uid === 0 ? rootKeys : 0)).map(([uid]) => uid)
-  const checks: Readonly<Record<string, Check>> = {
+  const checks: Readonly<Record<Exclude<(typeof scrubChecks)[number], 'memory'>, Check>> = {
     processes: () => helper.strangers(settings.sshd, false),
     cgroups: () => newCgroups().map((name) => join(settings.cgroups, name)),
     mounts: () => changed(new Map(mountsBefore.map(byRow)), new Map(mounts().map(byRow))),

@@ -9,7 +9,7 @@
  * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
  */
 import { z } from 'zod'
-import { acceleratorSchema, contactSchema, liveJobStates, networkSchema } from './bait.ts'
+import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema } from './bait.ts'
 import {
   digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
   usageSchema, vwnIdSchema,
@@ -58,7 +58,9 @@ export const vwnViewSchema = z.object({
   deadlineAtMs: timeMsSchema.nullable(),
   token: z.string(),
   job: jobIdSchema.nullable(),
-  owner: z.object({ uid: count, user: z.string().nullable() }).nullable(),
+  /** Of its first job, and for life; `reuse` says who may come after it. */
+  owner: z.object({ uid: count, user: z.string(), gid: count, group: z.string(), project: z.string().nullable() }).nullable(),
+  reuse: reusePolicySchema,
   jobsRun: count,
   createdAtMs: timeMsSchema,
   phases: phasesSchema,
@@ -111,7 +113,7 @@ export const jobViewSchema = z.object({
 })
 export type JobView = z.output<typeof jobViewSchema>
 
-/** Where the time of one job went. */
+/** Where the time of one job went, and what its VWN was when it came in. */
 export const receiptSchema = jobViewSchema.extend({
   /** In the order in which they happen; a phase that did not happen is absent. */
   timeline: z.array(z.object({ phase: z.enum(phaseNames), ms: z.number().nonnegative() })),
@@ -119,6 +121,8 @@ export const receiptSchema = jobViewSchema.extend({
   totalMs: z.number().nonnegative().nullable(),
   /** Part of the total that no phase explains. */
   otherMs: z.number().nullable(),
+  /** Null while the job lives, and for one that never reached a VWN. */
+  scrubReceipt: z.object(scrubReceiptSchema.shape).nullable(),
 })
 export type Receipt = z.output<typeof receiptSchema>
 
@@ -160,7 +164,7 @@ export const typeViewSchema = z.object({
   image: z.string(),
   shape: shapeSchema,
   network: networkSchema,
-  reuse: z.boolean(),
+  reuse: reusePolicySchema,
   jobsMax: count,
   ageMaxMs: count,
   idleMaxMs: count,

@@ -12,6 +12,7 @@ import {
   digestSchema, failureSchema, hostIdSchema, identitySchema, jobIdSchema, outcomeSchema, phasesSchema, shapeSchema, timeMsSchema,
   tokenSchema, typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
+import { formerOwners, reusePolicies } from '../core/reuse.ts'
 import { wantSchema } from './hook.ts'
 
 export const baitVersion = 1
@@ -64,12 +65,36 @@ export const liveJobSchema = z.strictObject({
 })
 export type LiveJob = z.output<typeof liveJobSchema>
 
+export const reusePolicySchema = z.enum(reusePolicies)
+
+/** What a VWN was when a job was let in. Built by the bait from its own records, and bounded whatever a guest has said. */
+export const scrubReceiptSchema = z.strictObject({
+  image: digestSchema,
+  /** How its guest came to be: cloned from this template, or booted for this reason. */
+  made: z.enum(['clone', 'boot']).nullable(),
+  template: z.string().max(128).nullable(),
+  bootedBecause: z.string().max(256).nullable(),
+  /** Names the scratch disk, made for this VWN alone and deleted with it. */
+  overlay: z.string().max(64).nullable(),
+  policy: reusePolicySchema,
+  /** Jobs that were in it before this one. */
+  jobsBefore: z.int().nonnegative(),
+  /** Whose they were. */
+  before: z.enum(formerOwners),
+  /** The scrub after the last of them; null where there was none. */
+  scrub: z.strictObject({ checked: z.array(z.string().max(64)).max(32), tookMs: z.number().nonnegative(), atMs: timeMsSchema }).nullable(),
+  atMs: timeMsSchema,
+})
+export type ScrubReceipt = z.output<typeof scrubReceiptSchema>
+
 export const endedJobSchema = z.strictObject({
   ...liveJobSchema.omit({ state: true }).shape,
   outcome: outcomeSchema,
   endedAtMs: timeMsSchema,
   reused: z.boolean(),
   usage: usageSchema.nullable(),
+  /** Null for a job that never reached a VWN. */
+  scrubReceipt: scrubReceiptSchema.nullable(),
 })
 export type EndedJob = z.output<typeof endedJobSchema>
 
@@ -104,6 +129,9 @@ export const reportSchema = z.strictObject({
 })
 export type Report = z.output<typeof reportSchema>
 
+/** The first job of a VWN, as far as it decides who may come after it. */
+export const sharerSchema = z.strictObject({ uid: z.int().nonnegative(), gid: z.int().nonnegative(), project: z.string().max(256).nullable() })
+
 export const wantedVwnSchema = z.strictObject({
   vwn: vwnIdSchema,
   token: tokenSchema,
@@ -111,8 +139,10 @@ export const wantedVwnSchema = z.strictObject({
   /** True: `gone` may not wait for a job to finish (operator's kill). */
   insist: z.boolean(),
   spec: vwnSpecSchema,
-  /** Uid of the only user whose jobs may run here; null until the first is known. */
-  ownerUid: z.int().nonnegative().nullable(),
+  /** Who may share it with its owner; fixed for its life. */
+  reuse: reusePolicySchema,
+  /** Null until the first job is known. */
+  owner: sharerSchema.nullable(),
   job: jobIdSchema.nullable(),
 })
 export type WantedVwn = z.output<typeof wantedVwnSchema>

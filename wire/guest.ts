@@ -16,7 +16,7 @@ import { bytesSchema, identitySchema, jobIdSchema, tokenSchema, usageSchema, vwn
 import { guestVersion } from './guest-facts.ts'
 import { resizeSchema, runSchema, signalMessageSchema } from './hook.ts'
 
-export { agentPortName, agentSocketPath, guestVersion, portLineBytesMax } from './guest-facts.ts'
+export { agentPortName, agentSocketPath, guestVersion, portLineBytesMax, scrubChecks } from './guest-facts.ts'
 
 export const helloSchema = z.strictObject({
   kind: z.literal('hello'),

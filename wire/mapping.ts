@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { idPatterns } from '../core/ids.ts'
+import { reusePolicies } from '../core/reuse.ts'
 import { shapeSchema } from './common.ts'
 
 /** Largest mapping file that is read. */
@@ -12,6 +13,10 @@ export const mappingBytesMax = 1024 * 1024
 const typeNameText = z.string().regex(idPatterns.type, 'a type is named by letters, digits, dot, dash and underscore')
 const seconds = z.int().min(1).max(366 * 86_400)
 
+const reuseSchema = z.enum(reusePolicies, {
+  error: ({ input }) => `is one of ${reusePolicies.join(', ')}${typeof input === 'boolean' ? `: write ${input ? 'same-user' : 'never'}` : ''}`,
+})
+
 const mappingTypeSchema = z.strictObject({
   /** Name of an OS image, or its digest to pin one. */
   image: z.string().min(1).max(64),
@@ -19,11 +24,11 @@ const mappingTypeSchema = z.strictObject({
   memory_mib: shapeSchema.shape.memoryMib.default(1024),
   scratch_gib: shapeSchema.shape.scratchGib.default(4),
   network: z.enum(['isolated', 'outbound']).default('isolated'),
-  /** False: a VWN of this type runs one job and is removed. */
-  reuse: z.boolean().default(true),
+  /** Whose jobs may come after the first; `never`: a VWN of this type runs one job and is removed. */
+  reuse: reuseSchema.default('same-user'),
   jobs_max: z.int().min(1).max(1_000_000).default(100),
   age_max_s: seconds.default(86_400),
-  /** How long an idle VWN waits for its user's next job. */
+  /** How long an idle VWN waits for the next job. */
   idle_max_s: seconds.default(300),
   /** Of one boot attempt; a boot is attempted twice. */
   boot_deadline_s: z.int().min(1).max(3600).default(120),

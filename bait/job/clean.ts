@@ -1,10 +1,10 @@
 /** Makes a VWN fit for the next job of its user, and has that proved: what is left over retires it. */
 import { VwnError } from '../../core/errors.ts'
 import { systemClock } from '../../kit/clock.ts'
-import { fromAgentSchema, guestVersion } from '../../wire/guest.ts'
+import { fromAgentSchema, guestVersion, scrubChecks } from '../../wire/guest.ts'
 import { JobStream } from '../../wire/job-stream.ts'
 import type { Clean, CleanReport, ReadyVwn } from '../contracts.ts'
-import { cleanScript } from './ssh-script.ts'
+import { cleanScript, cleanScriptChecks, nothingRan } from './ssh-script.ts'
 
 /** Scrubs a guest in its own way; rejects with VwnError when it does not answer. */
 export const clean: Clean = (place, signal) => (place.spec.contact === 'agent' ? cleanByAgent(place, signal) : cleanBySsh(place, signal))
@@ -17,7 +17,8 @@ async function cleanByAgent(place: ReadyVwn, signal: AbortSignal): Promise<Clean
         const parsed = fromAgentSchema.safeParse(raw)
         if (!parsed.success || parsed.data.kind !== 'cleaned') return over(() => reject(new VwnError('GUEST_GARBAGE', { vwn: place.vwn, while: 'scrubbing' })))
         const { checked, left, tookMs } = parsed.data
-        over(() => resolve({ checked, left, tookMs }))
+        const missing = scrubChecks.filter((check) => !checked.includes(check))
+        over(() => (missing.length === 0 ? resolve({ checked, left, tookMs }) : reject(unproven(place, missing))))
       },
       onClose: (cause) => over(() => reject(new VwnError('GUEST_SILENT', { vwn: place.vwn, while: 'scrubbing' }, { cause }))),
     })
@@ -27,6 +28,8 @@ async function cleanByAgent(place: ReadyVwn, signal: AbortSignal): Promise<Clean
 }
 
 const textMax = 256 * 1024
+/** As much as a receipt holds of a name. */
+const checkBytesMax = 64
 
 async function cleanBySsh(place: ReadyVwn, signal: AbortSignal): Promise<CleanReport> {
   const fromMs = systemClock.monotonicMs()
@@ -38,13 +41,20 @@ async function cleanBySsh(place: ReadyVwn, signal: AbortSignal): Promise<CleanRe
     channel.stderr.resume()
     channel.on('error', () => {})
     channel.once('close', () => {
-      const whole = /^wnod:(done|checked nothing ran)$/m.test(text)
+      const whole = /^wnod:done$/m.test(text)
       if (!whole) return over(() => reject(new VwnError('GUEST_SILENT', { vwn: place.vwn, while: 'scrubbing' })))
-      over(() => resolve({ checked: said(text, 'checked', 32), left: said(text, 'left', 256), tookMs: systemClock.monotonicMs() - fromMs }))
+      const checked = said(text, 'checked', 32).map((check) => check.slice(0, checkBytesMax))
+      const missing = checked.includes(nothingRan) ? [] : cleanScriptChecks.filter((check) => !checked.includes(check))
+      const report = { checked, left: said(text, 'left', 256), tookMs: systemClock.monotonicMs() - fromMs }
+      over(() => (missing.length === 0 ? resolve(report) : reject(unproven(place, missing))))
     })
     channel.end(cleanScript)
   })
 }
+
+/** An answer that leaves out what should have been looked at is none. */
+const unproven = (place: ReadyVwn, missing: readonly string[]): VwnError =>
+  new VwnError('GUEST_GARBAGE', { vwn: place.vwn, while: 'scrubbing', notChecked: missing.join(', ') })
 
 /** The first word counts; afterwards the channel is let go. */
 function settling(signal: AbortSignal, place: ReadyVwn, reject: (error: unknown) => void, close: () => void): (say: () => void) => void {

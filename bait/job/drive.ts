@@ -11,11 +11,11 @@ import type { VwnId } from '../../core/ids.ts'
 import { acceptJob, hasEnded, step, type Job, type JobEffect, type JobEvent, type JobExit, type JobLimits } from '../../core/job.ts'
 import type { Timer } from '../../kit/clock.ts'
 import type { Kit } from '../../kit/service.ts'
-import type { Answer, LiveJob } from '../../wire/bait.ts'
+import type { Answer, LiveJob, ScrubReceipt } from '../../wire/bait.ts'
 import type { Outcome, PhaseName, Usage } from '../../wire/common.ts'
 import { guestVersion } from '../../wire/guest.ts'
 import type { FromStarter, Submit } from '../../wire/hook.ts'
-import type { ReadyVwn } from '../contracts.ts'
+import type { PlaceFacts, ReadyVwn } from '../contracts.ts'
 import { failureOf } from '../failures.ts'
 import type { StarterLink } from '../starter-socket.ts'
 import type { Contact, ContactEvents, OpenContact } from './contact.ts'
@@ -30,12 +30,6 @@ export interface DriveDeps {
   readonly onChange: () => void
   /** The job's last record, after it is on disk and before the starter hears of it. */
   readonly onEnded: (record: JobRecord) => void
-}
-
-export interface PlaceFacts {
-  readonly reused: boolean
-  readonly bootMs: number | null
-  readonly contactMs: number | null
 }
 
 export interface DrivenJob {
@@ -66,6 +60,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   let contact: Contact | null = null
   let place: ReadyVwn | null = null
   let reused = false
+  let scrubReceipt: ScrubReceipt | null = null
   let usage: Usage | null = null
   let waitsFor: string | null = null
   let deadline: Timer | null = null
@@ -118,7 +113,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     phases[name] = Math.max(0, nowMs - markMs)
     markMs = nowMs
   }
-  const record = (): JobRecord => ({ v: 1, ...who, state: job.state, vwn: job.vwn, phases: { ...phases }, reused, end: null })
+  const record = (): JobRecord => ({ v: 1, ...who, state: job.state, vwn: job.vwn, phases: { ...phases }, reused, scrubReceipt, end: null })
 
   /** Past this the job may have run: so it says on disk before the guest hears of it. */
   const start = async (): Promise<void> => {
@@ -208,6 +203,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       phases.wait = Math.max(0, (phases.wait ?? 0) - (facts.bootMs ?? 0) - (facts.contactMs ?? 0))
       place = to
       reused = facts.reused
+      scrubReceipt = facts.scrubReceipt
       link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused })
       const task = { kind: 'run', v: guestVersion, job: who.job, identity: who.identity, run, memoryBytes: null } as const
       contact = deps.openContact(to)({ place: to, link, task, on: fromGuest, log })

@@ -43,7 +43,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
     const { identity, submit } = link
     const who = { job: records.nextId(), identity, want: submit.want, name: nameOf(submit.run.argv[0]), submittedAtMs: kit.clock.nowMs() }
     try {
-      await records.save({ v: 1, ...who, state: 'waiting', vwn: null, phases: {}, reused: false, end: null })
+      await records.save({ v: 1, ...who, state: 'waiting', vwn: null, phases: {}, reused: false, scrubReceipt: null, end: null })
     } catch (error) {
       kit.log.error({ err: error }, 'job could not be recorded, and is refused')
       link.tell({ kind: 'ended', outcome: { is: 'refused', failure: failureOf(error, 'FILE_UNWRITABLE') }, phases: {} })

@@ -16,6 +16,7 @@ export const recordSchema = z.strictObject({
   ...liveJobSchema.omit({ state: true }).shape,
   state: z.enum(jobStates),
   reused: z.boolean(),
+  scrubReceipt: endedJobSchema.shape.scrubReceipt.default(null),
   /** How it ended; null while it lives. */
   end: z.strictObject({ outcome: endedJobSchema.shape.outcome, endedAtMs: endedJobSchema.shape.endedAtMs, usage: endedJobSchema.shape.usage }).nullable(),
 })

@@ -176,6 +176,10 @@ export function parseTimes(text: string): Times {
   }
 }
 
+/** What `cleanScript` looks at, unless nothing has run. */
+export const cleanScriptChecks = ['processes', 'homes', 'staged', 'scratch', 'ipc'] as const
+export const nothingRan = 'nothing ran'
+
 /**
  * Kills what was not there before the first job, empties every place where a user may write, and says what is left: lines of
  * `wnod:checked NAME` and `wnod:left WHAT`. What root's jobs may have done nobody can tell, so that is left by definition.
@@ -186,7 +190,7 @@ mine() { q=$1; while [ "$q" -gt 1 ]; do [ "$q" = $$ ] && return 0; read -r l < /
 above=" "; q=$$; while [ "$q" -gt 0 ]; do above="$above$q "; read -r l < /proc/$q/stat || break; set -- \${l##*) }; q=$2; done
 base=" $(tr '\\n' ' ' < /run/wnod/base 2>/dev/null)"
 strangers() { ${listProcesses} | while read -r r; do p=\${r%:*}; case $above in *" $p "*) continue;; esac; case $base in *" $r "*) continue;; esac; mine $p || echo $p; done; }
-[ -e /run/wnod/base ] || { echo 'wnod:checked nothing ran'; exit 0; }
+[ -e /run/wnod/base ] || { echo 'wnod:checked ${nothingRan}'; echo wnod:done; exit 0; }
 n=0
 while [ $n -lt 50 ]; do
   set -- $(strangers)

@@ -11,6 +11,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { explain, isVwnError } from '../../core/errors.ts'
 import type { HostId, ImageDigest } from '../../core/ids.ts'
+import { randomId } from '../../kit/clock.ts'
 import type { HostPaths } from '../../kit/paths.ts'
 import type { Kit } from '../../kit/service.ts'
 import { freePort } from '../../kit/socket.ts'
@@ -121,7 +122,7 @@ interface Begun {
 async function boot(making: Making, why: string, signal: AbortSignal): Promise<Running> {
   const { means: { hypervisor, disks, paths, host }, handle: { vwn, spec }, keys, image, record } = making
   const { scratch, seed } = paths.vm(vwn)
-  await record({ made: 'boot', template: null, bootedBecause: why.slice(0, 1024) })
+  await record({ made: 'boot', template: null, bootedBecause: why.slice(0, 1024), overlay: randomId() })
   await disks.overlay(scratch, spec.shape.scratchGib, signal)
   if (spec.contact === 'ssh') await writeFile(seed, seedTar({ hostname: `${host}-${vwn}`, hostKeyFormat: image.hostKeyFormat, ...keys }), { mode: 0o600 })
   return bringUp(making, async () => {
@@ -133,7 +134,7 @@ async function boot(making: Making, why: string, signal: AbortSignal): Promise<R
 async function clone(making: Making, { id, files }: Template, signal: AbortSignal): Promise<Running> {
   const { means: { hypervisor, disks, paths }, handle: { vwn }, record } = making
   const { scratch, stateSocket } = paths.vm(vwn)
-  await record({ made: 'clone', template: id, bootedBecause: null })
+  await record({ made: 'clone', template: id, bootedBecause: null, overlay: randomId() })
   await disks.clone(files.scratch, scratch, signal)
   return bringUp(making, () => onFreePort(async (sshPort) => {
     const blank = await hypervisor.blank({ ...specOf(making), sshPort, memoryFile: files.memory, stateSocket }, signal)

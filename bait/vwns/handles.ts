@@ -10,7 +10,7 @@ import { z } from 'zod'
 import { vwnId, idPatterns, type VwnId } from '../../core/ids.ts'
 import { removeLeftovers, tryReadJson, writeFailure, writeJson } from '../../kit/atomic-file.ts'
 import type { HostPaths } from '../../kit/paths.ts'
-import { vwnSpecSchema, type VwnSpec } from '../../wire/bait.ts'
+import { reusePolicySchema, scrubReceiptSchema, sharerSchema, vwnSpecSchema, type VwnSpec, type WantedVwn } from '../../wire/bait.ts'
 import { failureSchema, jobIdSchema, phasesSchema, timeMsSchema, tokenSchema, vwnIdSchema } from '../../wire/common.ts'
 import { vmHandleSchema } from '../hypervisor/hypervisor.ts'
 
@@ -21,7 +21,14 @@ export const handleSchema = z.strictObject({
   vwn: vwnIdSchema,
   token: tokenSchema,
   spec: vwnSpecSchema,
-  ownerUid: z.int().nonnegative().nullable(),
+  /** Who may share it with its owner: as the Orders said when it was made, whatever they say later. */
+  reuse: reusePolicySchema,
+  /** Of its first job, as that job's starter proved it; null before. */
+  owner: sharerSchema.nullable(),
+  /** A job of another user than the owner was let in. */
+  shared: z.boolean(),
+  /** What the last scrub found out; null before the first. */
+  scrub: scrubReceiptSchema.shape.scrub,
   /** Boot of the host in which it was made: after another one nothing of it runs. */
   bootId: z.string(),
   stage: z.enum(['intent', 'spawned', 'ready', 'gone']),
@@ -35,6 +42,8 @@ export const handleSchema = z.strictObject({
   made: z.enum(['clone', 'boot']).nullable().default(null),
   template: z.string().nullable().default(null),
   bootedBecause: z.string().nullable().default(null),
+  /** Names the scratch overlay of this attempt; written before that is made. */
+  overlay: z.string().nullable().default(null),
   sinceMs: timeMsSchema,
   /** How the bait reaches the guest, and proves itself to it. */
   sshPort: z.int().nullable(),
@@ -99,9 +108,9 @@ async function read(host: Pick<HostPaths, 'vm'>, vwn: VwnId): Promise<Found> {
 }
 
 /** What a VWN is made of, without what the host adds. */
-export const freshHandle = (made: { vwn: VwnId; token: Handle['token']; spec: VwnSpec; ownerUid: number | null; bootId: string; accelerator: Handle['accelerator']; nowMs: number }): Handle => ({
-  v: 1, vwn: made.vwn, token: made.token, spec: made.spec, ownerUid: made.ownerUid, bootId: made.bootId, stage: 'intent',
+export const freshHandle = (made: { vwn: VwnId; token: Handle['token']; spec: VwnSpec; reuse: WantedVwn['reuse']; owner: WantedVwn['owner']; bootId: string; accelerator: Handle['accelerator']; nowMs: number }): Handle => ({
+  v: 1, vwn: made.vwn, token: made.token, spec: made.spec, reuse: made.reuse, owner: made.owner, shared: false, scrub: null, bootId: made.bootId, stage: 'intent',
   job: null, jobsRun: 0, bootAttempt: 0, accelerator: made.accelerator, phases: {}, sinceMs: made.nowMs,
-  made: null, template: null, bootedBecause: null,
+  made: null, template: null, bootedBecause: null, overlay: null,
   sshPort: null, hostKey: null, clientKey: null, vm: null, cause: null,
 })

@@ -11,6 +11,7 @@ import { VwnError } from '../../core/errors.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { JobId, VwnId } from '../../core/ids.ts'
 import type { Local, LocalState } from '../../core/reconcile.ts'
+import type { Sharer } from '../../core/reuse.ts'
 import type { ObservedVwn } from '../../wire/bait.ts'
 import type { Clean, CleanReport, ReadyVwn } from '../contracts.ts'
 import { failureOf, withConsole } from '../failures.ts'
@@ -31,7 +32,7 @@ export interface LiveVwn {
   /** For the Report. */
   observed(): ObservedVwn
   /** idle → busy, on record; null when it is not idle (any more), or its guest turned out to be out of reach. */
-  attach(job: JobId, ownerUid: number): Promise<ReadyVwn | null>
+  attach(job: JobId, who: Sharer): Promise<ReadyVwn | null>
   /** The job has let go of it. */
   released(mustClean: boolean): void
   /** busy → idle by way of a scrub; null when there was nothing to scrub, or it failed and the VWN goes. */
@@ -160,7 +161,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     const report = await scrub(place, AbortSignal.any([late.signal, stopping.signal, kit.signal]))
     if (!is('cleaning')) return null
     if (report.left.length > 0) throw new VwnError('VWN_DIRTY', { left: report.left.join(', ').slice(0, 2000) })
-    await record({ job: null, jobsRun: handle.jobsRun + 1 })
+    const { checked, tookMs } = report
+    await record({ job: null, jobsRun: handle.jobsRun + 1, scrub: { checked: [...checked], tookMs, atMs: kit.clock.nowMs() } })
     await after('cleaned')
     if (is('cleaning')) enter('idle')
     return report
@@ -234,13 +236,15 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     },
     local: () => ({ token: handle.token, state, job: state === 'busy' ? handle.job : null, jobOver: state === 'busy' && job.over }),
     observed: () => observedOf(handle, state, from.madeFor),
-    async attach(wanted, ownerUid) {
+    async attach(wanted, who) {
       if (!is('idle')) return null
       job = { over: false, mustClean: true }
-      handle = { ...handle, job: wanted, ownerUid }
+      const owner = handle.owner ?? who
+      const facts = { job: wanted, owner, shared: handle.shared || owner.uid !== who.uid }
+      handle = { ...handle, ...facts }
       enter('busy')
       return orElseEnd(async () => {
-        const [place] = await Promise.all([reach(), record({ job: wanted, ownerUid })])
+        const [place] = await Promise.all([reach(), record(facts)])
         await after('assigned')
         return place
       })

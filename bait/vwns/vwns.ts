@@ -23,8 +23,8 @@ export interface Vwns {
 /** The collection, beginning with those that were found on the host. */
 export function vwnsOf(deps: VwnDeps, recovered: readonly LiveVwn[], accelerator: () => AcceleratorName | 'unknown' | null): Vwns {
   const vwns = new Map<VwnId, LiveVwn>(recovered.map((vwn) => [vwn.id, vwn]))
-  const handleFor = ({ vwn, token, spec, ownerUid }: WantedVwn, by: AcceleratorName = 'tcg'): Handle =>
-    freshHandle({ vwn, token, spec, ownerUid, bootId: bootId(), accelerator: by, nowMs: deps.kit.clock.nowMs() })
+  const handleFor = ({ vwn, token, spec, reuse, owner }: WantedVwn, by: AcceleratorName = 'tcg'): Handle =>
+    freshHandle({ vwn, token, spec, reuse, owner, bootId: bootId(), accelerator: by, nowMs: deps.kit.clock.nowMs() })
   const add = (vwn: LiveVwn): void => {
     vwns.set(vwn.id, vwn)
     deps.onChange()

@@ -1,5 +1,6 @@
 /** The listings: `wnod hosts | vwns | jobs | types | images`. */
 import { compareIds } from '../../core/ids.ts'
+import { ownerWords } from '../../core/reuse.ts'
 import { hostsReplySchema, imagesReplySchema, jobsReplySchema, statusSchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import type { HostView, ImageView, JobView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
@@ -31,7 +32,8 @@ const vwnColumns: readonly Column<VwnView>[] = [
   { title: 'TYPE', cell: (vwn) => vwn.type },
   { title: 'STATE', cell: (vwn) => vwn.state },
   { title: 'SINCE', cell: (vwn) => age(vwn.sinceMs) },
-  { title: 'OWNER', cell: (vwn) => vwn.owner?.user ?? vwn.owner?.uid ?? null, cut: true },
+  { title: 'OWNER', cell: (vwn) => (vwn.owner === null ? null : ownerWords(vwn.reuse, vwn.owner)), cut: true },
+  { title: 'REUSE', cell: (vwn) => vwn.reuse },
   { title: 'JOB', cell: (vwn) => vwn.job },
   { title: 'RAN', cell: (vwn) => vwn.jobsRun, right: true },
   { title: 'CPUS', cell: (vwn) => vwn.shape.cpus, right: true },
@@ -60,7 +62,7 @@ const typeColumns: readonly Column<TypeView>[] = [
   { title: 'MEMORY', cell: (type) => gib(type.shape.memoryMib), right: true },
   { title: 'SCRATCH', cell: (type) => `${type.shape.scratchGib}G`, right: true },
   { title: 'NETWORK', cell: (type) => type.network },
-  { title: 'REUSE', cell: (type) => (type.reuse ? `${type.jobsMax} jobs, ${duration(type.ageMaxMs)}` : 'no') },
+  { title: 'REUSE', cell: (type) => (type.reuse === 'never' ? 'never' : `${type.reuse}, ${type.jobsMax} jobs, ${duration(type.ageMaxMs)}`) },
   { title: 'VWNS', cell: (type) => `${type.vwns}${type.limit === null ? '' : `/${type.limit}`}`, right: true },
   { title: 'HOSTS', cell: (type) => listed(type.hosts), cut: true },
   { title: 'PROBLEM', cell: (type) => type.problem, cut: true },

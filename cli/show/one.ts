@@ -51,7 +51,8 @@ const vwnText = (vwn: VwnDetail): string =>
     ['deadline', moment(vwn.deadlineAtMs)],
     ['token', vwn.token],
     ['job', vwn.job],
-    ['owner', vwn.owner === null ? null : `${vwn.owner.user ?? '?'} (uid ${vwn.owner.uid})`],
+    ['owner', vwn.owner === null ? null : `${vwn.owner.user} (uid ${vwn.owner.uid}, group ${vwn.owner.group}, project ${vwn.owner.project ?? 'none'})`],
+    ['reuse', vwn.reuse],
     ['jobs run', vwn.jobsRun],
     ['made', moment(vwn.createdAtMs)],
     ['boot', `${duration(vwn.phases.boot)}, then contact in ${duration(vwn.phases.contact)}${vwn.bootAttempt > 1 ? `, attempt ${vwn.bootAttempt}` : ''}`],
@@ -151,6 +152,23 @@ function receiptText(reply: Receipt): string {
       ],
       rows,
       null,
-    )
+    ) +
+    (reply.scrubReceipt === null ? '' : `\n${scrubText(reply.scrubReceipt, reply.phases.scrub)}`)
   )
 }
+
+const formerWords = { nobody: 'nobody', 'same-user': "the same user's jobs", 'same-group': 'jobs of the same group', 'same-project': 'jobs of the same project' } as const
+
+/** What the VWN was when the job came in. The scrub after the job is proved by the receipt of the next. */
+const scrubText = ({ image, made, template, bootedBecause, overlay, policy, jobsBefore, before, scrub, atMs }: NonNullable<Receipt['scrubReceipt']>, afterMs: number | undefined): string =>
+  facts([
+    ['let in', moment(atMs)],
+    ['image', image],
+    ['made by', made === 'clone' ? `a clone of template ${template ?? '?'}` : made === 'boot' ? `a boot: ${bootedBecause ?? '?'}` : null],
+    ['overlay', overlay],
+    ['reuse', policy],
+    ['before it', jobsBefore === 0 ? formerWords.nobody : `${jobsBefore} ${jobsBefore === 1 ? 'job' : 'jobs'}: ${formerWords[before]}`],
+    ['scrubbed', scrub === null ? null : `${moment(scrub.atMs) ?? '?'}, in ${duration(scrub.tookMs)}: nothing left`],
+    ['checked', scrub === null ? null : scrub.checked.join(', ')],
+    ['cleared after', afterMs === undefined ? null : duration(afterMs)],
+  ])

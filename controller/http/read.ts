@@ -60,17 +60,17 @@ function explainJob(parts: Parts, job: JobRecord): Explanation {
   const who = { user: job.identity.user, groups: groupsOf(job), queue, project, batchSystem, requestedType: type }
   const { mapping } = parts.mapping.state
   if (mapping === null) throw absentMapping(parts)
-  return { ...explainQuestion(who, job.identity.uid, farmOf(parts, mapping), parts.kit.clock.nowMs()), job: job.job }
+  return { ...explainQuestion(who, job.identity, farmOf(parts, mapping), parts.kit.clock.nowMs()), job: job.job }
 }
 
 async function explainUser(parts: Parts, query: ExplainQuery): Promise<Explanation> {
   const { mapping } = parts.mapping.state
   if (mapping === null) throw absentMapping(parts)
   const given = [query.group ?? []].flat().flatMap((text) => text.split(',')).filter((name) => name !== '')
-  const { uid, groups } = await userOf(parts.db, query.user, given)
+  const { ids, groups } = await userOf(parts.db, query.user, given)
   const type = query.type === undefined ? null : requestedType(query.type)
   const who = { user: query.user, groups, queue: query.queue ?? null, project: query.project ?? null, batchSystem: query.batch_system ?? null, requestedType: type }
-  return explainQuestion(who, uid, farmOf(parts, mapping), parts.kit.clock.nowMs())
+  return explainQuestion(who, ids, farmOf(parts, mapping), parts.kit.clock.nowMs())
 }
 
 function requestedType(name: string): ReturnType<typeof typeName> {

@@ -9,6 +9,7 @@ import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
 import { jobViewSchema, type HostView, type ImageView, type JobView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames, phasesSchema } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
 import type { KnownHost } from '../hosts.ts'
@@ -38,7 +39,7 @@ export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
   return {
     vwn: vwn.id, host: vwn.host, type: vwn.type, image: { digest: vwn.image, name: image?.name ?? null }, contact: vwn.contact,
     shape: vwn.shape, network: vwn.network, state: vwn.state, sinceMs: vwn.stateSinceMs, deadlineAtMs: vwn.deadlineMs,
-    token: showToken(vwn.token), job: vwn.job, owner: vwn.owner === null ? null : { uid: vwn.owner.uid, user: vwn.owner.user },
+    token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
     jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
     cause: vwn.cause,
@@ -65,7 +66,7 @@ export function jobView(job: JobRecord): JobView {
 const phasesOf = ({ phases, placementMs }: JobRecord): Readonly<Record<string, number>> =>
   placementMs === null ? phases : { placement: placementMs, ...phases }
 
-/** Where the time of one job went. */
+/** Where the time of one job went, and what its VWN was when it came in. */
 export function receiptOf(job: JobRecord): Receipt {
   const view = jobView(job)
   const timeline = phaseNames.flatMap((phase) => {
@@ -75,7 +76,7 @@ export function receiptOf(job: JobRecord): Receipt {
   const totalMs = view.endedAtMs === null ? null : Math.max(0, view.endedAtMs - view.submittedAtMs)
   // The scrub comes after the job's end and costs its user nothing.
   const known = timeline.reduce((sum, { phase, ms }) => (phase === 'scrub' ? sum : sum + ms), 0)
-  return { ...view, timeline, totalMs, otherMs: totalMs === null ? null : Math.max(0, totalMs - known) }
+  return { ...view, timeline, totalMs, otherMs: totalMs === null ? null : Math.max(0, totalMs - known), scrubReceipt: scrubReceiptSchema.nullable().parse(job.scrubReceipt) }
 }
 
 /** The types of the mapping in force, and what stands in their way. */
@@ -84,7 +85,7 @@ export function typeViews({ mapping, book, db }: Parts): TypeView[] {
   return (mapping.state.mapping?.types ?? []).map((type) => {
     const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
     return {
-      type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse !== 'never', jobsMax: type.limits.jobsRunMax,
+      type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
       vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
       problem: hosts.length === 0 ? `no host has image ${type.image}` : null,

@@ -1,6 +1,7 @@
 /** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
 import type { Failure, Outcome } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { ScrubReceipt } from '../../core/reuse.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
 
@@ -35,6 +36,7 @@ export interface JobReported {
   readonly endedAtMs: number | null
   readonly reused: boolean | null
   readonly usage: Readonly<Record<string, number | null>> | null
+  readonly scrubReceipt: ScrubReceipt | null
 }
 
 /** What the controller decided about a job. */
@@ -58,13 +60,13 @@ type ReportedRow = {
   requested_type: string | null; queue: string | null; project: string | null; batch_system: string | null; batch_job_id: string | null
   want_cpus: number | null; want_memory_mib: number | null; want_scratch_gib: number | null
   vwn: string | null; submitted_at_ms: number; phases: string
-  outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null
+  outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null
 }
 type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; placement_ms: number | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
-  'want_cpus', 'want_memory_mib', 'want_scratch_gib', 'vwn', 'submitted_at_ms', 'phases', 'outcome', 'ended_at_ms', 'reused', 'usage',
+  'want_cpus', 'want_memory_mib', 'want_scratch_gib', 'vwn', 'submitted_at_ms', 'phases', 'outcome', 'ended_at_ms', 'reused', 'usage', 'scrub_receipt',
 ] as const satisfies readonly (keyof ReportedRow)[]
 
 function toRow({ identity, want, ...job }: JobReported): ReportedRow {
@@ -75,6 +77,7 @@ function toRow({ identity, want, ...job }: JobReported): ReportedRow {
     want_cpus: want.cpus, want_memory_mib: want.memoryMib, want_scratch_gib: want.scratchGib,
     vwn: job.vwn, submitted_at_ms: job.submittedAtMs, phases: JSON.stringify(job.phases), outcome: toJson(job.outcome),
     ended_at_ms: job.endedAtMs, reused: job.reused === null ? null : Number(job.reused), usage: toJson(job.usage),
+    scrub_receipt: toJson(job.scrubReceipt),
   }
 }
 
@@ -89,7 +92,7 @@ function fromRow(row: JobRow): JobRecord {
     },
     vwn: row.vwn === null ? null : vwnId(row.vwn), submittedAtMs: row.submitted_at_ms, phases: fromJson(row.phases),
     outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
-    usage: fromJsonOrNull(row.usage),
+    usage: fromJsonOrNull(row.usage), scrubReceipt: fromJsonOrNull(row.scrub_receipt),
     type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why,
     refusal: fromJsonOrNull(row.refusal), placementMs: row.placement_ms,
   }

@@ -9,14 +9,14 @@ type VwnRow = Row & {
   id: string; host: string; type: string; image: string; contact: Vwn['contact']; network: Vwn['network']
   cpus: number; memory_mib: number; scratch_gib: number; boot_ms: number
   reuse: Vwn['limits']['reuse']; jobs_run_max: number; age_ms_max: number; idle_ms_max: number
-  owner_user: string | null; owner_uid: number | null; owner_group: string | null; owner_project: string | null
+  owner_user: string | null; owner_uid: number | null; owner_gid: number | null; owner_group: string | null; owner_project: string | null
   state: Vwn['state']; insist: number; term: number; epoch: number; generation: number; job: string | null; jobs_run: number
   created_at_ms: number; state_since_ms: number; deadline_ms: number | null; cause: string | null; ended_at_ms: number | null
 }
 
 const columns = [
   'id', 'host', 'type', 'image', 'contact', 'network', 'cpus', 'memory_mib', 'scratch_gib', 'boot_ms', 'reuse', 'jobs_run_max', 'age_ms_max',
-  'idle_ms_max', 'owner_user', 'owner_uid', 'owner_group', 'owner_project', 'state', 'insist', 'term', 'epoch', 'generation', 'job', 'jobs_run',
+  'idle_ms_max', 'owner_user', 'owner_uid', 'owner_gid', 'owner_group', 'owner_project', 'state', 'insist', 'term', 'epoch', 'generation', 'job', 'jobs_run',
   'created_at_ms', 'state_since_ms', 'deadline_ms', 'cause', 'ended_at_ms',
 ] as const satisfies readonly (keyof VwnRow)[]
 
@@ -25,8 +25,8 @@ function toRow(vwn: Vwn): VwnRow {
     id: vwn.id, host: vwn.host, type: vwn.type, image: vwn.image, contact: vwn.contact, network: vwn.network,
     cpus: vwn.shape.cpus, memory_mib: vwn.shape.memoryMib, scratch_gib: vwn.shape.scratchGib, boot_ms: vwn.bootMs,
     reuse: vwn.limits.reuse, jobs_run_max: vwn.limits.jobsRunMax, age_ms_max: vwn.limits.ageMsMax, idle_ms_max: vwn.limits.idleMsMax,
-    owner_user: vwn.owner?.user ?? null, owner_uid: vwn.owner?.uid ?? null, owner_group: vwn.owner?.group ?? null,
-    owner_project: vwn.owner?.project ?? null,
+    owner_user: vwn.owner?.user ?? null, owner_uid: vwn.owner?.uid ?? null, owner_gid: vwn.owner?.gid ?? null,
+    owner_group: vwn.owner?.group ?? null, owner_project: vwn.owner?.project ?? null,
     state: vwn.state, insist: vwn.insist ? 1 : 0, term: vwn.token.term, epoch: vwn.token.epoch, generation: vwn.generation,
     job: vwn.job, jobs_run: vwn.jobsRun, created_at_ms: vwn.createdAtMs, state_since_ms: vwn.stateSinceMs,
     deadline_ms: vwn.deadlineMs, cause: toJson(vwn.cause), ended_at_ms: vwn.endedAtMs,
@@ -34,12 +34,12 @@ function toRow(vwn: Vwn): VwnRow {
 }
 
 function fromRow(row: VwnRow): Vwn {
-  const { owner_user: user, owner_uid: uid, owner_group: group } = row
+  const { owner_user: user, owner_uid: uid, owner_gid: gid, owner_group: group } = row
   return {
     id: vwnId(row.id), host: hostId(row.host), type: typeName(row.type), image: imageDigest(row.image), contact: row.contact, network: row.network,
     shape: { cpus: row.cpus, memoryMib: row.memory_mib, scratchGib: row.scratch_gib }, bootMs: row.boot_ms,
     limits: { reuse: row.reuse, jobsRunMax: row.jobs_run_max, ageMsMax: row.age_ms_max, idleMsMax: row.idle_ms_max },
-    owner: user === null || uid === null || group === null ? null : { user, uid, group, project: row.owner_project },
+    owner: user === null || uid === null || gid === null || group === null ? null : { user, uid, gid, group, project: row.owner_project },
     state: row.state, insist: row.insist === 1, token: { term: row.term, epoch: row.epoch }, generation: row.generation,
     job: row.job === null ? null : jobId(row.job), jobsRun: row.jobs_run, createdAtMs: row.created_at_ms, stateSinceMs: row.state_since_ms,
     deadlineMs: row.deadline_ms, cause: fromJsonOrNull<Failure>(row.cause), endedAtMs: row.ended_at_ms,

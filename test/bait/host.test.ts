@@ -60,7 +60,7 @@ async function auditLab() {
   const paths = home.host('h1')
   const handles = openHandles(paths)
   const spec = { type: typeName('t'), image: imageDigest('a'.repeat(64)), contact: 'agent', shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, network: 'isolated', bootMs: 1000 } as const
-  const handle = (vwn: string) => freshHandle({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, spec, ownerUid: null, bootId: bootId(), accelerator: 'tcg', nowMs: 1 })
+  const handle = (vwn: string) => freshHandle({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, spec, reuse: 'same-user', owner: null, bootId: bootId(), accelerator: 'tcg', nowMs: 1 })
   return { home, paths, handles, handle, look: (hypervisor: Hypervisor = none) => audit({ home, hypervisor }), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() }
 }
 

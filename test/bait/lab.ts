@@ -12,7 +12,7 @@ import type { Hypervisor } from '../../bait/hypervisor/hypervisor.ts'
 import { audit, type AuditFinding } from '../../bait/audit.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type ImageDigest } from '../../core/ids.ts'
 import { connectBus } from '../../kit/bus.ts'
-import { systemClock } from '../../kit/clock.ts'
+import { systemClock, type Clock } from '../../kit/clock.ts'
 import { imageStore, partFiles, sealManifest, type ImageStore } from '../../kit/image-store.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
@@ -77,6 +77,7 @@ export interface LabScript extends Partial<FakeScript> {
   readonly memoryMib?: number
   /** VWNs are cloned where that is possible; otherwise each is booted. */
   readonly templates?: boolean
+  readonly clock?: Clock
 }
 
 /** Starts bus and controller; the bait is started by the test, or at once with `start`. */
@@ -90,7 +91,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
   const jobs = playedJobs()
   const { log, lines } = captureLog()
   const ending = new AbortController()
-  const kit: Kit = { clock: systemClock, log, signal: ending.signal }
+  const kit: Kit = { clock: script.clock ?? systemClock, log, signal: ending.signal }
   const controller = await connectBus({ ...kit, signal: new AbortController().signal }, { servers: [nats.url], name: 'controller', firstConnectMs: 5_000 })
   const reports: Report[] = []
   let current: Orders = { v: baitVersion, host, term: 1, generation: 1, vwns: [], answers: [], acknowledged: [] }
@@ -109,7 +110,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
       if (bait === null) throw new Error('no bait runs')
       return bait
     },
-    wanted: (vwn, changes = {}) => ({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, want: 'run', insist: false, spec, ownerUid: null, job: null, ...changes }),
+    wanted: (vwn, changes = {}) => ({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, want: 'run', insist: false, spec, reuse: 'same-user', owner: null, job: null, ...changes }),
     order(...vwns) {
       current = { ...current, generation: current.generation + 1, vwns: [...vwns] }
       if (!self.silent) controller.publish(subjects.orders(host), current)

@@ -1,5 +1,5 @@
 /** The jobs half, played: a test says which jobs wait, and when they let go of their VWN. */
-import type { CleanReport, Clean, GuestSession, Jobs, ReadyVwn } from '../../bait/contracts.ts'
+import type { CleanReport, Clean, GuestSession, Jobs, PlaceFacts, ReadyVwn } from '../../bait/contracts.ts'
 import { jobId, type JobId } from '../../core/ids.ts'
 import type { Answer, LiveJob } from '../../wire/bait.ts'
 import { playedSession } from './played-session.ts'
@@ -7,7 +7,7 @@ import { playedSession } from './played-session.ts'
 export interface Assigned {
   readonly job: JobId
   readonly place: ReadyVwn
-  readonly facts: { reused: boolean; bootMs: number | null; contactMs: number | null }
+  readonly facts: PlaceFacts
   /** The job lets go of its VWN. */
   end(mustClean?: boolean): void
 }
@@ -17,11 +17,11 @@ export interface PlayedJobs extends Jobs {
   readonly answers: readonly Answer[]
   readonly scrubs: { job: JobId; tookMs: number }[]
   readonly sessions: (GuestSession & { breakOff(): void })[]
-  /** A job of this user waits from now on. */
-  submit(job: string, uid?: number): JobId
+  /** A job of this user, group and project waits from now on. */
+  submit(job: string, uid?: number, gid?: number, project?: string | null): JobId
   session(): GuestSession
   /** What the next scrub finds; a promise holds it up. */
-  scrub: (place: ReadyVwn) => Promise<CleanReport>
+  scrub: Clean
   clean: Clean
 }
 
@@ -36,11 +36,11 @@ export function playedJobs({ endsAtOnce = false } = {}): PlayedJobs {
   const self: PlayedJobs = {
     assigned, answers, scrubs: [], sessions: [],
     scrub: () => Promise.resolve(cleanReport),
-    clean: (place) => self.scrub(place),
-    submit(name, uid = 1000) {
+    clean: (place, signal) => self.scrub(place, signal),
+    submit(name, uid = 1000, gid = uid, project = null) {
       const job = jobId(name)
-      const identity = { user: `u${uid}`, uid, gid: uid, group: 'g', groups: [] }
-      const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
+      const identity = { user: `u${uid}`, uid, gid, group: 'g', groups: [] }
+      const want = { type: null, queue: null, project, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
       waiting.set(job, { job, state: 'waiting', vwn: null, identity, want, name: 'x', submittedAtMs: 1, phases: {} })
       changed()
       return job

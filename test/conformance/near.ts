@@ -10,7 +10,7 @@ import { explain } from '../../core/errors.ts'
 import { clean } from '../../bait/job/clean.ts'
 import { connectWhenUp } from '../../bait/ssh/session.ts'
 import { buildPrograms, startAgent } from '../agent/harness.ts'
-import { openDesk, readyVwn } from '../handover/desk.ts'
+import { freshPlace, openDesk, readyVwn } from '../handover/desk.ts'
 import { tinyGuest } from '../handover/tiny-guest.ts'
 import type { Contact } from './case.ts'
 
@@ -37,7 +37,7 @@ export async function nearPlaces(): Promise<Places> {
       if (state !== 'waiting' || busy.has(contact)) continue
       busy.add(contact)
       const place = readyVwn(sessions[contact], contact)
-      await desk.jobs.assign(job, place, { reused: false, bootMs: null, contactMs: null })
+      await desk.jobs.assign(job, place, freshPlace)
       const left = await clean(place, AbortSignal.timeout(20_000)).then((report) => report.left, (error: unknown) => [explain(error)])
       if (left.length > 0) process.stderr.write(`left after ${job}: ${left.join(', ')}\n`)
       busy.delete(contact)

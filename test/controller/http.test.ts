@@ -76,6 +76,6 @@ test('jobs can be filtered, newest first', async () => {
 test('a VWN shows what it is made of', async () => {
   expect(await controller.vwns('?type=small')).toMatchObject([{
     vwn: 'v2', host: 'h1', image: { name: 'tiny' }, contact: 'ssh', shape: { cpus: 1, memoryMib: 128, scratchGib: 1 }, network: 'isolated',
-    owner: { uid: 1002, user: 'bob' }, token: expect.stringMatching(/^1\.\d+$/), accelerator: 'tcg', bootAttempt: 1, phases: { boot: 1 }, cause: null,
+    owner: { uid: 1002, user: 'bob', gid: 1002, group: 'bob', project: null }, reuse: 'same-user', token: expect.stringMatching(/^1\.\d+$/), accelerator: 'tcg', bootAttempt: 1, phases: { boot: 1 }, cause: null,
   }])
 })

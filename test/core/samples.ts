@@ -17,7 +17,7 @@ export const token: LeaseToken = { term: 1, epoch: 1 }
 export const limits: ReuseLimits = { reuse: 'same-user', jobsRunMax: 3, ageMsMax: 1_000_000, idleMsMax: 60_000 }
 export const type: VwnType = { name: el9, image: 'el9', shape: { cpus: 2, memoryMib: 512, scratchGib: 4 }, network: 'isolated', limits, bootMs: 60_000, limit: null }
 export const cause = failure('VWN_DIED')
-export const owner = (name: string): Owner => ({ user: name, uid: 1000 + (name.codePointAt(0) ?? 0), group: 'users', project: null })
+export const owner = (name: string): Owner => ({ user: name, uid: 1000 + (name.codePointAt(0) ?? 0), gid: 100, group: 'users', project: null })
 export const anna = owner('anna')
 export const ben = owner('ben')
 export const job = jobId

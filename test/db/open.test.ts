@@ -1,13 +1,15 @@
 import Sqlite from 'better-sqlite3'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { jobStates } from '../../wire/api.ts'
 import { vwnStates } from '../../core/vwn.ts'
 import { migrations } from '../../db/migrate.ts'
 import { openDatabase } from '../../db/open.ts'
+import { liveJobs } from '../../db/queries/job.ts'
 import { nextTerm, nextVwnId } from '../../db/queries/meta.ts'
+import { presentVwns } from '../../db/queries/vwn.ts'
 
 let folder = ''
 const file = (): string => join(folder, 'deep', 'controller.sqlite')
@@ -47,6 +49,33 @@ test('a file that is no database, or a newer one, is refused untouched', () => {
   writeFileSync(other, 'this is no database, but long enough to be looked at as if it were one: '.repeat(20))
   expect(() => openDatabase(other)).toThrow(expect.objectContaining({ code: 'DATABASE_UNUSABLE' }))
   expect(() => openDatabase(join(other, 'x.sqlite'))).toThrow(expect.objectContaining({ code: 'DATABASE_UNUSABLE' }))
+})
+
+test('a database of before the reuse policies keeps its VWNs, their events and its jobs', () => {
+  const [first = ''] = migrations
+  mkdirSync(dirname(file()), { recursive: true })
+  const old = new Sqlite(file())
+  old.pragma('foreign_keys = on')
+  old.exec(first)
+  old.pragma('user_version = 1')
+  old.exec(`
+    insert into host (id, want, fact, session, started_at_ms, seq, seen_term, seen_generation, generation, facts) values ('h1', 'open', 'alive', 's', 1, 1, 0, 0, 0, '{}');
+    insert into vwn (id, host, type, image, contact, network, cpus, memory_mib, scratch_gib, boot_ms, reuse, jobs_run_max, age_ms_max, idle_ms_max,
+      owner_user, owner_uid, owner_group, state, insist, term, epoch, generation, jobs_run, created_at_ms, state_since_ms)
+    values ('v1', 'h1', 'el9', '${'a'.repeat(64)}', 'agent', 'isolated', 1, 64, 1, 1, 'never', 1, 1, 1, 'ada', 1000, 'users', 'idle', 0, 1, 1, 1, 0, 1, 1),
+      ('v2', 'h1', 'el9', '${'a'.repeat(64)}', 'agent', 'isolated', 1, 64, 1, 1, 'same-user', 9, 1, 1, null, null, null, 'booting', 0, 1, 1, 1, 0, 2, 2);
+    insert into vwn_event (vwn, at_ms, event, from_state, to_state) values ('v1', 1, 'ready', 'booting', 'idle');
+    insert into job (id, host, name, state, user, uid, gid, group_name, groups, submitted_at_ms, phases) values ('h1-1', 'h1', 'x', 'waiting', 'ada', 1000, 100, 'users', '[]', 1, '{}');`)
+  old.close()
+  const db = openDatabase(file())
+  expect(presentVwns(db).map(({ limits, owner }) => [limits.reuse, owner])).toEqual([
+    ['never', { user: 'ada', uid: 1000, gid: 4294967295, group: 'users', project: null }], ['same-user', null],
+  ])
+  expect(db.sql.prepare('select count(*) from vwn_event').pluck().get()).toBe(1)
+  expect(liveJobs(db)).toMatchObject([{ job: 'h1-1', scrubReceipt: null }])
+  expect(() => db.sql.prepare(`update vwn set reuse = 'everybody'`).run()).toThrow(/check/i)
+  db.sql.prepare(`update vwn set reuse = 'same-project'`).run()
+  db.close()
 })
 
 test('counters rise over restarts', () => {

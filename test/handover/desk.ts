@@ -3,7 +3,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { GuestAddress, GuestSession, ReadyVwn } from '../../bait/contracts.ts'
+import type { GuestAddress, GuestSession, PlaceFacts, ReadyVwn } from '../../bait/contracts.ts'
 import { createJobs, type JobDesk } from '../../bait/job/jobs.ts'
 import { hostUsers } from '../../bait/job/users.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
@@ -37,6 +37,15 @@ export interface Desk extends AsyncDisposable {
   place(session: GuestSession, contact?: 'agent' | 'ssh'): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
 }
 
+/** A VWN that nobody was in before. */
+export const freshPlace: PlaceFacts = {
+  reused: false, bootMs: null, contactMs: null,
+  scrubReceipt: {
+    image: imageDigest('a'.repeat(64)), made: 'boot', template: null, bootedBecause: 'its template is being made', overlay: 'abc234', policy: 'same-user',
+    jobsBefore: 0, before: 'nobody', scrub: null, atMs: 1,
+  },
+}
+
 export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number } = {}): Promise<Desk> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'wnod-desk-'))
   const { log, lines } = captureLog()
@@ -54,7 +63,7 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
     jobs, socket, folder, lines,
     async place(session, contact) {
       const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
-      return { job, freed: jobs.assign(job, readyVwn(session, contact), { reused: false, bootMs: null, contactMs: null }) }
+      return { job, freed: jobs.assign(job, readyVwn(session, contact), freshPlace) }
     },
     async [Symbol.asyncDispose]() {
       await door.stop()

@@ -13,7 +13,7 @@ import { isNewer } from '../../core/reconcile.ts'
 import { randomId, systemClock, type Clock } from '../../kit/clock.ts'
 import {
   ordersSchema, reportSchema,
-  type Answer, type EndedJob, type HostFacts, type LiveJob, type ObservedVwn, type Orders, type Report, type WantedVwn,
+  type Answer, type EndedJob, type HostFacts, type LiveJob, type ObservedVwn, type Orders, type Report, type ScrubReceipt, type WantedVwn,
 } from '../../wire/bait.ts'
 import type { Identity, Outcome } from '../../wire/common.ts'
 import type { Want } from '../../wire/hook.ts'
@@ -41,6 +41,7 @@ export interface FakeHostOptions extends Partial<Script> {
 export interface FakeJob {
   readonly user?: string
   readonly uid?: number
+  readonly gid?: number
   readonly group?: string
   readonly groups?: readonly string[]
   readonly want?: Partial<Omit<Want, 'type'>> & { readonly type?: string }
@@ -131,9 +132,11 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     const { state: _, ...rest } = job
     state.jobs.delete(id)
     state.answers.delete(id)
-    const reused = job.vwn !== null && (state.vwns.get(job.vwn)?.jobsRun ?? 0) > 0
+    const wanted = job.vwn === null ? undefined : wantedOf(job.vwn)
+    const jobsBefore = job.vwn === null ? 0 : (state.vwns.get(job.vwn)?.jobsRun ?? 0)
     const usage = { cpuUserMs: 3, cpuSystemMs: 1, memoryPeakBytes: 4096, readBytes: 0, writtenBytes: 7 }
-    state.ended.set(id, { ...rest, outcome, endedAtMs: clock.nowMs(), reused, usage: job.vwn === null ? null : usage })
+    state.ended.set(id, { ...rest, outcome, endedAtMs: clock.nowMs(), reused: jobsBefore > 0, usage: job.vwn === null ? null : usage,
+      scrubReceipt: wanted === undefined ? null : fakeReceipt(wanted, jobsBefore, job.submittedAtMs) })
     changed()
   }
   const failure = (code: string): { code: string; message: string; hint: string } => ({ code, message: `fake ${code}`, hint: 'it is a fake' })
@@ -270,9 +273,14 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   }
 }
 
+const fakeReceipt = ({ spec, reuse }: WantedVwn, jobsBefore: number, atMs: number): ScrubReceipt => ({
+  image: spec.image, made: 'clone', template: 'fake-template', bootedBecause: null, overlay: 'fake-overlay', policy: reuse, jobsBefore, atMs,
+  before: jobsBefore === 0 ? 'nobody' : 'same-user', scrub: jobsBefore === 0 ? null : { checked: ['processes', 'files'], tookMs: 12, atMs },
+})
+
 function fakeJob(id: JobId, job: FakeJob, nowMs: number): LiveJob {
-  const { user = 'alice', uid = 1001, group = user, groups = [], want = {}, name = 'true' } = job
-  const identity: Identity = { user, uid, gid: uid, group, groups: [{ gid: uid, name: group }, ...groups.map((other, index) => ({ gid: 5000 + index, name: other }))] }
+  const { user = 'alice', uid = 1001, gid = uid, group = user, groups = [], want = {}, name = 'true' } = job
+  const identity: Identity = { user, uid, gid, group, groups: [{ gid, name: group }, ...groups.map((other, index) => ({ gid: 5000 + index, name: other }))] }
   const none: Want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
   return {
     job: id, state: 'waiting', vwn: null, identity, name, submittedAtMs: nowMs, phases: {},

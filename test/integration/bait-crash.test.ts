@@ -80,7 +80,7 @@ test.skipIf(image === null)(`a guest that is available outlives every death of i
   await end('SIGKILL')
 
   const job = lab.jobs.submit('h1-1')
-  lab.order(lab.wanted('v1', { job, ownerUid: 1000 }))
+  lab.order(lab.wanted('v1', { job, owner: { uid: 1000, gid: 1000, project: null } }))
   for (const effect of ['assigned', 'released', 'cleaned'] as const) await run(effect, effect === 'assigned' ? job : null)
   await run(null)
   expect(await latest(lab, 'idle', bootMs)).toMatchObject({ pid: idle.pid, jobsRun: 1, job: null })
@@ -88,7 +88,7 @@ test.skipIf(image === null)(`a guest that is available outlives every death of i
   await end('SIGTERM')
   expect(await lab.audit()).toEqual([])
 
-  lab.order(lab.wanted('v1', { want: 'gone', ownerUid: 1000 }))
+  lab.order(lab.wanted('v1', { want: 'gone', owner: { uid: 1000, gid: 1000, project: null } }))
   await run('stopped')
   await run(null)
   await latest(lab, 'gone', bootMs)

@@ -2,7 +2,8 @@
 import { failure, type Failure } from '../../core/failure.ts'
 import type { JobId, VwnId } from '../../core/ids.ts'
 import { hasEnded, type Job, type JobEvent } from '../../core/job.ts'
-import { needsProof, promise, text, type Brain, type LocalVwn, type Orders, type Report, type Sighting, type Scenario, type Site, type World } from './world.ts'
+import { sharersOf } from '../../core/reuse.ts'
+import { needsProof, promise, sharerIn, text, type Brain, type LocalVwn, type Orders, type Report, type Sighting, type Scenario, type Site, type World } from './world.ts'
 
 /** Orders arrive; older ones than those it follows are ignored. */
 export function follow(world: World, brain: Brain, scenario: Scenario, site: Site, orders: Orders): void {
@@ -28,7 +29,7 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
       const local = site.locals.get(id) ?? null
       const action = site.orders === null ? { do: 'wait' as const } : brain.reconcile(wanted, local, waits)
       switch (action.do) {
-        case 'prepare': if (wanted !== null) put(site, id, { token: wanted.token, state: 'preparing', job: null, jobOver: false, cause: null, servedUid: null }); break
+        case 'prepare': if (wanted !== null) put(site, id, { token: wanted.token, state: 'preparing', job: null, jobOver: false, cause: null, served: null }); break
         case 'attach': attach(world, brain, scenario, site, id, action.job); break
         case 'clean': change(site, id, { state: 'cleaning', job: null, jobOver: false }); break
         case 'shutdown': change(site, id, { state: 'stopping', job: null }); break
@@ -40,7 +41,7 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
         case 'forget': site.locals = new Map([...site.locals].filter(([other]) => other !== id)); break
         case 'report':
           if (local !== null || wanted === null) continue
-          put(site, id, { token: wanted.token, state: 'gone', job: null, jobOver: false, cause: null, servedUid: null })
+          put(site, id, { token: wanted.token, state: 'gone', job: null, jobOver: false, cause: null, served: null })
           break
         case 'rest': case 'wait': continue
         default: throw new Error(`nobody knows how to ${JSON.stringify(action satisfies never)}`)
@@ -55,10 +56,11 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
 
 function attach(world: World, brain: Brain, scenario: Scenario, site: Site, id: VwnId, job: JobId): void {
   const local = site.locals.get(id)
-  const uid = scenario.jobs.find((each) => each.id === job)?.uid ?? 0
-  promise(world, local?.servedUid === null || local?.servedUid === uid, 'no VWN serves two users')
+  const { reuse } = scenario.mapping.types[0]?.limits ?? { reuse: 'never' }
+  const sharers = sharersOf(reuse, sharerIn(scenario, job))
+  promise(world, local?.served === null || (reuse !== 'never' && local?.served === sharers), 'no VWN serves jobs that may not share')
   if (!stepJob(world, brain, site, job, { kind: 'assigned', vwn: id })) return
-  change(site, id, { state: 'busy', job, jobOver: false, servedUid: uid })
+  change(site, id, { state: 'busy', job, jobOver: false, served: sharers })
 }
 
 /** The VM is no more, or is about to be; whatever it served has lost it. */

@@ -2,8 +2,8 @@
 import { closedBecause } from '../../core/host.ts'
 import type { HostId, JobId } from '../../core/ids.ts'
 import type { WaitingJob } from '../../core/schedule.ts'
-import { requestVwn, wantedOf, type Vwn, type VwnEvent } from '../../core/vwn.ts'
-import { el9, image, needsProof, promise, vwn as vwnNumber, text, type Brain, type Demand, type Report, type Scenario, type Site, type World } from './world.ts'
+import { requestVwn, wantedOf, type Owner, type Vwn, type VwnEvent } from '../../core/vwn.ts'
+import { el9, image, needsProof, promise, sharerIn, vwn as vwnNumber, text, type Brain, type Demand, type Report, type Scenario, type Site, type World } from './world.ts'
 
 const nowMs = 0
 
@@ -50,11 +50,11 @@ export function turn(world: World, brain: Brain, scenario: Scenario): void {
   const waiting = scenario.jobs.filter(({ id, host }) => siteOf(world, host).known?.live.some(({ job, state }) => job === id && state === 'waiting'))
   const refused = new Map<JobId, Demand['refused'][number]>()
   const hosts = world.sites.map((site) => site.host)
-  for (const decision of waiting.length === 0 ? [] : brain.plan(waiting.map(asWaiting), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
+  for (const decision of waiting.length === 0 ? [] : brain.plan(waiting.map(({ id, host }) => asWaiting(scenario, id, host)), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
     const job = scenario.jobs.find(({ id }) => id === decision.job)
     if (job === undefined) continue
     if (decision.is === 'refused') refused.set(job.id, { job: job.id, failure: decision.failure })
-    if (decision.is === 'reuse') deliver(world, brain, rowOf(world, decision.vwn), { kind: 'assigned', job: job.id, owner: ownerOf(job.uid) })
+    if (decision.is === 'reuse') deliver(world, brain, rowOf(world, decision.vwn), { kind: 'assigned', job: job.id, owner: ownerOf(scenario, job.id) })
     if (decision.is === 'wait') for (const id of decision.evict) deliver(world, brain, rowOf(world, id), { kind: 'stop', cause: null })
     if (decision.is === 'boot' && world.rows.length < scenario.vwnsMax) {
       const site = siteOf(world, decision.request.host)
@@ -71,7 +71,7 @@ function post(world: World, site: Site, refused: Demand['refused']): void {
   if (closedBecause(site.host) !== null || site.known === null) return
   const rows = world.rows.filter((row) => row.host === site.id && row.state !== 'gone')
   const content: Demand = {
-    vwns: rows.map((row) => ({ vwn: row.id, token: row.token, uid: row.owner?.uid ?? 0, ...wantedOf(row) })),
+    vwns: rows.map((row) => ({ vwn: row.id, token: row.token, owner: row.owner, ...wantedOf(row) })),
     refused,
     acknowledged: site.known.ended.map(({ job }) => job),
   }
@@ -100,11 +100,14 @@ function checkRows(world: World, scenario: Scenario): void {
   promise(world, world.rows.filter((row) => row.state !== 'gone').length <= limit, 'the limit of a type holds')
 }
 
-const asWaiting = ({ id, host, uid }: Scenario['jobs'][number]): WaitingJob => ({
-  id, host, owner: ownerOf(uid), groups: [], queue: null, batchSystem: null, type: null, cpus: null, memoryMib: null, scratchGib: null, submittedAtMs: 0,
+const asWaiting = (scenario: Scenario, id: JobId, host: HostId): WaitingJob => ({
+  id, host, owner: ownerOf(scenario, id), groups: [], queue: null, batchSystem: null, type: null, cpus: null, memoryMib: null, scratchGib: null, submittedAtMs: 0,
 })
 
-const ownerOf = (uid: number) => ({ user: `u${uid}`, uid, group: 'g', project: null })
+const ownerOf = (scenario: Scenario, id: JobId): Owner => {
+  const who = sharerIn(scenario, id)
+  return { ...who, user: `u${who.uid}`, group: `g${who.gid}` }
+}
 
 export function siteOf(world: World, host: HostId): Site {
   const site = world.sites.find(({ id }) => id === host)

@@ -24,7 +24,7 @@ export const mutants: readonly Mutant[] = [
   mutant('the controller plans every job as if it were alone', /more than a host has|never runs more/, 3, {
     plan: (jobs, farm, nowMs) => jobs.flatMap((job) => plan([job], farm, nowMs)),
   }),
-  mutant('the controller forgets whose a warm VWN is', /owner is for life|two users/, 1, {
+  mutant('the controller forgets whose a warm VWN is', /owner is for life|may not share/, 1, {
     plan: (jobs, farm, nowMs) => plan(jobs, { ...farm, vwns: farm.vwns.map((row) => ({ ...row, owner: jobs[0]?.owner ?? row.owner })) }, nowMs),
     step: (row, event, token, at) => step(event.kind === 'assigned' ? { ...row, owner: event.owner } : row, event, token, at),
   }),

@@ -24,4 +24,12 @@ export const scenarios: readonly [Scenario, ...Scenario[]] = [
     name: 'nothing is used again', capacity: single, mapping: mappingWith({ perType: null, reuse: 'never' }),
     jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h1-2'), host: h1, uid: 1 }], vwnsMax: 3, faults: 1,
   },
+  {
+    name: 'two users of one group, room for one: a warm VWN is shared', capacity: single, mapping: mappingWith({ perType: null, reuse: 'same-group' }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1, gid: 7 }, { id: job('h1-2'), host: h1, uid: 2, gid: 7 }], vwnsMax: 3, faults: 1,
+  },
+  {
+    name: 'two users of no project: nothing is shared', capacity: single, mapping: mappingWith({ perType: null, reuse: 'same-project' }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1, gid: 7 }, { id: job('h1-2'), host: h1, uid: 2, gid: 7 }], vwnsMax: 3, faults: 1,
+  },
 ]

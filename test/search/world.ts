@@ -11,6 +11,7 @@ import type { LeaseToken } from '../../core/lease.ts'
 import type { Mapping } from '../../core/mapping.ts'
 import * as observe from '../../core/observe.ts'
 import * as reconciling from '../../core/reconcile.ts'
+import type { ReusePolicy, Sharer } from '../../core/reuse.ts'
 import * as schedule from '../../core/schedule.ts'
 import * as vwns from '../../core/vwn.ts'
 
@@ -37,8 +38,8 @@ export interface LocalVwn {
   readonly job: JobId | null
   readonly jobOver: boolean
   readonly cause: Failure | null
-  /** Uid whose job was in it: there may only ever be one. */
-  readonly servedUid: number | null
+  /** The class of those whose jobs were in it: there may only ever be one. */
+  readonly served: string | null
 }
 
 export interface Report {
@@ -61,7 +62,7 @@ export interface Orders {
 
 /** What is wanted of a host. */
 export interface Demand {
-  readonly vwns: readonly ({ readonly vwn: VwnId; readonly uid: number } & reconciling.Wanted)[]
+  readonly vwns: readonly ({ readonly vwn: VwnId; readonly owner: Sharer | null } & reconciling.Wanted)[]
   readonly refused: readonly { readonly job: JobId; readonly failure: Failure }[]
   readonly acknowledged: readonly JobId[]
 }
@@ -110,7 +111,7 @@ export interface Scenario {
   readonly name: string
   readonly capacity: Amount
   readonly mapping: Mapping
-  readonly jobs: readonly { readonly id: JobId; readonly host: HostId; readonly uid: number }[]
+  readonly jobs: readonly ({ readonly id: JobId; readonly host: HostId; readonly uid: number } & Partial<Sharer>)[]
   readonly vwnsMax: number
   readonly faults: number
 }
@@ -119,7 +120,7 @@ export const image = imageDigest('0'.repeat(64))
 export const el9 = typeName('el9')
 export const one: Amount = { cpus: 1, memoryMib: 1, scratchGib: 1 }
 
-export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: 'never' | 'same-user' }): Mapping => ({
+export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy }): Mapping => ({
   types: [{
     name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType,
     limits: { reuse: limits.reuse, jobsRunMax: 9, ageMsMax: 9, idleMsMax: 9 },
@@ -146,6 +147,12 @@ export function beginning({ capacity, jobs: wanted, faults }: Scenario): World {
 
 /** A copy that may be changed without changing the original; everything below sites is never changed in place. */
 export const copy = (world: World): World => ({ ...world, sites: world.sites.map((site) => ({ ...site })) })
+
+/** Who a job is: each of a group of its own and of no project, unless the scenario says otherwise. */
+export const sharerIn = (scenario: Scenario, id: JobId): Sharer => {
+  const { uid = 0, gid = uid, project = null } = scenario.jobs.find((each) => each.id === id) ?? {}
+  return { uid, gid, project }
+}
 
 export const job = (text: string): JobId => jobId(text)
 export const vwn = (number: number): VwnId => vwnId(`v${number}`)
@@ -222,7 +229,7 @@ export const covers = (a: Freedom, b: Freedom): boolean =>
 
 /** Equal for worlds that are equal but for their freedom, and only for them. */
 export function keyOf(world: World): string {
-  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid}`)
+  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid} ${row.owner?.gid} ${row.owner?.project}`)
   const sites = world.sites.map((site) => [
     site.bootId, site.session, site.seq, site.generation, site.posted, site.host.fact, site.host.bootId, site.host.session, site.host.seq,
     text(site.orders), text(site.locals), text(site.jobs), text(site.known), ...site.reports.map(text), 'mail', ...site.mail.map(text),
