@@ -14,7 +14,10 @@ export interface Account {
   readonly shell: string
 }
 
-/** The user can log in, so to speak: passwd and group have him, and his home is there and his. */
+/**
+ * The user can log in, so to speak: passwd and group have him, and his home is there and his. They have nobody else whom the image does
+ * not have: the next user of a shared VWN does not see who was there before him.
+ */
 export function makeAccount(settings: Settings, identity: Identity): Account {
   const known = lines(settings, 'passwd').map((line) => line.split(':')).find((fields) => Number(fields[2]) === 0)
   const account: Account = {
@@ -64,9 +67,14 @@ function makeHome({ home, uid, gid }: Account): void {
   chmodSync(home, 0o700)
 }
 
+/** Each file as the image has it, from before the first account. */
+const ofImage = new Map<string, readonly string[]>()
+
 function lines(settings: Settings, file: string): readonly string[] {
   const path = join(settings.etc, file)
-  return existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter((line) => line !== '') : []
+  const known = ofImage.get(path) ?? (existsSync(path) ? readFileSync(path, 'utf8').split('\n').filter((line) => line !== '') : [])
+  ofImage.set(path, known)
+  return known
 }
 
 /** Whole or not at all: a name service may read at any time. */

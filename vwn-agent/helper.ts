@@ -87,8 +87,8 @@ export interface Helper {
   strangers(sshd: string, kill: boolean): Promise<readonly string[]>
   removeIpc(): Promise<void>
   unmount(path: string): Promise<void>
-  /** Removes all that is in the folder, however deep and whatever its name. */
-  empty(folder: Buffer): Promise<void>
+  /** Removes all that is in the folders, however deep and whatever its name; those after one that cannot be emptied are emptied too. */
+  empty(folders: readonly Buffer[]): Promise<void>
   /** Puts the user's keyrings out of use, with the keys in them. */
   dropKeys(uid: number): Promise<void>
 }
@@ -194,7 +194,7 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
     strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),
-    empty: async (folder) => void (await ask(`empty ${folder.toString('hex')}\n`)),
+    empty: async (folders) => void (await ask(`empty ${folders.map((folder) => folder.toString('hex')).join(' ')}\n`)),
     dropKeys: async (uid) => void (await ask(`dropkeys ${uid}\n`)),
   }
   return { helper, hear }

@@ -14,7 +14,7 @@
 //   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
 //   unmount PATH                   detaches what is mounted there
-//   empty HEX                      removes all that is in the folder with this path
+//   empty HEX…                     removes all that is in the folders with these paths
 //   dropkeys UID                   puts the user's keyrings out of use
 //
 // An answer is "done", or as above, or "failed STEP ERRNO". Commands about a connection have none:
@@ -493,13 +493,17 @@ static bool empty_folder(int fd)
 
 static void empty(const char *line)
 {
-    char path[PATH_MAX];
-    size_t length = 0;
-    for (const char *hex = line + 6; length < sizeof path - 1 && sscanf(hex, "%2hhx", (unsigned char *)&path[length]) == 1; hex += 2)
-        length++;
-    path[length] = '\0';
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || !empty_folder(fd))
+    bool emptied = true;
+    for (const char *hex = strchr(line, ' '); hex != NULL; hex = strchr(hex, ' ')) {
+        char path[PATH_MAX];
+        size_t length = 0;
+        for (hex++; length < sizeof path - 1 && isxdigit((unsigned char)*hex) && sscanf(hex, "%2hhx", (unsigned char *)&path[length]) == 1; hex += 2)
+            length++;
+        path[length] = '\0';
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        emptied &= fd >= 0 && empty_folder(fd);
+    }
+    if (!emptied)
         return say_failed("empty");
     say_agent("done\n");
 }

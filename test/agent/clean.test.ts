@@ -28,6 +28,22 @@ describeAgent('the scrub', 60_000, (suite) => {
     expect(await job('pwd; ls -A')).toBe(join(suite.agent.folder, 'home/ada'))
   })
 
+  test('the next user of a shared VWN finds nothing of the one before, not even his name', async () => {
+    const of = async (user: string, uid: number) => {
+      const file = (name: string) => `$(cat ${suite.agent.folder}/etc/${name})`
+      const ended = await (await suite.agent.run({
+        argv: ['bash', '-c', `echo "${file('passwd')} ${file('group')}"; ls ${suite.agent.folder}/home; touch mine`], uid, user, groups: [{ gid: 5000 + uid, name: `of-${user}` }],
+      })).over
+      expect(ended.exited?.code).toBe(0)
+      expect((await suite.agent.clean()).left).toEqual([])
+      return ended.stdout.toString()
+    }
+    const [first, second, third] = [await of('ada', 4242), await of('ben', 4243), await of('ada', 4242)]
+    expect([/ada/.test(first), /ben/.test(first)]).toEqual([true, false])
+    expect([/ada/.test(second), /ben/.test(second)]).toEqual([false, true])
+    expect(third).toBe(first)
+  })
+
   test('names of any bytes and folders of any depth are gone', async () => {
     const tmp = join(suite.agent.folder, 'tmp')
     await job(`mkdir ${tmp}/$'\\xff\\n' && touch ${tmp}/$'\\xff\\n'/$'\\x80' h && perl -e 'for (1 .. 3000) { mkdir "d" x 200; chdir "d" x 200 } mkdir "side"; open F, ">", "end"'`)
@@ -49,6 +65,24 @@ describeAgent('the scrub', 60_000, (suite) => {
     await until(() => existsSync(join(suite.agent.folder, 'listening')), { withinMs: 20_000, what: 'listener' })
     const { left } = await suite.agent.clean()
     expect(left).toEqual([])
+  })
+
+  test.each([
+    ['tcp', `socket($s, PF_INET, SOCK_STREAM, 0); bind($s, pack_sockaddr_in(7777, INADDR_ANY)); listen($s, 1)`, 'tcp port 7777'],
+    ['tcp6', `socket($s, PF_INET6, SOCK_STREAM, 0); bind($s, pack_sockaddr_in6(7778, IN6ADDR_ANY)); listen($s, 1)`, 'tcp6 port 7778'],
+    ['udp', `socket($s, PF_INET, SOCK_DGRAM, 0); bind($s, pack_sockaddr_in(7779, INADDR_ANY))`, 'udp port 7779'],
+    ['udp6', `socket($s, PF_INET6, SOCK_DGRAM, 0); bind($s, pack_sockaddr_in6(7780, IN6ADDR_ANY))`, 'udp6 port 7780'],
+    ['udplite', `socket($s, PF_INET, SOCK_DGRAM, 136); bind($s, pack_sockaddr_in(7781, INADDR_ANY))`, 'udplite port 7781'],
+    ['raw', `socket($s, PF_INET, SOCK_RAW, 1)`, 'raw port 1'],
+  ])('a socket of kind %s that nobody ends is named', async (kind, open, named) => {
+    // Taken for our ssh server, so that it is no stranger; and out of its cgroup, as a job of root can be.
+    await using other = await startAgent(suite.programs, { sshd: '/usr/bin/perl' })
+    await other.identify()
+    const sign = join(other.folder, 'open')
+    const script = `echo $$ > ${other.settings.cgroups}/../cgroup.procs; (setsid perl -MSocket=:all -e 'our $s; ${open}; open F, ">", "${sign}"; close F; sleep 9999' < /dev/null > /dev/null 2>&1 &)`
+    await (await other.run({ argv: ['bash', '-c', script], uid: 0, user: 'root' })).over
+    await until(() => existsSync(sign), { withinMs: 20_000, what: `a socket of kind ${kind}` })
+    expect((await other.clean()).left).toEqual([`sockets: ${named}`])
   })
 
   test('mounts that a job made are gone', async () => {

@@ -34,7 +34,7 @@ export interface Desk extends AsyncDisposable {
   readonly folder: string
   readonly lines: readonly LogLine[]
   /** Gives the oldest waiting job this guest, and says when the guest is free again. */
-  place(session: GuestSession, contact?: 'agent' | 'ssh'): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
+  place(session: GuestSession, contact?: 'agent' | 'ssh', facts?: PlaceFacts): Promise<{ job: JobId; freed: Promise<{ mustClean: boolean }> }>
 }
 
 /** A VWN that nobody was in before. */
@@ -61,9 +61,9 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
   await door.start()
   return {
     jobs, socket, folder, lines,
-    async place(session, contact) {
+    async place(session, contact, facts = freshPlace) {
       const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
-      return { job, freed: jobs.assign(job, readyVwn(session, contact), freshPlace) }
+      return { job, freed: jobs.assign(job, readyVwn(session, contact), facts) }
     },
     async [Symbol.asyncDispose]() {
       await door.stop()

@@ -3,10 +3,13 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import type { Jobs } from '../../bait/contracts.ts'
+import { failure } from '../../core/failure.ts'
 import { jobLimits } from '../../core/job.ts'
 import { until } from '../../kit/until.ts'
+import type { ScrubReceipt } from '../../wire/bait.ts'
 import { JobStream } from '../../wire/job-stream.ts'
-import { buildStarter, openDesk, recovered, runStarter, sessionOf, starterFolder } from './desk.ts'
+import { buildStarter, freshPlace, openDesk, recovered, runStarter, sessionOf, starterFolder } from './desk.ts'
 import { fakeGuest } from './fake-agent.ts'
 
 beforeAll(buildStarter, 60_000)
@@ -144,6 +147,25 @@ test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)('%s cancels a waiting job, a
   child.kill(signal)
   expect(await ended).toMatchObject({ code: null, signal, stderr: Buffer.alloc(0) })
   expect((await until(() => desk.jobs.ended()[0], within)).outcome).toEqual({ is: 'cancelled', signal })
+})
+
+test('what a job was told of its VWN stays with it, over the end of the bait too', async () => {
+  await using at = await farm()
+  const { ended, job } = await at.run(['true'], { input: '' })
+  await ended
+  const scrubReceipt: ScrubReceipt = { ...freshPlace.scrubReceipt, jobsBefore: 1, before: 'same-user', scrub: { checked: ['processes'], tookMs: 3, atMs: 4 } }
+  const again = runStarter(at.desk, ['true'], { input: '' })
+  const second = await at.desk.place(at.session, 'agent', { ...freshPlace, reused: true, scrubReceipt })
+  await again.ended
+  const refused = runStarter(at.desk, ['true'], { input: '' })
+  const third = await until(() => at.desk.jobs.live().find(({ state }) => state === 'waiting')?.job, within)
+  at.desk.jobs.answer({ job: third, is: 'refused', failure: failure('TYPE_UNKNOWN') })
+  await refused.ended
+  const told = [[job, freshPlace.scrubReceipt], [second.job, scrubReceipt], [third, null]]
+  const receipts = (jobs: Jobs) => jobs.ended().map((one) => [one.job, one.scrubReceipt])
+  await until(() => at.desk.jobs.ended().length === 3, within)
+  expect(receipts(at.desk.jobs)).toEqual(told)
+  expect(receipts(await recovered(at.desk.folder))).toEqual(told)
 })
 
 test('a bait that starts again says what became of its jobs', async () => {
