@@ -28,6 +28,10 @@ export const mutants: readonly Mutant[] = [
     plan: (jobs, farm, nowMs) => plan(jobs, { ...farm, vwns: farm.vwns.map((row) => ({ ...row, owner: jobs[0]?.owner ?? row.owner })) }, nowMs),
     step: (row, event, token, at) => step(event.kind === 'assigned' ? { ...row, owner: event.owner } : row, event, token, at),
   }),
+  mutant('the controller takes jobs of no project for jobs of one', /may not share/, 5, {
+    plan: (jobs, farm, nowMs) => plan(jobs.map((job) => ({ ...job, owner: { ...job.owner, project: 'none' } })), farm, nowMs),
+    step: (row, event, token, at) => step(row, event.kind === 'assigned' ? { ...event, owner: { ...event.owner, project: 'none' } } : event, token, at),
+  }),
   mutant('the scheduler makes no room', /h1-2 never ended/, 1, {
     plan: (jobs, farm, nowMs) => plan(jobs, farm, nowMs).map((decision) => (decision.is === 'wait' ? { ...decision, evict: [] } : decision)),
   }),
