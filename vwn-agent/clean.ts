@@ -15,7 +15,7 @@
  * other kernel settings, addresses and routes, programs loaded into the kernel, the state of devices. Not looked at, since it ends with
  * its process: timers, watches, memory without a name, locks.
  */
-import { type Dirent, lstatSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import { readFileSync, rmdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { FromAgent } from '../wire/guest.ts'
 import type { scrubChecks } from '../wire/guest-facts.ts'
@@ -53,8 +53,8 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
   const mountsBefore = mounts()
   const rootKeys = (keyCounts(settings).get(0) ?? 0) + registers
   const bytesBefore = ownBytes()
-  const upper = watchUpper(settings)
-  const scratch = watchScratch(settings)
+  const upper = watchUpper(settings, helper)
+  const scratch = watchScratch(settings, helper)
   const newCgroups = (): readonly string[] => cgroupNames(settings.cgroups).filter((name) => !cgroupsBefore.has(name))
   const newMounts = (): readonly Mount[] => mounts().filter(({ id }) => !mountsBefore.some((before) => before.id === id))
   const newKeys = (): readonly number[] => [...keyCounts(settings)].filter(([uid, count]) => count > (uid === 0 ? rootKeys : 0)).map(([uid]) => uid)
@@ -64,7 +64,7 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
     mounts: () => changed(new Map(mountsBefore.map(byRow)), new Map(mounts().map(byRow))),
     ipc: () => ['shm', 'sem', 'msg'].flatMap((kind) => rows(`/proc/sysvipc/${kind}`).map((row) => `${kind} ${row.trim()}`)),
     keys: () => newKeys().map((uid) => `of user ${uid}`),
-    files: scratch.left,
+    files: scratch,
     upper: upper.left,
     sockets: () => [...inetSockets(settings), ...unixSockets(settings)],
   }
@@ -74,7 +74,7 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
   return {
     ran(uid) {
       rootRan ||= uid === 0
-      if (rootRan && !('bare' in ofRoot)) ofRoot = { bare: watchBare(settings), agent: changedFiles, kernel: watchKernel(settings, helper) }
+      if (rootRan && !('bare' in ofRoot)) ofRoot = { bare: watchBare(settings, helper), agent: changedFiles, kernel: watchKernel(settings, helper) }
     },
     async clean() {
       const startedAt = performance.now()
@@ -182,6 +182,7 @@ function unixSockets(settings: Settings): readonly string[] {
 
 // ---------------------------------------------------------------- files
 
+/** As helper.walk gives it. */
 type Listing = ReadonlyMap<string, string>
 
 /** Names of what is new, is gone, or is not as it was. A folder that was empty may have got something in it, which has its own name. */
@@ -191,12 +192,14 @@ const changed = (before: Listing, now: Listing): readonly string[] => [
 ]
 
 /** Files of the root that were made or changed outside the scratch places. */
-function watchUpper(settings: Settings): { left: Check; staged(folder: string): void } {
-  const before = upperListing(settings)
+function watchUpper(settings: Settings, helper: Helper): { left: Check; staged(folder: string): void } {
+  const walk = async (root: string): Promise<Listing> => new Map([...(await helper.walk([root], []))].map(([path, state]) => [path.slice(root.length), state]))
+  const now = (): Promise<Listing> => (settings.upper === null ? Promise.resolve(new Map<string, string>()) : walk(settings.upper))
+  const before = now()
   const allowed = new Set(ours.map((file) => `/${file}`))
   const isScratch = (path: string): boolean => settings.scratch.some((place) => path === `${place}/` || path.startsWith(`${place}/`))
   return {
-    left: () => changed(before, upperListing(settings)).filter((path) => !allowed.has(path) && !isScratch(path)).map(readable),
+    left: async () => changed(await before, await now()).filter((path) => !allowed.has(path) && !isScratch(path)).map(readable),
     /** The agent has made and removed this folder: those above it were copied to the writable layer, and may be empty there. */
     staged(folder) {
       for (let above = dirname(folder); above !== '/'; above = dirname(above)) allowed.add(`${above}/`)
@@ -204,66 +207,28 @@ function watchUpper(settings: Settings): { left: Check; staged(folder: string): 
   }
 }
 
-const upperListing = (settings: Settings): Listing => (settings.upper === null ? new Map() : listing(settings.upper, '', () => false))
-
 /** The scratch places themselves, and what is in them. */
-function watchScratch(settings: Settings): { left: Check } {
-  const places = (): Listing => new Map(settings.scratch.map((place) => [place, stateOf(place)?.owner ?? '']))
-  const before = places()
-  return {
-    left: () => [
-      ...settings.scratch.flatMap((place) => entriesOf(place).map((entry) => readable(join(place, entry.name)))),
-      ...changed(before, places()).map((place) => `${place} is not as it was`),
-    ],
+function watchScratch({ scratch }: Settings, helper: Helper): Check {
+  const placesOf = (found: Listing): Listing => new Map(scratch.map((place) => [place, found.get(place) ?? '']))
+  const now = (): Promise<Listing> => helper.walk(scratch, [])
+  const before = now().then(placesOf)
+  return async () => {
+    const found = await now()
+    return [
+      ...[...found.keys()].filter((path) => !scratch.includes(path)).map(readable),
+      ...changed(await before, placesOf(found)).map((place) => `${place} is not as it was`),
+    ]
   }
 }
 
 /** Places that only root can write to; the agent's own files there come and go. */
-function watchBare(settings: Settings): Check {
+function watchBare(settings: Settings, helper: Helper): Check {
   const folder = dirname(settings.socket)
   const own = [settings.socket, ...['host_key', 'authorized_keys', 'sshd_config', 'sshd_config.pid'].map((name) => `${folder}/ssh/${name}`)]
-  const skipped = [settings.upper, ...settings.scratch, '/dev/pts']
-  const now = (): Listing => new Map(settings.bare.flatMap((place) => [...listing(place, place, (path) => own.includes(path) || skipped.includes(path))]))
+  const skipped = [...own, ...(settings.upper === null ? [] : [settings.upper]), ...settings.scratch, '/dev/pts']
+  const now = (): Promise<Listing> => helper.walk(settings.bare, skipped)
   const before = now()
-  return () => changed(before, now()).filter((path) => path !== `${folder}/` && path !== `${folder}/ssh/`).map(readable)
-}
-
-/**
- * What is below a folder, by latin1 name after `as`: files, links and devices with their state, and folders that are empty, with a `/` at
- * the end. Names are bytes, of any kind.
- */
-function listing(root: string, as: string, skip: (path: string) => boolean): Listing {
-  const found = new Map<string, string>()
-  const visit = (folder: string, shown: string): void => {
-    const entries = entriesOf(folder)
-    if (entries.length === 0 && shown !== as) found.set(`${shown}/`, '')
-    for (const { name } of entries) {
-      const path = `${shown}/${name}`
-      if (skip(path)) continue
-      const state = stateOf(`${folder}/${name}`)
-      if (state?.folder === true) visit(`${folder}/${name}`, path)
-      else found.set(path, state?.all ?? '')
-    }
-  }
-  visit(root, as)
-  return found
-}
-
-interface State {
-  readonly folder: boolean
-  readonly owner: string
-  /** Changes with every change of content or rights; that of a device with its rights alone. */
-  readonly all: string
-}
-
-function stateOf(path: string): State | null {
-  try {
-    const stat = lstatSync(Buffer.from(path, 'latin1'))
-    const owner = [stat.mode, stat.uid, stat.gid, stat.rdev].join(' ')
-    return { folder: stat.isDirectory(), owner, all: stat.isFile() || stat.isSymbolicLink() ? [owner, stat.size, stat.ino, stat.ctimeMs].join(' ') : owner }
-  } catch {
-    return null
-  }
+  return async () => changed(await before, await now()).filter((path) => path !== `${folder}/` && path !== `${folder}/ssh/`).map(readable)
 }
 
 async function removeFolder(helper: Helper, folder: Buffer): Promise<void> {
@@ -277,14 +242,6 @@ async function removeFolder(helper: Helper, folder: Buffer): Promise<void> {
 
 /** Bytes as the text that they most probably are. */
 const readable = (latin1: string): string => Buffer.from(latin1, 'latin1').toString('utf8')
-
-const entriesOf = (folder: string): readonly Dirent[] => {
-  try {
-    return readdirSync(Buffer.from(folder, 'latin1'), { withFileTypes: true, encoding: 'latin1' })
-  } catch {
-    return [] // a place that this guest does not have
-  }
-}
 
 // ---------------------------------------------------------------- the kernel
 

@@ -89,6 +89,11 @@ export interface Helper {
   unmount(path: string): Promise<void>
   /** Removes all that is in the folders, however deep and whatever its name; those after one that cannot be emptied are emptied too. */
   empty(folders: readonly Buffer[]): Promise<void>
+  /**
+   * What is in these folders and below, by latin1 path: each folder of the list itself with its rights; files, links and devices with a state
+   * that changes with content or rights; folders that are empty, with a `/` at the end. Of those in `skipped` nothing is said.
+   */
+  walk(folders: readonly string[], skipped: readonly string[]): Promise<ReadonlyMap<string, string>>
   /** Puts the user's keyrings out of use, with the keys in them. */
   dropKeys(uid: number): Promise<void>
 }
@@ -195,6 +200,7 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),
     empty: async (folders) => void (await ask(`empty ${folders.map((folder) => folder.toString('hex')).join(' ')}\n`)),
+    walk: async (folders, skipped) => pairsOf((await ask(`walk ${[...folders.map(hexOf), '-', ...skipped.map(hexOf)].join(' ')}\n`))[1] ?? ''),
     dropKeys: async (uid) => void (await ask(`dropkeys ${uid}\n`)),
   }
   return { helper, hear }
@@ -260,6 +266,14 @@ function writer(fd: number): Send {
     if (wrote < bytes.length) waiting.push(bytes.subarray(wrote))
     if (wrote < bytes.length && waiting.length === 1) next()
   }
+}
+
+const hexOf = (path: string): string => Buffer.from(path, 'latin1').toString('hex')
+
+/** Paths and their states, each with a zero byte behind it. */
+function pairsOf(hex: string): ReadonlyMap<string, string> {
+  const words = Buffer.from(hex, 'hex').toString('latin1').split('\0')
+  return new Map(words.flatMap((path, at) => (at % 2 === 0 && at + 1 < words.length ? [[path, words[at + 1] ?? '']] : [])))
 }
 
 const orNull = (value: string | undefined): number | null => (value === undefined || Number(value) < 0 ? null : Number(value))

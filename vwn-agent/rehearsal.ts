@@ -71,6 +71,7 @@ function agreeable(): { readonly helper: Helper; give(message: object): Promise<
   let closed = (): void => undefined
   const answers = (command: string): readonly string[] => {
     if (command === 'start') return ['started 1 1 0', `done ${tasks} ${stream.stdout}`, `done ${tasks} ${stream.stderr}`, 'exited 1 0 -1']
+    if (command === 'walk') return [`walked ${Buffer.from('/file\0' + '1\0').toString('hex')}`]
     return command === 'strangers' || command === 'kill' ? ['strangers'] : ['done']
   }
   const { helper, hear } = speak((text) => {

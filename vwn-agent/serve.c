@@ -15,6 +15,8 @@
 //   ipc                            removes every System V segment, semaphore set and queue
 //   unmount PATH                   detaches what is mounted there
 //   empty HEX…                     removes all that is in the folders with these paths
+//   walk HEX… - HEX…              "walked HEX": what is in the first folders and below, but for the second ones; each path and its state
+//                                  with a zero byte behind it, as helper.ts says
 //   dropkeys UID                   puts the user's keyrings out of use
 //
 // An answer is "done", or as above, or "failed STEP ERRNO". Commands about a connection have none:
@@ -491,21 +493,152 @@ static bool empty_folder(int fd)
     }
 }
 
+// Takes one path in hexadecimal digits; gives what comes after it.
+static const char *read_path(const char *hex, char path[PATH_MAX])
+{
+    size_t length = 0;
+    while (length < PATH_MAX - 1 && isxdigit((unsigned char)*hex) && sscanf(hex, "%2hhx", (unsigned char *)&path[length]) == 1) {
+        length++;
+        hex += 2;
+    }
+    path[length] = '\0';
+    return hex;
+}
+
 static void empty(const char *line)
 {
     bool emptied = true;
     for (const char *hex = strchr(line, ' '); hex != NULL; hex = strchr(hex, ' ')) {
         char path[PATH_MAX];
-        size_t length = 0;
-        for (hex++; length < sizeof path - 1 && isxdigit((unsigned char)*hex) && sscanf(hex, "%2hhx", (unsigned char *)&path[length]) == 1; hex += 2)
-            length++;
-        path[length] = '\0';
+        hex = read_path(hex + 1, path);
         int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         emptied &= fd >= 0 && empty_folder(fd);
     }
     if (!emptied)
         return say_failed("empty");
     say_agent("done\n");
+}
+
+// Whatever is not walked for want of room is said all the same: it is more than was there before.
+enum { WALK_BYTES = 1 << 20, WALK_PATH = 1 << 16, WALK_DEPTH = 200, SKIPPED = 32 };
+static struct {
+    char path[WALK_PATH], text[WALK_BYTES];
+    size_t used;
+    bool full;
+    char skipped[SKIPPED][PATH_MAX];
+    int skips;
+} walked;
+
+static void note(const char *end, const char *state)
+{
+    size_t need = strlen(walked.path) + strlen(end) + strlen(state) + 2;
+    if (need > sizeof walked.text - walked.used) {
+        walked.full = true;
+        return;
+    }
+    walked.used += (size_t)sprintf(walked.text + walked.used, "%s%s", walked.path, end) + 1;
+    walked.used += (size_t)sprintf(walked.text + walked.used, "%s", state) + 1;
+}
+
+static bool is_skipped(void)
+{
+    for (int i = 0; i < walked.skips; i++)
+        if (strcmp(walked.path, walked.skipped[i]) == 0)
+            return true;
+    return false;
+}
+
+static void walk(int at, const char *name, int depth);
+
+// What is in the folder that is open as fd, which is closed.
+static void walk_folder(int fd, int depth)
+{
+    size_t length = strlen(walked.path);
+    bool bare = true;
+    DIR *all = fdopendir(fd);
+    if (all == NULL) {
+        close(fd);
+        return note("/", "");
+    }
+    for (struct dirent *entry; (entry = readdir(all)) != NULL;) {
+        size_t more = strlen(entry->d_name) + 1;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        bare = false;
+        if (length + more >= sizeof walked.path) {
+            walked.full = true;
+            continue;
+        }
+        walked.path[length] = '/';
+        memcpy(walked.path + length + 1, entry->d_name, more);
+        if (!is_skipped())
+            walk(fd, entry->d_name, depth + 1);
+        walked.path[length] = '\0';
+    }
+    closedir(all);
+    if (bare && depth > 0)
+        note("/", "");
+}
+
+static void walk(int at, const char *name, int depth)
+{
+    struct stat found;
+    char state[160] = "";
+    if (fstatat(at, name, &found, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (depth > 0)
+            note("", ""); // a folder of the list that this guest does not have is not there
+        return;
+    }
+    int used = snprintf(state, sizeof state, "%o %u %u %llu", found.st_mode, found.st_uid, found.st_gid, (unsigned long long)found.st_rdev);
+    if (S_ISREG(found.st_mode) || S_ISLNK(found.st_mode))
+        snprintf(state + used, sizeof state - (size_t)used, " %lld %llu %lld.%09ld", (long long)found.st_size, (unsigned long long)found.st_ino, (long long)found.st_ctim.tv_sec, found.st_ctim.tv_nsec);
+    if (!S_ISDIR(found.st_mode) || depth == 0)
+        note("", state);
+    if (!S_ISDIR(found.st_mode))
+        return;
+    int fd = depth < WALK_DEPTH ? openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return note("/", "");
+    walk_folder(fd, depth);
+}
+
+static void walk_all(const char *line)
+{
+    static const char digits[] = "0123456789abcdef", more[] = "more than can be told";
+    const char *list = strchr(line, ' '), *end = strchr(line, '-');
+    walked.used = 0;
+    walked.full = false;
+    walked.skips = 0;
+    errno = EINVAL;
+    if (end == NULL)
+        return say_failed("walk");
+    for (const char *hex = strchr(end, ' '); hex != NULL; hex = strchr(hex, ' ')) {
+        if (walked.skips == SKIPPED)
+            return say_failed("walk");
+        hex = read_path(hex + 1, walked.skipped[walked.skips++]);
+    }
+    while (list != NULL && list + 1 < end) {
+        list = strchr(read_path(list + 1, walked.path), ' ');
+        walk(AT_FDCWD, walked.path, 0);
+    }
+    tell_agent("walked ", 7);
+    if (walked.full && sizeof walked.text - walked.used <= sizeof more + 1)
+        walked.used = 0; // the one name says enough
+    if (walked.full) {
+        memcpy(walked.text + walked.used, more, sizeof more);
+        walked.text[walked.used + sizeof more] = '\0';
+        walked.used += sizeof more + 1;
+    }
+    for (size_t from = 0; from < walked.used;) {
+        char hex[4096];
+        size_t bytes = 0;
+        for (; bytes < sizeof hex && from < walked.used; from++) {
+            hex[bytes++] = digits[(unsigned char)walked.text[from] >> 4];
+            hex[bytes++] = digits[walked.text[from] & 15];
+        }
+        tell_agent(hex, bytes);
+    }
+    tell_agent("\n", 1);
 }
 
 // ---------------------------------------------------------------- the loop
@@ -533,6 +666,8 @@ static void obey(const char *line, struct cursor bytes)
         drop_keys((uid_t)strtoul(line + 9, NULL, 10));
     else if (strncmp(line, "empty ", 6) == 0)
         empty(line);
+    else if (strncmp(line, "walk ", 5) == 0)
+        walk_all(line);
     else if (strncmp(line, "unmount ", 8) == 0 && umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
         say_agent("done\n");
     else

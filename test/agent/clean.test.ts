@@ -123,6 +123,16 @@ describeAgent('the scrub', 60_000, (suite) => {
     await run('sh', ['-c', 'rm -r ./*'], { cwd: join(suite.agent.folder, 'upper') })
   })
 
+  test('what is too deep or too much to be listed is named all the same', async () => {
+    const upper = join(suite.agent.folder, 'upper')
+    await mkdir(join(upper, 'srv', ...Array<string>(300).fill('d')), { recursive: true })
+    expect(await suite.agent.clean()).toMatchObject({ left: [expect.stringMatching(/^upper: \/srv(\/d){199}\/$/)] })
+    await run('sh', ['-c', 'rm -r srv; mkdir srv; seq -f "srv/%0200g" 6000 | xargs touch'], { cwd: upper })
+    expect((await suite.agent.clean()).left).toHaveLength(256)
+    await run('sh', ['-c', 'rm -r ./*'], { cwd: upper })
+    expect((await suite.agent.clean()).left).toEqual([])
+  })
+
   test('files that the agent wrote are named when they hold another text, and so is a file beside its socket', async () => {
     await job('true')
     await job('true', 0)
