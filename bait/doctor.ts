@@ -37,7 +37,6 @@ export interface DoctorOptions {
 
 const commands = [
   { command: 'qemu-system-x86_64', from: 'qemu-system-x86', need: 'bad', why: 'runs the guests' },
-  { command: 'qemu-img', from: 'qemu-utils', need: 'bad', why: 'makes scratch disks' },
   { command: 'mke2fs', from: 'e2fsprogs', need: 'bad', why: 'formats scratch disks' },
   { command: 'nats-server', from: 'nats-server', need: 'poor', why: 'the bus of a local farm (`wnod up`)' },
   { command: 'mmdebstrap', from: 'mmdebstrap', need: 'poor', why: 'builds images' },

@@ -3,7 +3,7 @@ ARG BASE=docker.io/library/node:20-bookworm-slim
 FROM ${BASE}
 RUN if command -v qemu-system-x86_64 qemu-img mkfs.ext4 > /dev/null; then exit 0; fi; \
     apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends qemu-system-x86 qemu-utils e2fsprogs \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends qemu-system-x86 e2fsprogs \
     && rm -rf /var/lib/apt/lists/*
 COPY dist/bait.js /opt/wnod/dist/
 COPY scripts/packages.json /opt/wnod/scripts/

@@ -8,6 +8,7 @@ import { isVwnError, VwnError, type Facts } from '../../core/errors.ts'
 import { removeLeftovers, writeFailure } from '../../kit/atomic-file.ts'
 import { randomId } from '../../kit/clock.ts'
 import { run } from '../../kit/command.ts'
+import { emptyOverlay } from './qcow2.ts'
 
 export interface ScratchDisks {
   /** An empty disk of this size at `path`; SCRATCH_NO_SPACE, or another failure, and then nothing is there. */
@@ -32,22 +33,18 @@ export function scratchDisks(folder: string): ScratchDisks {
     async overlay(path, scratchGib, signal) {
       await checkSpace(folder, scratchGib)
       const backing = await pristine(scratchGib)
-      await makeOverlay(path, overlayArgs(backing, path), { scratchGib }, signal)
+      await makeOverlay(path, { backing, format: 'raw', bytes: scratchGib * gib }, signal)
     },
     async clone(backing, path, signal) {
-      const scratchGib = await virtualGib(backing)
-      await checkSpace(dirname(path), scratchGib)
-      await makeOverlay(path, overlayArgs(backing, path, 'qcow2'), { scratchGib }, signal)
+      const bytes = await virtualBytes(backing)
+      await checkSpace(dirname(path), bytes / gib)
+      await makeOverlay(path, { backing, format: 'qcow2', bytes }, signal)
     },
   }
 }
 
-/** The size comes from the backing file. */
-export const overlayArgs = (backing: string, path: string, format: 'raw' | 'qcow2' = 'raw'): readonly string[] =>
-  ['create', '-q', '-f', 'qcow2', '-F', format, '-b', backing, path]
-
-/** The size of the disk that a qcow2 file stands for, from its header: asking qemu-img costs a process. */
-async function virtualGib(path: string): Promise<number> {
+/** The size of the disk that a qcow2 file stands for, from its header. */
+async function virtualBytes(path: string): Promise<number> {
   const header = Buffer.alloc(32)
   try {
     const file = await open(path, 'r')
@@ -56,14 +53,25 @@ async function virtualGib(path: string): Promise<number> {
     throw new VwnError('FILE_UNREADABLE', { file: path }, { cause })
   }
   if (header.toString('latin1', 0, 4) !== 'QFI\xfb') throw new VwnError('FILE_MALFORMED', { file: path, why: 'it is no qcow2 disk' })
-  return Number(header.readBigUInt64BE(24)) / gib
+  return Number(header.readBigUInt64BE(24))
 }
 
-async function makeOverlay(path: string, args: readonly string[], facts: Facts, signal?: AbortSignal): Promise<void> {
-  await run('qemu-img', args, { timeoutMs: commandMs, ...(signal && { signal }) }).catch(async (error: unknown) => {
+/** A thin disk at `path`; SCRATCH_NO_SPACE, FILE_UNWRITABLE or CANCELLED, and then nothing is there. */
+export async function makeOverlay(path: string, over: { backing: string; format: 'raw' | 'qcow2'; bytes: number }, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted === true) throw new VwnError('CANCELLED', { disk: path }, { cause: signal.reason })
+  const { pieces, fileBytes } = emptyOverlay(over.bytes, over.backing, over.format)
+  try {
+    const file = await open(path, 'w', 0o600)
+    try {
+      for (const { at, bytes } of pieces) await file.write(bytes, 0, bytes.length, at)
+      await file.truncate(fileBytes)
+    } finally {
+      await file.close()
+    }
+  } catch (cause) {
     await rm(path, { force: true })
-    throw noSpace(error, facts)
-  })
+    throw noSpace(writeFailure(path, cause), { scratchGib: over.bytes / gib })
+  }
 }
 
 /** No journal: after a crash nobody mounts it again. Inode tables stay zeroes that need not be written. */

@@ -98,7 +98,7 @@ async function recordFor(context: Context, options: UpOptions): Promise<FarmReco
     context.say('programs of this farm still run: they are taken over')
     return record
   }
-  for (const command of ['nats-server', 'qemu-system-x86_64', 'qemu-img']) findCommand(command)
+  for (const command of ['nats-server', 'qemu-system-x86_64']) findCommand(command)
   return prepareFarm(home, options, await namedImages(home.images))
 }
 

@@ -1,16 +1,14 @@
 import { execFile } from 'node:child_process'
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { fileSystemArgs, freeSpaceGib, overlayArgs, scratchDisks } from '../../bait/disk/scratch.ts'
+import { fileSystemArgs, freeSpaceGib, makeOverlay, scratchDisks } from '../../bait/disk/scratch.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 const run = promisify(execFile)
 
-test('the arguments of both tools', () => {
-  expect(overlayArgs('/p', '/o')).toEqual(['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', '/p', '/o'])
-  expect(overlayArgs('/t', '/o', 'qcow2')).toEqual(['create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', '/t', '/o'])
+test('the arguments of the formatting tool', () => {
   expect(fileSystemArgs('/p').join(' ')).toBe('-q -F -t ext4 -m 0 -L scratch -O ^has_journal -E lazy_itable_init=1,nodiscard /p')
 })
 
@@ -28,6 +26,23 @@ test('overlays are thin, their pristine file is made once, and it is an empty fi
   expect(JSON.parse(stdout)).toMatchObject({ 'virtual-size': 2 * 1024 ** 3, 'backing-filename': pristine })
 })
 
+test.each([1, 2, 513, 65_536])('an overlay of %i GiB is what qemu-img makes, and holds what is written to its end', async (sizeGib) => {
+  await using folder = await tempFolder()
+  const [backing, ours, theirs] = ['with , and ü', 'ours', 'theirs'].map((name) => join(folder.path, name)) as [string, string, string]
+  const bytes = sizeGib * 1024 ** 3
+  await writeFile(backing, '')
+  await truncate(backing, 1024 ** 2)
+  await makeOverlay(ours, { backing, format: 'raw', bytes })
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', backing, theirs, String(bytes)])
+  const about = async (path: string): Promise<object> => {
+    const { filename: _1, 'actual-size': _2, children: _3, ...rest } = JSON.parse((await run('qemu-img', ['info', '--output=json', path])).stdout) as Record<string, unknown>
+    return rest
+  }
+  expect(await about(ours)).toEqual(await about(theirs))
+  await run('qemu-io', ['-f', 'qcow2', '-c', `write -P 0x22 ${bytes - 65_536} 65536`, '-c', 'write -P 0x33 0 4096', ours])
+  await run('qemu-img', ['check', '-q', ours])
+})
+
 test('a disk that the host could never fill is refused, and nothing is made', async () => {
   await using folder = await tempFolder()
   const disks = scratchDisks(join(folder.path, 'scratch'))
@@ -39,7 +54,7 @@ test('a disk that the host could never fill is refused, and nothing is made', as
 test('an overlay that cannot be written leaves nothing', async () => {
   await using folder = await tempFolder()
   const disks = scratchDisks(join(folder.path, 'scratch'))
-  await expect(disks.overlay(join(folder.path, 'nowhere', 'x.qcow2'), 1)).rejects.toMatchObject({ code: 'COMMAND_FAILED' })
+  await expect(disks.overlay(join(folder.path, 'nowhere', 'x.qcow2'), 1)).rejects.toMatchObject({ code: 'FILE_UNWRITABLE' })
 })
 
 test('a clone begins as its backing overlay is, and writes to itself alone', async () => {
@@ -67,6 +82,6 @@ test('a clone of nothing, of no disk, or where nothing can be written, leaves no
   await writeFile(at('text'), 'this is no disk, whatever its name says')
   await expect(disks.clone(at('text'), at('x'))).rejects.toMatchObject({ code: 'FILE_MALFORMED' })
   await disks.overlay(at('good'), 1)
-  await expect(disks.clone(at('good'), join(at('nowhere'), 'x'))).rejects.toMatchObject({ code: 'COMMAND_FAILED' })
+  await expect(disks.clone(at('good'), join(at('nowhere'), 'x'))).rejects.toMatchObject({ code: 'FILE_UNWRITABLE' })
   expect((await readdir(folder.path)).sort()).toEqual(['good', 'scratch', 'text'])
 })

@@ -79,7 +79,7 @@ test.each(['nats-server', 'qemu-system-x86_64'])('without %s the farm is refused
   await using folder = await tempFolder()
   const path = join(folder.path, 'bin')
   mkdirSync(path)
-  for (const command of ['nats-server', 'qemu-system-x86_64', 'qemu-img'].filter((one) => one !== missing)) symlinkSync('/bin/true', join(path, command))
+  for (const command of ['nats-server', 'qemu-system-x86_64'].filter((one) => one !== missing)) symlinkSync('/bin/true', join(path, command))
   const end = await wnod(['up', '--home', join(folder.path, 'home')], { PATH: path })
   expect(end.code).toBe(1)
   expect(end.stderr).toContain(`wnod: a command is not installed (command=${missing}) (COMMAND_MISSING)\nhint: \`wnod doctor\``)

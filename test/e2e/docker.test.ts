@@ -21,7 +21,7 @@ describe.skipIf(!able)('images of the programs', () => {
   const containers = new Map<string, string>()
 
   beforeAll(async () => {
-    const made = await run('docker/base.sh', [base, 'qemu-system-x86', 'qemu-utils', 'e2fsprogs'])
+    const made = await run('docker/base.sh', [base, 'qemu-system-x86', 'e2fsprogs'])
     expect(made, made.stderr).toMatchObject({ code: 0 })
     const built = await run('docker/build.sh', [])
     expect(built, built.stderr).toMatchObject({ code: 0 })

@@ -8,7 +8,7 @@ import { readFileSync } from 'node:fs'
 import { truncate, writeFile } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { fileSystemArgs, overlayArgs } from '../../bait/disk/scratch.ts'
+import { fileSystemArgs, makeOverlay } from '../../bait/disk/scratch.ts'
 import { run } from '../../kit/command.ts'
 import { kernelCommandLine, type StoredImage } from '../../kit/image-store.ts'
 import { freePort, listenUnix } from '../../kit/socket.ts'
@@ -96,5 +96,5 @@ async function makeScratch(pristine: string, overlay: string): Promise<void> {
   await writeFile(pristine, '')
   await truncate(pristine, 1024 ** 3)
   await run('mke2fs', fileSystemArgs(pristine), { env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin` } })
-  await run('qemu-img', overlayArgs(pristine, overlay))
+  await makeOverlay(overlay, { backing: pristine, format: 'raw', bytes: 1024 ** 3 })
 }
