@@ -6,7 +6,7 @@
  * in a snapshot of the heap.
  */
 import { read, write, writeSync } from 'node:fs'
-import { lineCutter } from './port.ts'
+import { lineCutter } from './lines.ts'
 
 /** How a process ended; one of the two is null. */
 export interface Exit {
@@ -74,15 +74,36 @@ export interface Task {
   lost(): void
 }
 
+/** Where the port is, and where what makes an identity goes; null is nowhere. */
+export interface PortPlaces {
+  readonly path: string
+  readonly etc: string
+  readonly ssh: string
+  readonly kernel: string | null
+  readonly sshd: string
+  readonly sshPort: number | null
+}
+
+/** News from the port. */
+export interface PortNews {
+  /** A line that is no identity. */
+  line(text: string): void
+  /** This guest is somebody, or somebody else, since a while; these files say who. */
+  became(files: readonly string[]): void
+}
+
 export interface Helper {
   /** Takes connections at this path from now on. */
   serve(path: string, open: (connection: Connection) => Task): Promise<void>
   resize(pid: number, rows: number, cols: number): Promise<void>
-  become(clockOffsetMs: number, entropy: Buffer): Promise<void>
+  /** Serves the virtio-serial port, and makes this guest who the bait says it is, without asking. */
+  port(at: PortPlaces, on: PortNews): Promise<void>
+  /** What the port says again and again until an identity has come. */
+  hello(message: object): void
+  /** Queues a line for the port; of several that wait for a host that does not read, the newest are kept. */
+  tell(message: object): void
   /** Wall clock less monotonic clock, as it was set last; null before that. */
   readonly clockOffsetMs: number | null
-  /** A new ssh server, which waits for somebody to write its config. The first one was started before the agent. */
-  restartSshd(sshd: string, config: string): Promise<void>
   /** Processes that a job has left, `PID:NAME`; with `kill` they were killed just now. */
   strangers(sshd: string, kill: boolean): Promise<readonly string[]>
   removeIpc(): Promise<void>
@@ -117,6 +138,7 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
   const open = new Map<number, { readonly task: Task; readonly done: Done }>()
   let serveTask: ((connection: Connection) => Task) | null = null
   let clockOffsetMs: number | null = null
+  let news: PortNews | null = null
 
   const ended = (pid: number, exit: Exit): void => {
     const tell = exits.get(pid)
@@ -143,10 +165,16 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
     if (known === undefined) send(`forget ${id}\n`)
     else known.task.lost()
   }
+  const became = ([offset, ...files]: readonly string[]): void => {
+    clockOffsetMs = offset === '-' ? null : Number(offset)
+    news?.became(files)
+  }
   const hear = (line: string): void => {
     const words = line.split(' ', 4)
     const [kind, first, second, third] = words
-    if (kind === 'control') control(Number(first), line.slice(line.indexOf(' ', 8) + 1))
+    if (kind === 'port') news?.line(line.slice(5))
+    else if (kind === 'became') became(line.split(' ').slice(1))
+    else if (kind === 'control') control(Number(first), line.slice(line.indexOf(' ', 8) + 1))
     else if (kind === 'lost') lost(Number(first))
     else if (kind === 'done' && second !== undefined) open.get(Number(first))?.done.tell(Number(second))
     else if (kind === 'exited') ended(Number(first), { code: orNull(second), signal: orNull(third) })
@@ -191,11 +219,12 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
     get clockOffsetMs() {
       return clockOffsetMs
     },
-    async become(offsetMs, entropy) {
-      await ask(`become ${Math.round(offsetMs)} ${entropy.toString('hex')}\n`)
-      clockOffsetMs = offsetMs
+    async port({ path, etc, ssh, kernel, sshd, sshPort }, on) {
+      news = on
+      await ask(`port ${path} ${etc} ${ssh} ${kernel ?? '-'} ${sshd} ${sshPort ?? 0}\n`)
     },
-    restartSshd: async (sshd, config) => void (await ask(`sshd ${sshd} ${config}\n`)),
+    hello: (message) => send(`hello ${JSON.stringify(message)}\n`),
+    tell: (message) => send(`tell ${JSON.stringify(message)}\n`),
     strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),

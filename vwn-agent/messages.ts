@@ -5,12 +5,11 @@
 import type { GuestIdentity, RunTask, ToAgent, ToPort } from '../wire/guest.ts'
 import { guestVersion } from '../wire/guest-facts.ts'
 
-/** The message of one line of the port; null when it is none. */
-export function parseFromPort(line: string): ToPort | null {
+/** The message of one line of the port; null when it is none, or an identity, which identity.c takes. */
+export function parseToPort(line: string): Exclude<ToPort, GuestIdentity> | null {
   const message = parsed(line)
   if (!isRecord(message)) return null
-  if (message['kind'] === 'ping' && isCount(message['n'])) return { kind: 'ping', n: message['n'] }
-  return isIdentity(message) ? (message as unknown as GuestIdentity) : null
+  return message['kind'] === 'ping' && isCount(message['n']) ? { kind: 'ping', n: message['n'] } : null
 }
 
 /** A control message of the job stream; null when it is none. */
@@ -39,13 +38,6 @@ function parsed(text: string): unknown {
   } catch {
     return null
   }
-}
-
-function isIdentity(message: Record<string, unknown>): boolean {
-  const texts = ['vwn', 'hostname', 'machineId', 'hostKey', 'authorizedKey', 'entropy']
-  const { token } = message
-  return message['kind'] === 'identity' && message['v'] === guestVersion && texts.every((name) => isText(message[name])) &&
-    typeof message['nowMs'] === 'number' && isRecord(token) && isCount(token['term']) && isCount(token['epoch'])
 }
 
 function isRun(message: Record<string, unknown>): boolean {

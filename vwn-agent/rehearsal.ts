@@ -7,13 +7,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stream } from '../wire/frames.ts'
-import type { GuestIdentity, RunTask } from '../wire/guest.ts'
+import type { RunTask } from '../wire/guest.ts'
 import { guestVersion } from '../wire/guest-facts.ts'
 import { speak, type Helper } from './helper.ts'
-import { become } from './identity.ts'
-import { parseFromPort } from './messages.ts'
 import { forgetFiles } from './own-files.ts'
-import { lineCutter } from './port.ts'
+import { servePort } from './port.ts'
 import { serveTasks } from './server.ts'
 import type { Settings } from './settings.ts'
 
@@ -22,10 +20,11 @@ export async function rehearse(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'wnod-rehearsal-'))
   try {
     const settings = settingsIn(folder)
-    const { helper, give } = agreeable()
-    await serveTasks(settings, helper)
-    const said = parseFromPort(await lineOf(JSON.stringify(identity)))
-    if (said?.kind === 'identity') await become(settings, helper, said, 0)
+    const { helper, give, hear } = agreeable()
+    await servePort(settings, helper, await serveTasks(settings, helper))
+    helper.hello({ kind: 'hello' })
+    hear('port {"kind":"nothing"}')
+    hear(`became 0 ${join(settings.etc, 'passwd')}`)
     await give(run)
     await give({ kind: 'clean', v: guestVersion })
   } finally {
@@ -47,11 +46,6 @@ function settingsIn(folder: string): Settings {
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64')
 
-const identity: GuestIdentity = {
-  kind: 'identity', v: guestVersion, vwn: 'v1' as GuestIdentity['vwn'], token: { term: 1, epoch: 1 }, hostname: 'rehearsal', machineId: '0'.repeat(32),
-  hostKey: 'none', authorizedKey: 'none', nowMs: 0, entropy: '',
-}
-
 const run: RunTask = {
   kind: 'run', v: guestVersion, job: 'rehearsal-1' as RunTask['job'], memoryBytes: 1,
   identity: { user: 'ada', uid: 0, gid: 0, group: 'ada', groups: [{ gid: 1, name: 'staff' }] },
@@ -61,12 +55,8 @@ const run: RunTask = {
   },
 }
 
-function lineOf(text: string): Promise<string> {
-  return new Promise((resolve) => lineCutter((line) => (resolve(line), true)).push(Buffer.from(`${text}\n`)))
-}
-
 /** Every wish is done at once; `give` resolves when the agent has closed the task's connection. */
-function agreeable(): { readonly helper: Helper; give(message: object): Promise<void> } {
+function agreeable(): { readonly helper: Helper; give(message: object): Promise<void>; hear(line: string): void } {
   let tasks = 0
   let closed = (): void => undefined
   const answers = (command: string): readonly string[] => {
@@ -77,12 +67,12 @@ function agreeable(): { readonly helper: Helper; give(message: object): Promise<
   const { helper, hear } = speak((text) => {
     const command = String(text).trimEnd().split(' ', 1)[0] ?? ''
     if (command === 'close') closed()
-    else if (!['say', 'stop', 'cut', 'end', 'forget'].includes(command)) queueMicrotask(() => answers(command).forEach(hear))
+    else if (!['say', 'stop', 'cut', 'end', 'forget', 'hello', 'tell'].includes(command)) queueMicrotask(() => answers(command).forEach(hear))
   })
   const give = (message: object): Promise<void> =>
     new Promise((resolve) => {
       closed = resolve
       hear(`control ${(tasks += 1)} ${JSON.stringify(message)}`)
     })
-  return { helper, give }
+  return { helper, give, hear }
 }

@@ -8,8 +8,7 @@
 //                                  directory it starts in.
 //   tasks PATH                     a unix socket there takes connections: streams.c
 //   resize PID ROWS COLS           of a process on a terminal
-//   become OFFSET HEX              wall clock = monotonic clock + OFFSET ms; HEX bytes go into the random pool, which reseeds at once
-//   sshd SSHD CONFIG               a new ssh server in place of the last one; it waits for its CONFIG, a FIFO, to be written
+//   port PATH ETC SSH KERNEL …     serves the virtio-serial port: identity.c
 //   strangers SSHD                 "strangers PID:NAME…": every process but the kernel's, process 1, this one, the agent, and SSHDs
 //   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
@@ -25,7 +24,7 @@
 //   close C                        when all is sent                         cut C STREAM       ends an outgoing one with what has come
 //   forget C                       at once                                  end C STREAM       one that nobody writes ends at once
 //
-// Between answers come the news of streams.c, and "exited PID CODE SIGNAL", where one of the numbers is -1.
+// and two about the port, `tell` and `hello`. Between answers come the news of streams.c and identity.c, and "exited PID CODE SIGNAL", where one of the numbers is -1.
 //
 // Node itself is too large to fork often, and its module for it takes half a second to load where the processor is emulated.
 #include <dirent.h>
@@ -47,8 +46,12 @@ static pid_t sshd_pid;
 static struct { pid_t pid; int control; } processes[PROCESSES]; // pid 0: a free row
 
 // Without the agent nothing is left to do.
+static void tell_became(void);
+static bool untold; // the agent does not know yet who it has become
 static void tell_agent(const void *bytes, size_t length)
 {
+    if (untold)
+        tell_became();
     while (length > 0) {
         ssize_t put = write(agent_fd, bytes, length);
         if (put < 0 && errno != EINTR)
@@ -258,38 +261,23 @@ static bool set_clock(long long offset_ms)
 }
 
 // A clone of a template has the template's random state until fresh bytes are mixed in and taken up.
-static bool mix_entropy(const char *hex)
+static bool mix_entropy(const unsigned char *bytes, size_t length)
 {
     struct {
         struct rand_pool_info info;
         unsigned char bytes[512];
-    } pool = { 0 };
-    int length = 0;
-    for (; length < (int)sizeof pool.bytes && sscanf(hex + 2 * length, "%2hhx", &pool.bytes[length]) == 1; length++)
-        ;
-    pool.info.buf_size = length;
-    pool.info.entropy_count = length * 8;
+    } pool = { .info = { .buf_size = (int)length, .entropy_count = (int)length * 8 } };
+    if (length > sizeof pool.bytes) {
+        errno = EINVAL;
+        return false;
+    }
+    memcpy(pool.bytes, bytes, length);
     int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     bool done = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool) == 0 && ioctl(fd, RNDRESEEDCRNG) == 0;
     int error = errno;
     close(fd);
     errno = error;
     return done;
-}
-
-static void become(const char *line)
-{
-    long long offset_ms;
-    int used = 0;
-    errno = EINVAL;
-    if (sscanf(line, "become %lld %n", &offset_ms, &used) != 1)
-        say_failed("become");
-    else if (!mix_entropy(line + used))
-        say_failed("entropy");
-    else if (!set_clock(offset_ms))
-        say_failed("clock");
-    else
-        say_agent("done\n");
 }
 
 static void make_fifo(const char *path)
@@ -323,15 +311,7 @@ static void start_sshd(const char *program, const char *config)
     _exit(NOT_FOUND);
 }
 
-static void restart_sshd(const char *line)
-{
-    char program[WORD_BYTES], config[WORD_BYTES];
-    errno = EINVAL;
-    if (sscanf(line, "sshd %127s %127s", program, config) != 2)
-        return say_failed("sshd");
-    start_sshd(program, config);
-    say_agent("done\n");
-}
+#include "identity.c"
 
 // ---------------------------------------------------------------- after a job
 
@@ -648,16 +628,14 @@ static void obey(const char *line, struct cursor bytes)
     errno = EINVAL;
     if (strncmp(line, "start ", 6) == 0)
         start(line, bytes);
-    else if (obey_about_connection(line))
+    else if (obey_about_connection(line) || obey_about_port(line))
         return;
     else if (strncmp(line, "tasks ", 6) == 0)
         serve_tasks(line);
     else if (strncmp(line, "resize ", 7) == 0)
         resize_terminal(line);
-    else if (strncmp(line, "become ", 7) == 0)
-        become(line);
-    else if (strncmp(line, "sshd ", 5) == 0)
-        restart_sshd(line);
+    else if (strncmp(line, "port ", 5) == 0)
+        serve_port(line);
     else if (strncmp(line, "strangers ", 10) == 0 || strncmp(line, "kill ", 5) == 0)
         name_strangers(line, *line == 'k');
     else if (strcmp(line, "ipc") == 0)
@@ -744,15 +722,17 @@ static int serve(char **argv)
     sigaddset(&children, SIGCHLD);
     sigprocmask(SIG_BLOCK, &children, NULL);
     int child_fd = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-    static struct pollfd fds[3 + CONNECTION_POLLS];
+    static struct pollfd fds[3 + PORT_POLLS + CONNECTION_POLLS];
     for (bool there = true; there;) {
         fds[0] = (struct pollfd){ .fd = agent_fd, .events = POLLIN };
         fds[1] = (struct pollfd){ .fd = child_fd, .events = POLLIN };
         fds[2] = (struct pollfd){ .fd = tasks_fd, .events = POLLIN };
-        poll_connections(fds + 3);
-        if (poll(fds, 3 + CONNECTION_POLLS, -1) < 0)
+        poll_port(fds + 3);
+        poll_connections(fds + 3 + PORT_POLLS);
+        if (poll(fds, 3 + PORT_POLLS + CONNECTION_POLLS, port_pause()) < 0)
             continue;
-        move_bytes(fds + 3);
+        move_port(fds + 3);
+        move_bytes(fds + 3 + PORT_POLLS);
         struct signalfd_siginfo news;
         if (fds[1].revents && read(child_fd, &news, sizeof news) > 0)
             reap();

