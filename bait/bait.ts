@@ -123,7 +123,8 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await removeLeftovers(scratch)
       const vmDisks = deps.disks ?? scratchDisks(scratch)
       const templates = openTemplates({
-        kit: guarded, folder: paths.templates, namePrefix, hypervisor, disks: vmDisks, settings: settings.templates,
+        kit: guarded, folder: paths.templates, host: settings.host, namePrefix, hypervisor, disks: vmDisks, settings: settings.templates,
+        connectGuest: deps.connectGuest ?? connectGuest,
         inUse: () => new Set(vwns.all().flatMap(({ handle: { stage, template } }) => (stage === 'gone' || template === null ? [] : [template]))),
         after: deps.afterTemplate ?? (() => undefined),
       })

@@ -3,6 +3,7 @@
 // to be translated anew where the processor is emulated, which takes longer than all that is done here.
 //
 //   identity ─▶ random pool, clock, keys, ssh's config ─▶ names, while the ssh server goes on ─▶ it listens ─▶ ready
+//   forget ─▶ no key, no ssh server of before ─▶ a new one waits for its config ─▶ hello        before a template is saved
 //
 // Commands of the agent: "port PATH ETC SSH KERNEL SSHD PORT" (the port's device or fd:N, the folders where its files go, of which `-` is
 // none, the ssh server and where that listens, 0 for nowhere) is answered; "hello JSON" (sent again and again until an identity has come)
@@ -35,9 +36,11 @@ static struct {
     bool known, ready;
     int64_t began_at;      // microseconds
     long long offset_ms;
-    bool fed;              // the ssh server has its config
+    int config;            // the FIFO from which the ssh server reads its config, open as soon as it waits there; -1
+    bool fed;              // it has its config
+    bool forgetting;       // a new ssh server is not there yet
     int listening;         // CONFIG.pid, from which we hear that it listens; -1
-} self = { .listening = -1 };
+} self = { .config = -1, .listening = -1 };
 
 static int64_t now_us(void)
 {
@@ -228,30 +231,47 @@ static bool put_line(const char *folder, const char *name, mode_t mode, const ch
     return put_file(folder, name, mode, line);
 }
 
-// The ssh server waits for its config, or still loads and links itself. One that has an older config was replaced before.
+static const char *in_ssh(const char *name)
+{
+    static char path[PLACE_BYTES + 32];
+    snprintf(path, sizeof path, "%s/%s", places.ssh, name);
+    return path;
+}
+
+// False while nobody reads: the ssh server still loads and links itself.
+static bool reach_sshd(void)
+{
+    if (self.config < 0)
+        self.config = open(in_ssh("sshd_config"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    return self.config >= 0;
+}
+
 static bool feed_sshd(void)
 {
-    char text[sizeof sshd_config + 4 * PLACE_BYTES], path[PLACE_BYTES + 32];
-    snprintf(path, sizeof path, "%s/sshd_config", places.ssh);
-    int fifo = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fifo < 0)
-        return errno == ENXIO; // nobody reads yet
+    char text[sizeof sshd_config + 4 * PLACE_BYTES];
+    if (!reach_sshd())
+        return errno == ENXIO;
     int length = snprintf(text, sizeof text, sshd_config, places.ssh_port, places.ssh);
-    self.fed = write(fifo, text, (size_t)length) == length;
-    close(fifo);
+    self.fed = write(self.config, text, (size_t)length) == length;
+    close_fd(&self.config);
     return self.fed;
 }
 
+static void new_sshd(void)
+{
+    close_fd(&self.config);
+    close_fd(&self.listening);
+    self.fed = false;
+    start_sshd(places.sshd, in_ssh("sshd_config"));
+}
+
+// One that has an older config is replaced.
 static bool open_ssh(void)
 {
-    char config[PLACE_BYTES], listening[PLACE_BYTES + 32];
-    snprintf(config, sizeof config, "%.100s/sshd_config", places.ssh);
-    snprintf(listening, sizeof listening, "%s.pid", config);
     if (self.fed || sshd_pid <= 0)
-        start_sshd(places.sshd, config);
-    self.fed = false;
+        new_sshd();
     close_fd(&self.listening);
-    self.listening = open(listening, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    self.listening = open(in_ssh("sshd_config.pid"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     return self.listening >= 0 && feed_sshd();
 }
 
@@ -312,6 +332,7 @@ static void tell_became(void)
 static void take_identity(const struct identity *who)
 {
     port.hello_at = 0;
+    self.forgetting = false;
     bool same = self.known && strcmp(self.vwn, who->vwn) == 0 && self.term == who->term && self.epoch == who->epoch;
     if (same && self.ready)
         be_ready(); // said again
@@ -332,9 +353,42 @@ static void take_identity(const struct identity *who)
         be_ready();
 }
 
+// Sessions too: they have the keys in their memory.
+static void end_sshds(void)
+{
+    char path[64], exe[PLACE_BYTES];
+    DIR *all = opendir("/proc");
+    for (struct dirent *entry; all != NULL && (entry = readdir(all)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/%.20s/exe", entry->d_name);
+        ssize_t length = readlink(path, exe, sizeof exe - 1);
+        exe[length < 0 ? 0 : length] = '\0';
+        if (length > 0 && strcmp(exe, places.sshd) == 0)
+            kill((pid_t)atoi(entry->d_name), SIGKILL);
+    }
+    if (all != NULL)
+        closedir(all);
+}
+
+// What this guest was told was for a rehearsal: it is nobody again, and as before it had been told.
+static void take_forget(void)
+{
+    self.known = self.ready = untold = false;
+    for (int i = 0; i < written.count; i++)
+        if (strncmp(written.paths[i], places.ssh, strlen(places.ssh)) == 0)
+            unlink(written.paths[i]);
+    self.forgetting = places.ssh_port > 0;
+    if (self.forgetting) {
+        end_sshds();
+        new_sshd();
+    } else
+        tell(port.hello);
+}
+
 static void take_port_line(const char *line)
 {
     static struct identity who;
+    if (strcmp(line, "{\"kind\":\"forget\"}") == 0 && port.hello != NULL)
+        return take_forget();
     if (parse_identity(line, &who) && strstr(line, "\"kind\":\"identity\"") != NULL)
         take_identity(&who);
     else
@@ -419,6 +473,8 @@ static int port_pause(void)
         until = port.again_at;
     if (port.hello_at > 0 && port.hello_at < until)
         until = port.hello_at;
+    if (self.forgetting && now + FEED_MS < until)
+        until = now + FEED_MS;
     if (self.listening >= 0) {
         int64_t next = self.fed ? self.began_at / 1000 + SSH_MS : now + FEED_MS;
         until = next < until ? next : until;
@@ -436,6 +492,10 @@ static void move_port(const struct pollfd *fds)
             read_port();
     } else if (fds[0].fd >= 0 && fds[0].revents & ~POLLOUT)
         read_port();
+    if (self.forgetting && reach_sshd()) {
+        self.forgetting = false;
+        tell(port.hello);
+    }
     if (self.listening >= 0 && !self.fed && !feed_sshd())
         be_nobody("config of the ssh server");
     if (fds[1].fd >= 0 && fds[1].fd == self.listening && fds[1].revents != 0)

@@ -2,11 +2,11 @@
  * Reads what the bait says. The bait is trusted and checks its own words against the schemas of wire/guest.ts; here only the shape
  * is checked, by hand, because loading a schema library would cost the guest's start half a second.
  */
-import type { GuestIdentity, RunTask, ToAgent, ToPort } from '../wire/guest.ts'
+import type { RunTask, ToAgent, ToPort } from '../wire/guest.ts'
 import { guestVersion } from '../wire/guest-facts.ts'
 
-/** The message of one line of the port; null when it is none, or an identity, which identity.c takes. */
-export function parseToPort(line: string): Exclude<ToPort, GuestIdentity> | null {
+/** The message of one line of the port; null when it is none. What makes a guest somebody or nobody is identity.c's. */
+export function parseToPort(line: string): Exclude<ToPort, { kind: 'identity' | 'forget' }> | null {
   const message = parsed(line)
   if (!isRecord(message)) return null
   return message['kind'] === 'ping' && isCount(message['n']) ? { kind: 'ping', n: message['n'] } : null

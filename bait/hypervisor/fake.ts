@@ -282,6 +282,7 @@ function scriptedAgent(flaws: { mute: boolean; neverReady: boolean }) {
   const take = (line: Buffer): void => {
     const message = toPortSchema.parse(JSON.parse(line.toString()))
     if (message.kind === 'ping') send({ kind: 'pong', n: message.n, memoryBytes: 0, jobs: 0 })
+    else if (message.kind === 'forget') hello()
     else if (!flaws.neverReady) {
       greets = false
       send({ kind: 'ready', vwn: message.vwn, token: message.token, tookMs: 1 })

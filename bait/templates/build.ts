@@ -1,13 +1,14 @@
 /**
- * Makes a template: a guest that has booted, loaded what it will need and been told nothing.
+ * Makes a template: a guest that has booted, rehearsed how a clone begins, and is nobody.
  *
- *   scratch ─▶ boot ─▶ hello ─▶ [idle] ─▶ save ─▶ manifest ─▶ rename
+ *   scratch ─▶ boot ─▶ hello ─▶ rehearsal ─▶ [idle] ─▶ save ─▶ manifest ─▶ rename
  *
  * The bait stays connected to the guest's port until it is saved. So the agent stands in the middle of a read, and in a clone whose
  * port is connected before it wakes, that very read brings the identity.
  */
 import { join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
+import type { HostId } from '../../core/ids.ts'
 import { writeJson } from '../../kit/atomic-file.ts'
 import type { Kit } from '../../kit/service.ts'
 import { Undo } from '../../kit/undo.ts'
@@ -15,7 +16,8 @@ import type { ScratchDisks } from '../disk/scratch.ts'
 import type { FileMemorySpec, Hypervisor, TemplateVm } from '../hypervisor/hypervisor.ts'
 import { keepSerialLog, serialTail } from '../serial-log.ts'
 import { diedBefore } from '../vwns/died.ts'
-import { meetNameless } from '../vwns/guest.ts'
+import { onFreePort } from '../vwns/free-port.ts'
+import { meetNameless, type Connect } from '../vwns/guest.ts'
 import { vmSpec, type Machine } from '../vwns/machine.ts'
 import { abandonTemplate, beginTemplate, keepTemplate, manifestOf, templateFiles, templateId, templateVmName, type TemplateKey } from './files.ts'
 
@@ -31,8 +33,8 @@ export interface BuildMeans {
   readonly namePrefix: string
   readonly hypervisor: Hypervisor
   readonly disks: ScratchDisks
-  /** How long a guest that has said hello is left to itself before it is asked whether it is idle. */
-  readonly settleMs: number
+  readonly host: HostId
+  readonly connectGuest: Connect
   readonly after: (effect: TemplateEffect) => void | Promise<void>
 }
 
@@ -44,8 +46,10 @@ export async function buildTemplate(means: BuildMeans, key: TemplateKey, machine
   undo.push('folder', () => abandonTemplate(folder))
   await means.after('begun')
   await means.disks.overlay(at.scratch, machine.spec.shape.scratchGib, signal)
-  const spec = specIn(at.folder, machine, means.namePrefix)
-  const vm = await means.hypervisor.bootTemplate(spec, signal)
+  const { spec, vm } = await onFreePort(async (sshPort) => {
+    const wanted = { ...specIn(at.folder, machine, means.namePrefix), sshPort }
+    return { spec: wanted, vm: await means.hypervisor.bootTemplate(wanted, signal) }
+  })
   undo.push('vm', () => vm.kill())
   await means.after('booting')
   await saveIdle(means, { vm, spec, file: at.state }, signal)
@@ -56,13 +60,13 @@ export async function buildTemplate(means: BuildMeans, key: TemplateKey, machine
 }
 
 /** Waits until the guest is idle and saves it; a failure has its console's last words. */
-async function saveIdle(means: BuildMeans, { vm, spec, file }: { vm: TemplateVm; spec: FileMemorySpec; file: string }, signal: AbortSignal): Promise<void> {
-  const { kit, settleMs } = means
+async function saveIdle(means: BuildMeans, { vm, spec, file }: { vm: TemplateVm; spec: FileMemorySpec & { sshPort: number }; file: string }, signal: AbortSignal): Promise<void> {
+  const { kit, host } = means
   const log = join(spec.output, '../serial.log')
   const dead = diedBefore(vm, signal)
   const serial = await keepSerialLog(kit, { socket: spec.sockets.console, file: log })
   try {
-    const port = await dead.first(meetNameless(kit, { portSocket: spec.sockets.port, settleMs }, () => vm.start(), dead.signal))
+    const port = await dead.first(meetNameless(kit, { host, portSocket: spec.sockets.port, sshPort: spec.sshPort }, means.connectGuest, () => vm.start(), dead.signal))
     dead.cancel()
     try {
       await means.after('idle')
@@ -81,7 +85,7 @@ async function saveIdle(means: BuildMeans, { vm, spec, file }: { vm: TemplateVm;
 }
 
 /** The paths of the sockets are no longer than a VWN's, which were checked with the home. */
-function specIn(folder: string, machine: Machine, namePrefix: string): FileMemorySpec {
+function specIn(folder: string, machine: Machine, namePrefix: string): Omit<FileMemorySpec, 'sshPort'> {
   const at = (name: string): string => join(folder, name)
   const place = {
     name: `${namePrefix}${templateVmName}`,
@@ -90,5 +94,5 @@ function specIn(folder: string, machine: Machine, namePrefix: string): FileMemor
     scratch: templateFiles(folder).scratch,
     seed: at('seed.tar'),
   }
-  return { ...vmSpec(machine, place), sshPort: null, memoryFile: templateFiles(folder).memory, stateSocket: at('state.sock') }
+  return { ...vmSpec(machine, place), memoryFile: templateFiles(folder).memory, stateSocket: at('state.sock') }
 }

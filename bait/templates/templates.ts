@@ -38,8 +38,7 @@ export interface Templates {
   kept(): readonly Kept[]
 }
 
-export interface TemplatesOptions extends Omit<BuildMeans, 'settleMs'> {
-  readonly settleMs?: number
+export interface TemplatesOptions extends BuildMeans {
   readonly settings: { readonly disk_gib: number; readonly unused_hours: number }
   /** Ids of the templates that VWNs of this host were cloned from: to remove them would free no space. */
   inUse(): ReadonlySet<string>
@@ -64,7 +63,7 @@ export function openTemplates(options: TemplatesOptions): Templates {
   const { folder, settings, hypervisor, kit: { clock, log } } = options
   const ended = new AbortController()
   const signal = AbortSignal.any([ended.signal, options.kit.signal])
-  const means: BuildMeans = { ...options, kit: { ...options.kit, signal }, settleMs: options.settleMs ?? 1_000 }
+  const means: BuildMeans = { ...options, kit: { ...options.kit, signal } }
   const whole = new Map<string, Kept>()
   const trusts = new Map<string, Trust>()
   const making = new Map<string, Promise<Template>>()

@@ -9,12 +9,11 @@
  */
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { explain, isVwnError } from '../../core/errors.ts'
+import { explain } from '../../core/errors.ts'
 import type { HostId, ImageDigest } from '../../core/ids.ts'
 import { randomId } from '../../kit/clock.ts'
 import type { HostPaths } from '../../kit/paths.ts'
 import type { Kit } from '../../kit/service.ts'
-import { freePort } from '../../kit/socket.ts'
 import { Undo } from '../../kit/undo.ts'
 import type { Cgroups } from '../cgroup.ts'
 import type { ScratchDisks } from '../disk/scratch.ts'
@@ -23,6 +22,7 @@ import { keepSerialLog, type SerialLog } from '../serial-log.ts'
 import type { Template } from '../templates/files.ts'
 import type { Templates } from '../templates/templates.ts'
 import { diedBefore } from './died.ts'
+import { onFreePort } from './free-port.ts'
 import { meetAgent, meetSsh, type Connect, type Guest, type Meeting } from './guest.ts'
 import type { Handle, Handles } from './handles.ts'
 import { inTime } from './in-time.ts'
@@ -76,7 +76,6 @@ interface Making {
   readonly startedMs: number
 }
 
-const portTries = 5
 /** What a clone may take of the time for the attempt, so that enough is left for a boot. */
 const cloneShare = 1 / 3
 
@@ -210,15 +209,4 @@ function specOf({ means, handle, image }: Making): Omit<VmSpec, 'sshPort'> {
     scratch: paths.scratch,
     seed: paths.seed,
   })
-}
-
-/** A free port may be taken by somebody else before the hypervisor gets it: then another one is tried. */
-async function onFreePort<T>(begin: (sshPort: number) => Promise<T>): Promise<T> {
-  for (let tried = 1; ; tried += 1) {
-    try {
-      return await begin(await freePort())
-    } catch (error) {
-      if (!isVwnError(error, 'PORT_IN_USE') || tried === portTries) throw error
-    }
-  }
 }

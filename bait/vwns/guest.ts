@@ -8,14 +8,14 @@
  */
 import { connect } from 'node:net'
 import { isVwnError, VwnError } from '../../core/errors.ts'
-import type { HostId, VwnId } from '../../core/ids.ts'
+import { vwnId, type HostId, type VwnId } from '../../core/ids.ts'
 import { sameToken, type LeaseToken } from '../../core/lease.ts'
 import { randomBytes } from '../../kit/clock.ts'
 import { gate, type Kit } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { guestVersion, type FromPort, type GuestIdentity } from '../../wire/guest.ts'
 import type { GuestAddress, GuestSession } from '../contracts.ts'
-import type { KeyPair } from './keys.ts'
+import { newKeyPair, type KeyPair } from './keys.ts'
 import { openGuestPort, type GuestPort } from './port.ts'
 
 /** One attempt to open an ssh session; bait/ssh/session.ts is the real one. */
@@ -93,18 +93,28 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
 }
 
 /**
- * A guest with the agent that is to become a template: told nothing, but idle. Its agent has said hello, was left to itself for a while
- * to load what it will need, and has answered since. The connection stays open.
+ * A guest with the agent that is to become a template. What each clone will do first it does here once, as nobody, and forgets it: it
+ * takes an identity and serves a login. So all that this needs of its disk is in its memory. The connection stays open.
  */
-export async function meetNameless(kit: Kit, { portSocket, settleMs }: { portSocket: string; settleMs: number }, start: () => Promise<void>, signal: AbortSignal): Promise<GuestPort> {
-  const heard = { hello: gate(), pong: gate() }
-  const port = await portTo(kit, { vwn: null, portSocket }, signal, ({ kind }) => {
-    if (kind === 'hello' || kind === 'pong') heard[kind].open()
+export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: string; sshPort: number }, connectGuest: Connect, start: () => Promise<void>, signal: AbortSignal): Promise<GuestPort> {
+  const heard = { hello: gate(), ready: gate(), forgotten: gate(), pong: gate() }
+  let wasSomebody = false
+  const nobody: Meeting = { ...at, vwn: vwnId('v1'), token: { term: 0, epoch: 0 }, hostKey: newKeyPair(), clientKey: newKeyPair() }
+  const port = await portTo(kit, { vwn: null, portSocket: at.portSocket }, signal, ({ kind }) => {
+    if (kind === 'hello') heard[wasSomebody ? 'forgotten' : 'hello'].open()
+    else if (kind === 'ready' || kind === 'pong') heard[kind].open()
+    wasSomebody ||= kind === 'ready'
   })
   try {
     await start()
     await orAborted(heard.hello.opened, signal, 'hello of a template')
-    await kit.clock.sleep(settleMs, signal)
+    port.send({ ...identityOf(nobody), nowMs: kit.clock.nowMs() })
+    await orAborted(heard.ready.opened, signal, 'rehearsal of a template')
+    const session = await sessionTo(kit, nobody, connectGuest, signal)
+    const stream = await session.openAgent(signal).finally(() => session.close())
+    stream.destroy()
+    port.send({ kind: 'forget' })
+    await orAborted(heard.forgotten.opened, signal, 'end of the rehearsal of a template')
     port.send({ kind: 'ping', n: 1 })
     await orAborted(heard.pong.opened, signal, 'pong of a template')
     return port

@@ -10,16 +10,17 @@ import { templateFileNames } from '../../bait/templates/files.ts'
 import { openTemplates, type Templates, type TemplatesOptions } from '../../bait/templates/templates.ts'
 import type { Machine } from '../../bait/vwns/machine.ts'
 import { VwnError } from '../../core/errors.ts'
-import { imageDigest, typeName } from '../../core/ids.ts'
+import { hostId, imageDigest, typeName } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { silentLog } from '../../kit/log.ts'
 import { until } from '../../kit/until.ts'
 import { tempFolder } from '../harness/temp.ts'
+import { playedSession } from './played-session.ts'
 
 const prefix = 'wnod.7e3f1a7e.h1.'
 const failure = new VwnError('TEMPLATE_REFUSED', { said: 'as told' })
 /** Room for one template of 64 MiB to be made beside a few that are small because their memory is mostly nothing. */
-const roomForOneGib = 130 / 1024
+const roomForOneGib = 128.125 / 1024
 
 function machine(changes: Partial<Machine['spec']> = {}, image: Partial<Machine['image']> = {}): Machine {
   return {
@@ -44,7 +45,7 @@ async function templateLab({ settings = { disk_gib: 8, unused_hours: 1 }, after 
   const opened: Templates[] = []
   const open = async (): Promise<Templates> => {
     const store = openTemplates({
-      kit: { clock: systemClock, log: silentLog, signal: new AbortController().signal }, folder, namePrefix: prefix, hypervisor: hypervisor(scripted), disks, settings, settleMs: 1, inUse: () => used, after,
+      kit: { clock: systemClock, log: silentLog, signal: new AbortController().signal }, folder, namePrefix: prefix, hypervisor: hypervisor(scripted), disks, settings, host: hostId('h1'), connectGuest: () => Promise.resolve(playedSession()), inUse: () => used, after,
     })
     opened.push(store)
     await store.start()
