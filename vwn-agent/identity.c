@@ -208,12 +208,13 @@ static const char sshd_config[] =
 
 static struct { char paths[8][PLACE_BYTES + 32]; int count; } written;
 
+// With mode 0 the file is the kernel's, which is there and stays as it is.
 static bool put_file(const char *folder, const char *name, mode_t mode, const char *text)
 {
     char *path = written.paths[written.count++];
     snprintf(path, sizeof written.paths[0], "%s/%s", folder, name);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-    bool done = fd >= 0 && fchmod(fd, mode) == 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    bool done = fd >= 0 && (mode == 0 || fchmod(fd, mode) == 0) && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
     int error = errno;
     close(fd);
     errno = error;
@@ -311,7 +312,7 @@ static const char *become(const struct identity *who)
     snprintf(hosts, sizeof hosts, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost\n", who->hostname);
     if (!put_line(places.etc, "hostname", 0644, who->hostname) || !put_line(places.etc, "machine-id", 0444, who->machine_id) || !put_line(places.etc, "hosts", 0644, hosts))
         return "names";
-    if (kernel && !put_file(places.kernel, "kernel/hostname", 0644, who->hostname))
+    if (kernel && !put_file(places.kernel, "kernel/hostname", 0, who->hostname))
         return "hostname";
     return NULL;
 }
