@@ -167,5 +167,5 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
 
 async function bootImage(images: ImageStore, digest: string, accelerator: 'kvm' | 'tcg'): Promise<BootImage> {
   const [{ manifest, os, kernel, initrd }, cpuinfo] = await Promise.all([images.verify(digest), readFile('/proc/cpuinfo', 'utf8')])
-  return { kernel, initrd, disk: os, cmdline: kernelCommandLine(manifest, { accelerator, cpuinfo }), hostKeyFormat: manifest.hostKeyFormat, probe: manifest.probe }
+  return { kernel, initrd, disk: os, cmdline: kernelCommandLine(manifest, { accelerator, cpuinfo }), hostKeyFormat: manifest.hostKeyFormat, seed: manifest.seed, probe: manifest.probe }
 }

@@ -70,6 +70,7 @@ export async function buildImage(nameOrFile: string, options: BuildOptions): Pro
 }
 
 interface Inputs {
+  /** The initramfs's programs. */
   readonly initSource: Uint8Array
   /** Both empty for images without them. */
   readonly agent: Uint8Array
@@ -77,7 +78,9 @@ interface Inputs {
 }
 
 const helperFolder = 'vwn-agent'
-const initSource = 'images/initramfs/init.c'
+const initFolder = 'images/initramfs'
+/** For images whose seed may come late; in a place that each of them has. */
+const lateSeed = '/usr/sbin/late-seed'
 
 async function readInputs(recipe: Recipe, { project, agent }: BuildOptions): Promise<Inputs> {
   const must = (file: string): Promise<Uint8Array> =>
@@ -86,13 +89,13 @@ async function readInputs(recipe: Recipe, { project, agent }: BuildOptions): Pro
     })
   const withAgent = recipe.contact === 'agent'
   return {
-    initSource: await must(join(project, initSource)),
+    initSource: await readSources(join(project, initFolder), must),
     agent: withAgent ? await must(agent) : new Uint8Array(),
     helperSource: withAgent ? await readSources(join(project, helperFolder), must) : new Uint8Array(),
   }
 }
 
-/** guest.c and what it includes. */
+/** Programs and what they include. */
 async function readSources(folder: string, read: (file: string) => Promise<Uint8Array>): Promise<Uint8Array> {
   const files = (await readdir(folder)).filter((file) => /\.[ch]$/.test(file)).sort()
   return Buffer.concat(await Promise.all(files.map((file) => read(join(folder, file)))))
@@ -169,17 +172,22 @@ async function assemble({ recipe, key, base, work }: Assembly, { store, agent, p
       { from: snapshot, to: '/usr/lib/wnod/agent.blob', mode: 0o644 },
     ])
   }
+  if (recipe.seed === 'late') {
+    const program = join(work, 'late-seed')
+    await compile(join(project, initFolder, 'late-seed.c'), program)
+    await graft(os, [{ from: program, to: lateSeed, mode: 0o755 }])
+  }
   await copyFile(join(base, 'kernel'), partPath(image, 'kernel'), constants.COPYFILE_FICLONE)
-  await writeFile(partPath(image, 'initrd'), await makeInitrd(base, join(project, initSource), join(work, 'init')))
+  await writeFile(partPath(image, 'initrd'), await makeInitrd(base, join(project, initFolder, 'init.c'), join(work, 'init')))
   const parts = { os: await hashFile(os), kernel: await hashFile(partPath(image, 'kernel')), initrd: await hashFile(partPath(image, 'initrd')) }
   await chmod(image, 0o755)
   return addImage(store, image, describe(recipe, key, parts))
 }
 
 function describe(recipe: Recipe, key: string, parts: Manifest['parts']): Manifest {
-  const { name, contact, hostKeyFormat, minMemoryMib } = recipe
+  const { name, contact, hostKeyFormat, minMemoryMib, seed } = recipe
   return {
-    v: 1, name, contact, hostKeyFormat, minMemoryMib, parts,
+    v: 1, name, contact, hostKeyFormat, seed, minMemoryMib, parts,
     arch: process.arch === 'arm64' ? 'aarch64' : 'x86_64',
     probe: recipe.probe ?? null,
     recipe: key,

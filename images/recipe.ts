@@ -10,12 +10,13 @@ import { nearest } from '../kit/config.ts'
 import { manifestSchema } from '../kit/image-store.ts'
 
 const packageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/)
-const { name, contact, hostKeyFormat, minMemoryMib } = manifestSchema.shape
+const { name, contact, hostKeyFormat, minMemoryMib, seed } = manifestSchema.shape
 
 export const recipeSchema = z.strictObject({
   name,
   contact,
   hostKeyFormat,
+  seed,
   suite: z.string().regex(/^[a-z]+$/),
   /** `essential`: a Debian that works, and the packages. `extract`: only the files of the packages and what they depend on. */
   variant: z.enum(['essential', 'extract']),
@@ -28,6 +29,9 @@ export const recipeSchema = z.strictObject({
   /** A shell script that mends the unpacked root, its working directory. */
   setup: z.string(),
   kernelArgs: z.array(z.string().regex(/^\S+$/)).default([]),
+}).refine((recipe) => recipe.contact === 'ssh' || recipe.seed === 'boot', {
+  path: ['seed'],
+  message: 'an image with the agent has no seed',
 }).refine((recipe) => recipe.contact === 'agent' || recipe.probe !== undefined, {
   path: ['probe'],
   message: '`contact: ssh` needs a command that tells when the guest is ready',

@@ -28,6 +28,8 @@ export const manifestSchema = z.strictObject({
   arch: z.enum(['x86_64', 'aarch64']),
   /** What the guest's ssh server reads as its host key. */
   hostKeyFormat: z.enum(['openssh', 'dropbear']),
+  /** For `contact: ssh`: whether its keys must be there when it boots, or may come when it has booted (images/initramfs/late-seed.c). */
+  seed: z.enum(['boot', 'late']).default('boot'),
   /** For `contact: ssh`: a command that succeeds when the guest can take a job. */
   probe: z.string().max(4096).nullable(),
   parts: z.strictObject({ os: partSchema, kernel: partSchema, initrd: partSchema }),

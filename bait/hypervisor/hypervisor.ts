@@ -57,7 +57,7 @@ export interface VmSpec {
 
 /**
  * A VM whose guest's memory is a file, so that others can begin where it stood. A template and its clones are one machine: their
- * specs differ in name, sockets, output, ssh port and in the paths of writable disks, and in nothing else.
+ * specs differ in name, sockets, output, ssh port and in the paths of all disks but the system's, and in nothing else.
  */
 export interface FileMemorySpec extends VmSpec {
   /** Of exactly `memoryMib`. A template makes it; clones never write to it. */

@@ -19,7 +19,7 @@ const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').upda
 
 /** What a template and its clones have in common, as one word: equal for two specs only if one can begin where the other stood. */
 export function machineOf({ accelerator, cpus, memoryMib, kernel, initrd, cmdline, network, disks }: VmSpec): string {
-  const alike = disks.map(({ serial, format, readOnly, path }) => ({ serial, format, readOnly, path: readOnly ? path : null }))
+  const alike = disks.map(({ serial, format, readOnly, path }) => ({ serial, format, readOnly, path: serial === 'os' ? path : null }))
   return sha256(JSON.stringify({ accelerator, cpus, memoryMib, kernel, initrd, cmdline, network, disks: alike }))
 }
 

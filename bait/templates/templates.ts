@@ -143,7 +143,7 @@ export function openTemplates(options: TemplatesOptions): Templates {
   const keyOf = async (machine: Machine): Promise<{ why: string } | { key: TemplateKey }> => {
     if (signal.aborted) return { why: 'the bait ends' }
     if (settings.disk_gib === 0) return { why: 'templates are switched off (templates.disk_gib = 0)' }
-    if (machine.spec.contact === 'ssh') return { why: 'a guest without agent reads its keys when it boots' }
+    if (machine.spec.contact === 'ssh' && machine.image.seed === 'boot') return { why: 'this image reads its keys when it boots' }
     const { version, can } = await hypervisor.fingerprint() // each time: it can be upgraded under a bait
     return can.clone && version !== null ? { key: templateKey(machine, hypervisor.name, version) } : { why: 'this hypervisor cannot clone' }
   }

@@ -28,7 +28,7 @@ import type { Handle, Handles } from './handles.ts'
 import { inTime } from './in-time.ts'
 import type { KeyPair } from './keys.ts'
 import { vmSpec, type BootImage } from './machine.ts'
-import { seedTar } from './seed.ts'
+import { lateSeed, noSeed, seedTar } from './seed.ts'
 
 /** Effects of a VWN's life, in their order; tests stop the bait right after each. */
 export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'available', 'ready', 'assigned', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
@@ -119,22 +119,29 @@ interface Begun {
 }
 
 async function boot(making: Making, why: string, signal: AbortSignal): Promise<Running> {
-  const { means: { hypervisor, disks, paths, host }, handle: { vwn, spec }, keys, image, record } = making
-  const { scratch, seed } = paths.vm(vwn)
+  const { means: { hypervisor, disks, paths }, handle: { vwn, spec }, record } = making
+  const { scratch } = paths.vm(vwn)
   await record({ made: 'boot', template: null, bootedBecause: why.slice(0, 1024), overlay: randomId() })
   await disks.overlay(scratch, spec.shape.scratchGib, signal)
-  if (spec.contact === 'ssh') await writeFile(seed, seedTar({ hostname: `${host}-${vwn}`, hostKeyFormat: image.hostKeyFormat, ...keys }), { mode: 0o600 })
+  if (spec.contact === 'ssh') await writeSeed(making)
   return bringUp(making, async () => {
     const { vm, sshPort } = await onFreePort(async (port) => ({ vm: await hypervisor.boot({ ...specOf(making), sshPort: port }, signal), sshPort: port }))
     return { vm, sshPort, start: () => vm.start().then(() => vm) }
   }, signal)
 }
 
+/** What a guest without agent will be; one whose seed may come late takes its time from it too. */
+async function writeSeed({ means: { kit, host, paths }, handle: { vwn }, keys, image }: Making): Promise<void> {
+  const who = { hostname: `${host}-${vwn}`, hostKeyFormat: image.hostKeyFormat, ...keys }
+  await writeFile(paths.vm(vwn).seed, image.seed === 'late' ? lateSeed(who, kit.clock.nowMs()) : seedTar(who), { mode: 0o600 })
+}
+
 async function clone(making: Making, { id, files }: Template, signal: AbortSignal): Promise<Running> {
-  const { means: { hypervisor, disks, paths }, handle: { vwn }, record } = making
-  const { scratch, stateSocket } = paths.vm(vwn)
+  const { means: { hypervisor, disks, paths }, handle: { vwn, spec }, record } = making
+  const { scratch, stateSocket, seed } = paths.vm(vwn)
   await record({ made: 'clone', template: id, bootedBecause: null, overlay: randomId() })
   await disks.clone(files.scratch, scratch, signal)
+  if (spec.contact === 'ssh') await writeFile(seed, noSeed(), { mode: 0o600 })
   return bringUp(making, () => onFreePort(async (sshPort) => {
     const blank = await hypervisor.blank({ ...specOf(making), sshPort, memoryFile: files.memory, stateSocket }, signal)
     return {
@@ -142,6 +149,7 @@ async function clone(making: Making, { id, files }: Template, signal: AbortSigna
       sshPort,
       async start() {
         const vm = await blank.restore(files.state, signal)
+        if (spec.contact === 'ssh') await writeSeed(making) // as late as can be, for its clock
         await vm.start()
         return vm
       },

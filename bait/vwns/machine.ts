@@ -9,6 +9,8 @@ export interface BootImage {
   readonly cmdline: string
   readonly disk: string
   readonly hostKeyFormat: 'openssh' | 'dropbear'
+  /** For guests without agent: whether their keys may come when they have booted. */
+  readonly seed: 'boot' | 'late'
   /** For guests without agent: succeeds when the guest can take a job. */
   readonly probe: string | null
 }

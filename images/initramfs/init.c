@@ -13,27 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { BLOCK = 512, FIELD = 64, PATH_LENGTH = 512 };
-
-_Noreturn static void die(const char *what)
-{
-    fprintf(stderr, "wnod-init: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static void attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
-{
-    if (mount(source, target, type, flags, data) != 0)
-        die(target);
-}
-
-static void folder(const char *path, mode_t mode)
-{
-    if (mkdir(path, mode) != 0 && errno != EEXIST)
-        die(path);
-    if (chmod(path, mode) != 0) // whatever the umask
-        die(path);
-}
+#define PROGRAM "wnod-init"
+#include "seed.c"
 
 static void put(const char *path, const char *text)
 {
@@ -41,6 +22,12 @@ static void put(const char *path, const char *text)
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
         die(path);
     close(fd);
+}
+
+static void attach(const char *source, const char *target, const char *type, unsigned long flags, const char *data)
+{
+    if (mount(source, target, type, flags, data) != 0)
+        die(target);
 }
 
 // ---------------------------------------------------------------- drivers and disks
@@ -64,103 +51,16 @@ static void load_modules(void)
     fclose(order);
 }
 
-// The device of the virtio disk with this serial, "" where there is none.
-static const char *find_disk(const char *serial)
-{
-    static char device[16];
-    for (char letter = 'a'; letter <= 'z'; letter++) {
-        char path[FIELD], found[FIELD] = "";
-        snprintf(path, sizeof path, "/sys/block/vd%c/serial", letter);
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            break;
-        ssize_t length = read(fd, found, sizeof found - 1);
-        close(fd);
-        if (length <= 0 || strcmp(strtok(found, "\n"), serial) != 0)
-            continue;
-        snprintf(path, sizeof path, "/sys/block/vd%c/queue/read_ahead_kb", letter);
-        put(path, "1024"); // a request costs an emulated guest more than what it reads
-        snprintf(device, sizeof device, "/dev/vd%c", letter);
-        return device;
-    }
-    return "";
-}
-
 static const char *need_disk(const char *serial)
 {
     const char *device = find_disk(serial);
     errno = ENODEV;
     if (*device == '\0')
         die(serial);
+    char path[FIELD];
+    snprintf(path, sizeof path, "/sys/block/%s/queue/read_ahead_kb", device + strlen("/dev/"));
+    put(path, "1024"); // a request costs an emulated guest more than what it reads
     return device;
-}
-
-// ---------------------------------------------------------------- the seed
-
-struct header { // ustar, as tar(5) has it
-    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type, link[100], magic[8], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
-};
-_Static_assert(sizeof(struct header) == BLOCK, "a tar header is one block");
-
-static unsigned long octal(const char *text, size_t length)
-{
-    char digits[16] = "";
-    memcpy(digits, text, length);
-    return strtoul(digits, NULL, 8);
-}
-
-static void make_parents(const char *path)
-{
-    char parent[PATH_LENGTH];
-    for (const char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
-        if (mkdir(parent, 0755) != 0 && errno != EEXIST)
-            die(parent);
-    }
-}
-
-static void copy_file(int tar, const char *path, mode_t mode, unsigned long size)
-{
-    char block[BLOCK];
-    unlink(path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    if (fd < 0)
-        die(path);
-    for (unsigned long left = size; left > 0;) {
-        size_t part = left < BLOCK ? left : BLOCK;
-        if (read(tar, block, BLOCK) != BLOCK || write(fd, block, part) != (ssize_t)part)
-            die(path);
-        left -= part;
-    }
-    if (fchmod(fd, mode) != 0)
-        die(path);
-    close(fd);
-}
-
-// Unpacks the tar on the disk over the new root. The bait wrote it; only files, folders and links of root's are in it.
-static void unpack(const char *device)
-{
-    struct header h;
-    int tar = open(device, O_RDONLY | O_CLOEXEC);
-    if (tar < 0)
-        die(device);
-    while (read(tar, &h, BLOCK) == BLOCK && h.name[0] != '\0') {
-        char path[PATH_LENGTH], link[sizeof h.link + 1] = "";
-        mode_t mode = (mode_t)octal(h.mode, sizeof h.mode) & 07777;
-        snprintf(path, sizeof path, "/root/%.155s/%.100s", memcmp(h.magic, "ustar", 6) == 0 ? h.prefix : "", h.name);
-        memcpy(link, h.link, sizeof h.link);
-        errno = EBADMSG;
-        if (strstr(path, "..") != NULL)
-            die(path);
-        make_parents(path);
-        if (h.type == '5')
-            folder(path, mode);
-        else if (h.type == '2' && symlink(link, path) != 0)
-            die(path);
-        else if (h.type == '0' || h.type == '\0')
-            copy_file(tar, path, mode, octal(h.size, sizeof h.size));
-    }
-    close(tar);
 }
 
 // ---------------------------------------------------------------- the new root
@@ -177,7 +77,7 @@ static void make_root(void)
     attach("root", "/root", "overlay", MS_NOATIME, "lowerdir=/os,upperdir=/scratch/upper,workdir=/scratch/work,volatile");
     const char *seed = find_disk("seed");
     if (*seed != '\0')
-        unpack(seed);
+        unpack(seed, "/root");
 }
 
 static void mount_inside(void)

@@ -31,7 +31,7 @@ export async function emptyImage(folder: string, contact: 'agent' | 'ssh' = 'age
   const content = Buffer.from('not a kernel')
   const part = { sha256: createHash('sha256').update(content).digest('hex'), bytes: content.length }
   const { bytes, digest } = sealManifest({
-    v: 1, name: 'empty', contact, arch: 'x86_64', hostKeyFormat: 'openssh', probe: null, parts: { os: part, kernel: part, initrd: part },
+    v: 1, name: 'empty', contact, arch: 'x86_64', hostKeyFormat: 'openssh', seed: 'boot', probe: null, parts: { os: part, kernel: part, initrd: part },
     recipe: 'a'.repeat(64), kernelArgs: [], osUuid: '00000000-0000-4000-8000-000000000000', minMemoryMib: 32,
   })
   const at = join(folder, digest)

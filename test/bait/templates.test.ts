@@ -26,7 +26,7 @@ function machine(changes: Partial<Machine['spec']> = {}, image: Partial<Machine[
   return {
     accelerator: 'tcg',
     spec: { type: typeName('small'), image: imageDigest('a'.repeat(64)), contact: 'agent', shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, network: 'isolated', bootMs: 3_000, ...changes },
-    image: { kernel: '/k', initrd: '/i', cmdline: 'quiet', disk: '/os', hostKeyFormat: 'openssh', probe: null, ...image },
+    image: { kernel: '/k', initrd: '/i', cmdline: 'quiet', disk: '/os', hostKeyFormat: 'openssh', seed: 'boot', probe: null, ...image },
   }
 }
 

@@ -75,7 +75,7 @@ test('an image that the store does not have is refused with its line, and taken 
   const part = { sha256: '0'.repeat(64), bytes: 1 }
   const add = (name: string): string => {
     const { bytes, digest } = sealManifest({
-      v: 1, name, contact: 'agent', arch: 'x86_64', hostKeyFormat: 'openssh', probe: null, parts: { os: part, kernel: part, initrd: part },
+      v: 1, name, contact: 'agent', arch: 'x86_64', hostKeyFormat: 'openssh', seed: 'boot', probe: null, parts: { os: part, kernel: part, initrd: part },
       recipe: '0'.repeat(64), kernelArgs: [], osUuid: '00000000-0000-4000-8000-000000000000', minMemoryMib: 64,
     })
     mkdirSync(join(store, digest), { recursive: true })

@@ -8,7 +8,7 @@ import { tempFolder } from '../harness/temp.ts'
 async function manifestOf(folder: string, name: string): Promise<Manifest> {
   const part = (file: string) => hashFile(join(folder, file))
   return {
-    v: 1, name, contact: 'ssh', arch: 'x86_64', hostKeyFormat: 'dropbear', probe: 'true', recipe: 'a'.repeat(64),
+    v: 1, name, contact: 'ssh', arch: 'x86_64', hostKeyFormat: 'dropbear', seed: 'boot', probe: 'true', recipe: 'a'.repeat(64),
     parts: { os: await part(partFiles.os), kernel: await part(partFiles.kernel), initrd: await part(partFiles.initrd) },
     kernelArgs: ['console=ttyS0'], osUuid: '11111111-1111-4111-8111-111111111111', minMemoryMib: 64,
   }
