@@ -409,6 +409,7 @@ static void bring_up(int fd, const char *name, const char *address, const char *
 // The addresses that QEMU's user network has for its one guest.
 static void start_network(void)
 {
+    write_file("/proc/sys/net/ipv6/conf/eth0/router_solicitations", "0"); // nobody would answer, and a clone would wake up asking
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     bring_up(fd, "lo", "127.0.0.1", "255.0.0.0");
     if (if_nametoindex("eth0") != 0) {
@@ -439,7 +440,7 @@ static pid_t start_agent(void)
     environ = (char **)path;
     mkdir("/run/wnod", 0755);
     mkdir("/run/wnod/ssh", 0700);
-    start_sshd("/usr/sbin/sshd", "/run/wnod/ssh/sshd_config");
+    start_sshd("/usr/sbin/sshd", "/run/wnod/ssh", 22);
     _exit(serve(access(from_snapshot[2], R_OK) == 0 ? from_snapshot : from_source));
 }
 

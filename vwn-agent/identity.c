@@ -2,8 +2,8 @@
 // wnod-guest; serve.c calls it. A clone becomes somebody before node has run an instruction: all that node runs first after a restore has
 // to be translated anew where the processor is emulated, which takes longer than all that is done here.
 //
-//   identity ─▶ random pool, clock, keys, ssh's config ─▶ names, while the ssh server goes on ─▶ it listens ─▶ ready
-//   forget ─▶ no key, no ssh server of before ─▶ a new one waits for its config ─▶ hello        before a template is saved
+//   identity ─▶ random pool, clock, keys ─▶ names, while the ssh server goes on ─▶ it listens ─▶ ready
+//   forget ─▶ no key, no ssh server of before ─▶ a new one waits for its key ─▶ hello        before a template is saved
 //
 // Commands of the agent: "port PATH ETC SSH KERNEL SSHD PORT" (the port's device or fd:N, the folders where its files go, of which `-` is
 // none, the ssh server and where that listens, 0 for nowhere) is answered; "hello JSON" (sent again and again until an identity has come)
@@ -36,11 +36,12 @@ static struct {
     bool known, ready;
     int64_t began_at;      // microseconds
     long long offset_ms;
-    int config;            // the FIFO from which the ssh server reads its config, open as soon as it waits there; -1
-    bool fed;              // it has its config
+    int sshd;              // the FIFO from which the ssh server reads its host key, open as soon as it waits there; -1
+    bool fed;              // it has its key
+    char host_key[16400];
     bool forgetting;       // a new ssh server is not there yet
-    int listening;         // CONFIG.pid, from which we hear that it listens; -1
-} self = { .config = -1, .listening = -1 };
+    int listening;         // sshd_config.pid, from which we hear that it listens; -1
+} self = { .sshd = -1, .listening = -1 };
 
 static int64_t now_us(void)
 {
@@ -195,17 +196,6 @@ static bool parse_identity(const char *json, struct identity *to)
 
 // ---------------------------------------------------------------- becoming somebody
 
-// One visitor, one key, one purpose: streams to the agent's socket, and commands for measurements. Host key, key and user files lie in a
-// folder that only root can enter. To forbid TCP would forbid streams to sockets as well (sshd applies that list to both).
-static const char sshd_config[] =
-    "Port %1$d\nListenAddress 0.0.0.0\nPidFile %2$s/sshd_config.pid\nHostKey %2$s/host_key\nAuthorizedKeysFile %2$s/authorized_keys\n"
-    "AllowUsers root\nPermitRootLogin prohibit-password\nAuthenticationMethods publickey\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    "UsePAM no\nStrictModes no\nUseDNS no\nAllowTcpForwarding local\nAllowStreamLocalForwarding yes\nAllowAgentForwarding no\nX11Forwarding no\n"
-    "PermitTunnel no\nPermitUserRC no\nPermitUserEnvironment no\nPrintMotd no\nPrintLastLog no\nTCPKeepAlive no\nClientAliveInterval 0\nCompression no\n"
-    "LoginGraceTime 120\nMaxSessions 1024\nLogLevel ERROR\nKexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256\n"
-    "Ciphers aes128-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com\nMACs hmac-sha2-256-etm@openssh.com,hmac-sha2-256\n"
-    "HostKeyAlgorithms ssh-ed25519\nPubkeyAcceptedAlgorithms ssh-ed25519\n";
-
 static struct { char paths[8][PLACE_BYTES + 32]; int count; } written;
 
 // With mode 0 the file is the kernel's, which is there and stays as it is.
@@ -213,8 +203,12 @@ static bool put_file(const char *folder, const char *name, mode_t mode, const ch
 {
     char *path = written.paths[written.count++];
     snprintf(path, sizeof written.paths[0], "%s/%s", folder, name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
-    bool done = fd >= 0 && (mode == 0 || fchmod(fd, mode) == 0) && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
+    struct stat now;
+    ssize_t length = (ssize_t)strlen(text);
+    bool done = fd >= 0 && fstat(fd, &now) == 0 && (mode == 0 || (now.st_mode & 07777) == mode || fchmod(fd, mode) == 0) && write(fd, text, (size_t)length) == length;
+    // Emptied first, as O_TRUNC does it, a file costs ten times as much: the file system gives all its room back and finds some anew.
+    done = done && (mode == 0 || now.st_size <= length || ftruncate(fd, length) == 0);
     int error = errno;
     close(fd);
     errno = error;
@@ -232,47 +226,43 @@ static bool put_line(const char *folder, const char *name, mode_t mode, const ch
     return put_file(folder, name, mode, line);
 }
 
-static const char *in_ssh(const char *name)
-{
-    static char path[PLACE_BYTES + 32];
-    snprintf(path, sizeof path, "%s/%s", places.ssh, name);
-    return path;
-}
-
 // False while nobody reads: the ssh server still loads and links itself.
 static bool reach_sshd(void)
 {
-    if (self.config < 0)
-        self.config = open(in_ssh("sshd_config"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    return self.config >= 0;
+    if (self.sshd < 0)
+        self.sshd = open(in_folder(places.ssh, "host_key"), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    return self.sshd >= 0;
 }
 
+// The ssh server reads the key twice more, from the file that has taken the FIFO's place before that has ended.
 static bool feed_sshd(void)
 {
-    char text[sizeof sshd_config + 4 * PLACE_BYTES];
     if (!reach_sshd())
         return errno == ENXIO;
-    int length = snprintf(text, sizeof text, sshd_config, places.ssh_port, places.ssh);
-    self.fed = write(self.config, text, (size_t)length) == length;
-    close_fd(&self.config);
+    char fresh[2 * WORD_BYTES];
+    snprintf(fresh, sizeof fresh, "%s", in_folder(places.ssh, "host_key.new"));
+    ssize_t length = (ssize_t)strlen(self.host_key);
+    self.fed = write(self.sshd, self.host_key, (size_t)length) == length && rename(fresh, in_folder(places.ssh, "host_key")) == 0;
+    close_fd(&self.sshd);
     return self.fed;
 }
 
 static void new_sshd(void)
 {
-    close_fd(&self.config);
+    close_fd(&self.sshd);
     close_fd(&self.listening);
     self.fed = false;
-    start_sshd(places.sshd, in_ssh("sshd_config"));
+    start_sshd(places.sshd, places.ssh, places.ssh_port);
 }
 
-// One that has an older config is replaced.
-static bool open_ssh(void)
+// One that has an older key is replaced.
+static bool open_ssh(const char *host_key)
 {
     if (self.fed || sshd_pid <= 0)
         new_sshd();
     close_fd(&self.listening);
-    self.listening = open(in_ssh("sshd_config.pid"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    self.listening = open(in_folder(places.ssh, "sshd_config.pid"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    snprintf(self.host_key, sizeof self.host_key, "%s\n", host_key);
     return self.listening >= 0 && feed_sshd();
 }
 
@@ -305,9 +295,11 @@ static const char *become(const struct identity *who)
         return "clock";
     written.count = 0;
     mkdir(places.ssh, 0700);
-    if (!put_line(places.ssh, "host_key", 0600, who->host_key) || !put_line(places.ssh, "authorized_keys", 0600, who->authorized_key))
+    bool ssh = places.ssh_port > 0;
+    if (!put_line(places.ssh, ssh ? "host_key.new" : "host_key", 0600, who->host_key) || !put_line(places.ssh, "authorized_keys", 0600, who->authorized_key))
         return "keys";
-    if (places.ssh_port > 0 && !open_ssh())
+    snprintf(written.paths[0], sizeof written.paths[0], "%s/host_key", places.ssh);
+    if (ssh && !open_ssh(who->host_key))
         return "ssh server";
     snprintf(hosts, sizeof hosts, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost ip6-localhost\n", who->hostname);
     if (!put_line(places.etc, "hostname", 0644, who->hostname) || !put_line(places.etc, "machine-id", 0444, who->machine_id) || !put_line(places.etc, "hosts", 0644, hosts))
@@ -495,10 +487,11 @@ static void move_port(const struct pollfd *fds)
         read_port();
     if (self.forgetting && reach_sshd()) {
         self.forgetting = false;
+        sync(); // or each clone would begin with that
         tell(port.hello);
     }
     if (self.listening >= 0 && !self.fed && !feed_sshd())
-        be_nobody("config of the ssh server");
+        be_nobody("host key of the ssh server");
     if (fds[1].fd >= 0 && fds[1].fd == self.listening && fds[1].revents != 0)
         be_ready();
     if (self.listening >= 0 && now_ms() > self.began_at / 1000 + SSH_MS) {

@@ -13,6 +13,15 @@ export function remember(path: string, text: string): void {
   own.set(path, { text: text.trimEnd(), owner: ownerOf(path) })
 }
 
+/** As it is now; one that is gone again, as after a rehearsal, is nobody's. */
+export function rememberPresent(path: string): void {
+  try {
+    remember(path, readFileSync(path, 'utf8'))
+  } catch {
+    own.delete(path)
+  }
+}
+
 /** Paths of the files that are gone, are another's or hold another text. */
 export const changedFiles = (): readonly string[] => [...own].filter(([path, was]) => !isAsWas(path, was)).map(([path]) => path)
 

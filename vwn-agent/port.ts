@@ -1,10 +1,9 @@
 /** What the agent itself does on the virtio-serial port, which is the helper's (identity.c): it answers, and knows its own files. */
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FromPort } from '../wire/guest.ts'
 import type { Helper } from './helper.ts'
 import { parseToPort } from './messages.ts'
-import { remember } from './own-files.ts'
+import { rememberPresent } from './own-files.ts'
 import type { TaskServer } from './server.ts'
 import type { Settings } from './settings.ts'
 
@@ -16,8 +15,6 @@ export async function servePort({ port: path, socket, etc, kernel, sshd, sshPort
       const message = parseToPort(text)
       if (message?.kind === 'ping') say({ kind: 'pong', n: message.n, memoryBytes: process.memoryUsage().rss, jobs: tasks.jobs })
     },
-    became(files) {
-      for (const file of files) remember(file, readFileSync(file, 'utf8'))
-    },
+    became: (files) => files.forEach(rememberPresent),
   })
 }

@@ -280,6 +280,17 @@ static bool mix_entropy(const unsigned char *bytes, size_t length)
     return done;
 }
 
+// One visitor, one key, one purpose: streams to the agent's socket, and commands for measurements. Host key, key and user files lie in a
+// folder that only root can enter. To forbid TCP would forbid streams to sockets as well (sshd applies that list to both).
+static const char sshd_config[] =
+    "Port %1$d\nAddressFamily inet\nListenAddress 0.0.0.0\nPidFile %2$s/sshd_config.pid\nHostKey %2$s/host_key\nAuthorizedKeysFile %2$s/authorized_keys\n"
+    "AllowUsers root\nPermitRootLogin prohibit-password\nAuthenticationMethods publickey\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    "UsePAM no\nStrictModes no\nUseDNS no\nAllowTcpForwarding local\nAllowStreamLocalForwarding yes\nAllowAgentForwarding no\nX11Forwarding no\n"
+    "PermitTunnel no\nPermitUserRC no\nPermitUserEnvironment no\nPrintMotd no\nPrintLastLog no\nTCPKeepAlive no\nClientAliveInterval 0\nCompression no\n"
+    "LoginGraceTime 120\nMaxSessions 1024\nLogLevel ERROR\nKexAlgorithms ecdh-sha2-nistp256,curve25519-sha256,curve25519-sha256@libssh.org\n"
+    "Ciphers aes128-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com\nMACs hmac-sha2-256-etm@openssh.com,hmac-sha2-256\n"
+    "HostKeyAlgorithms ecdsa-sha2-nistp256,ssh-ed25519\nPubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,ssh-ed25519\n";
+
 static void make_fifo(const char *path)
 {
     unlink(path);
@@ -287,26 +298,34 @@ static void make_fifo(const char *path)
         perror(path);
 }
 
-// The ssh server loads and links itself, which takes an emulated guest half a second, and then waits for the config that the agent
-// writes when this guest knows who it is; when it listens it writes CONFIG.pid. Both are FIFOs, so that nobody has to look again and
-// again. Each connection is served by a fork (-r): a new server for each would load and link again.
-static void start_sshd(const char *program, const char *config)
+static const char *in_folder(const char *folder, const char *name)
 {
-    char listening[WORD_BYTES + 8];
+    static char path[2 * WORD_BYTES];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+// The ssh server loads and links itself and reads its config, which takes an emulated guest half a second, and then waits for its host key,
+// which comes when this guest knows who it is; when it listens it writes sshd_config.pid. Both are FIFOs, so that nobody has to look again
+// and again. Each connection is served by a fork (-r): a new server for each would load and link again.
+static void start_sshd(const char *program, const char *folder, int port)
+{
     if (sshd_pid > 0) {
         kill(sshd_pid, SIGKILL);
         waitpid(sshd_pid, NULL, 0);
     }
     mkdir("/run/sshd", 0755); // it wants that, and finds no init script that makes it
-    make_fifo(config);
-    snprintf(listening, sizeof listening, "%s.pid", config);
-    make_fifo(listening);
+    make_fifo(in_folder(folder, "host_key"));
+    make_fifo(in_folder(folder, "sshd_config.pid"));
+    FILE *config = fopen(in_folder(folder, "sshd_config"), "we");
+    if (config == NULL || fprintf(config, sshd_config, port, folder) < 0 || fclose(config) != 0)
+        perror("sshd_config");
     sshd_pid = fork();
     if (sshd_pid != 0)
         return;
     set_signals(0);
     setsid();
-    execl(program, program, "-D", "-r", "-f", config, NULL);
+    execl(program, program, "-D", "-r", "-f", in_folder(folder, "sshd_config"), NULL);
     perror(program);
     _exit(NOT_FOUND);
 }

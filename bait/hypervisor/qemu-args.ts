@@ -56,11 +56,12 @@ function disk({ serial, path, format, readOnly }: VmDisk): string[] {
   return ['-blockdev', `driver=${format},node-name=${serial},${mode},${file}`, '-device', `virtio-blk-device,drive=${serial},serial=${serial}`]
 }
 
+/** A clone need not announce itself to a network of its own, and would before anything else. */
 function network({ network: kind, sshPort }: VmSpec): string[] {
   if (kind === 'none') return []
   const restrict = kind === 'isolated' ? ',restrict=on' : ''
   const forward = sshPort === null ? '' : `,hostfwd=tcp:127.0.0.1:${sshPort}-:22`
-  return ['-netdev', `user,id=net,ipv6=off${restrict}${forward}`, '-device', 'virtio-net-device,netdev=net']
+  return ['-netdev', `user,id=net,ipv6=off${restrict}${forward}`, '-device', 'virtio-net-device,netdev=net,guest_announce=off']
 }
 
 /** What `ps` shows: the kernel keeps 15 characters. */

@@ -17,10 +17,13 @@ const firstLineCharsMax = 200
 
 const sha256 = (bytes: string | Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
+/** Raised when a driver gives its machines other devices, or the same ones other powers: what was saved before does not fit then. */
+const devices = 2
+
 /** What a template and its clones have in common, as one word: equal for two specs only if one can begin where the other stood. */
 export function machineOf({ accelerator, cpus, memoryMib, kernel, initrd, cmdline, network, disks }: VmSpec): string {
   const alike = disks.map(({ serial, format, readOnly, path }) => ({ serial, format, readOnly, path: serial === 'os' ? path : null }))
-  return sha256(JSON.stringify({ accelerator, cpus, memoryMib, kernel, initrd, cmdline, network, disks: alike }))
+  return sha256(JSON.stringify({ devices, accelerator, cpus, memoryMib, kernel, initrd, cmdline, network, disks: alike }))
 }
 
 /** The file has all of the state or does not exist. */

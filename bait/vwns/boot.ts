@@ -139,7 +139,8 @@ async function writeSeed({ means: { kit, host, paths }, handle: { vwn }, keys, i
 async function clone(making: Making, { id, files }: Template, signal: AbortSignal): Promise<Running> {
   const { means: { hypervisor, disks, paths }, handle: { vwn, spec }, record } = making
   const { scratch, stateSocket, seed } = paths.vm(vwn)
-  await record({ made: 'clone', template: id, bootedBecause: null, overlay: randomId() })
+  const noted = record({ made: 'clone', template: id, bootedBecause: null, overlay: randomId() }) // the record of intent explains what is made meanwhile
+  noted.catch(() => undefined)
   await disks.clone(files.scratch, scratch, signal)
   if (spec.contact === 'ssh') await writeFile(seed, noSeed(), { mode: 0o600 })
   return bringUp(making, () => onFreePort(async (sshPort) => {

@@ -99,7 +99,7 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
 export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: string; sshPort: number }, connectGuest: Connect, start: () => Promise<void>, signal: AbortSignal): Promise<GuestPort> {
   const heard = { hello: gate(), ready: gate(), forgotten: gate(), pong: gate() }
   let wasSomebody = false
-  const nobody: Meeting = { ...at, vwn: vwnId('v1'), token: { term: 0, epoch: 0 }, hostKey: newKeyPair(), clientKey: newKeyPair() }
+  const nobody: Meeting = { ...at, vwn: vwnId('v1'), token: { term: 0, epoch: 0 }, hostKey: newKeyPair('ecdsa'), clientKey: newKeyPair('ecdsa') }
   const port = await portTo(kit, { vwn: null, portSocket: at.portSocket }, signal, ({ kind }) => {
     if (kind === 'hello') heard[wasSomebody ? 'forgotten' : 'hello'].open()
     else if (kind === 'ready' || kind === 'pong') heard[kind].open()

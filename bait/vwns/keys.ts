@@ -1,17 +1,23 @@
 /** Each VWN has keys of its own, known to nobody else: its guest's host key and this bait's key to it. */
 import ssh2 from 'ssh2'
 
+/**
+ * What a guest's server computes with least. OpenSSH has plain C of its own for ed25519, which an emulated guest has to translate before it
+ * runs, and OpenSSL's assembler for P-256; dropbear's curves are the other way round.
+ */
+export type KeyKind = 'ecdsa' | 'ed25519'
+
 export interface KeyPair {
   /** OpenSSH private key. */
   readonly secret: string
-  /** `ssh-ed25519 AAAA…`, without comment. */
+  /** `ssh-ed25519 AAAA…` or `ecdsa-sha2-nistp256 AAAA…`, without comment. */
   readonly shared: string
 }
 
-/** A fresh ed25519 pair; takes about a millisecond. */
-export function newKeyPair(): KeyPair {
+/** A fresh pair; takes about a millisecond. */
+export function newKeyPair(kind: KeyKind = 'ed25519'): KeyPair {
   for (;;) {
-    const pair = ssh2.utils.generateKeyPairSync('ed25519')
+    const pair = kind === 'ecdsa' ? ssh2.utils.generateKeyPairSync('ecdsa', { bits: 256 }) : ssh2.utils.generateKeyPairSync('ed25519')
     // One key in 256 begins with a zero byte, which ssh2 (1.17) takes off: such a pair is broken, and nobody can read it.
     if (!(ssh2.utils.parseKey(pair.private) instanceof Error)) return { secret: pair.private, shared: pair.public.trim() }
   }

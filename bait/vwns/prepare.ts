@@ -24,7 +24,8 @@ export async function prepareVwn(means: Means, intent: Handle, { record }: Ledge
   const { vwn } = intent
   const { folder, serialLog } = means.paths.vm(vwn)
   await makeFolder(folder)
-  const keys: VwnKeys = { host: newKeyPair(), client: newKeyPair() }
+  const kind = intent.spec.contact === 'agent' ? 'ecdsa' : 'ed25519'
+  const keys: VwnKeys = { host: newKeyPair(kind), client: newKeyPair(kind) }
   await means.after('intent', await record({ hostKey: keys.host, clientKey: keys.client }))
   for (let tried = 1; ; tried += 1) {
     try {

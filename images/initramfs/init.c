@@ -69,7 +69,7 @@ static void make_root(void)
 {
     attach(need_disk("os"), "/os", "ext4", MS_RDONLY | MS_NOATIME, NULL);
     // Scratch dies with the VM: nothing on it needs to survive a crash.
-    attach(need_disk("scratch"), "/scratch", "ext4", MS_NOATIME, "nobarrier,noinit_itable");
+    attach(need_disk("scratch"), "/scratch", "ext4", MS_NOATIME, "nobarrier,noinit_itable,noauto_da_alloc");
     folder("/scratch/upper", 0755);
     folder("/scratch/work", 0700);
     folder("/scratch/tmp", 01777);

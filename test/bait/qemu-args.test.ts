@@ -49,7 +49,7 @@ test('the whole command line, as it is', () => {
       "-blockdev driver=raw,node-name=seed,read-only=on,file.driver=file,file.filename=/h/seed.tar,file.locking=off",
       "-device virtio-blk-device,drive=seed,serial=seed",
       "-netdev user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:40022-:22",
-      "-device virtio-net-device,netdev=net",
+      "-device virtio-net-device,netdev=net,guest_announce=off",
       "-object rng-random,id=rng,filename=/dev/urandom",
       "-device virtio-rng-device,rng=rng",
       "-chardev socket,id=port,path=/h/agent.sock,server=on,wait=off",
