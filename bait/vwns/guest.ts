@@ -127,12 +127,7 @@ export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: str
 /** Meets a guest that has an ssh server and nothing of ours. */
 export async function meetSsh(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
   await on.start()
-  for (let silentMs: number = bannerMs.first; ; ) {
-    const heard = await listen(kit, meeting.sshPort, silentMs, signal)
-    if (heard === 'ssh') break
-    if (heard === 'nothing') silentMs = Math.min(silentMs * bannerMs.grows, bannerMs.longest)
-    await kit.clock.sleep(pauseMs, signal)
-  }
+  if (meeting.booted !== true) await serverUp(kit, meeting.sshPort, signal) // a clone's card is up: what is sent to it is not lost
   on.hello()
   const session = await sessionTo(kit, meeting, connectGuest, signal)
   try {
@@ -193,6 +188,16 @@ function identityOf(meeting: Meeting): Omit<GuestIdentity, 'nowMs'> {
     hostKey: meeting.hostKey.secret,
     authorizedKey: meeting.clientKey.shared,
     entropy: Buffer.from(randomBytes(64)).toString('base64'),
+  }
+}
+
+/** A server there has said its first word. */
+async function serverUp(kit: Kit, port: number, signal: AbortSignal): Promise<void> {
+  for (let silentMs: number = bannerMs.first; ; ) {
+    const heard = await listen(kit, port, silentMs, signal)
+    if (heard === 'ssh') return
+    if (heard === 'nothing') silentMs = Math.min(silentMs * bannerMs.grows, bannerMs.longest)
+    await kit.clock.sleep(pauseMs, signal)
   }
 }
 

@@ -101,6 +101,33 @@ describe.skipIf(missingPower !== null)(`the agent on its port${missingPower === 
     expect(readFileSync(join(agent.folder, 'etc/hostname'), 'utf8')).toBe('h1-v2\n')
   })
 
+  test('is nobody again when it is told to forget, says hello, and takes the same identity anew', async () => {
+    const key = join(agent.folder, 'run/ssh/host_key')
+    const before = { hello: count('hello'), ready: count('ready') }
+    agent.send({ kind: 'forget' })
+    await until(() => count('hello') === before.hello + 1, { withinMs: 10_000, what: 'hello after forgetting' })
+    expect(existsSync(key)).toBe(false)
+    agent.send(identity(2))
+    await until(() => count('ready') === before.ready + 1, { withinMs: 10_000, what: 'ready after forgetting' })
+    expect(readFileSync(key, 'utf8')).toBe('KEY\n')
+  })
+
+  test('writes a shorter name over a longer one', async () => {
+    agent.send({ ...identity(3), hostname: 'a-name-that-is-much-longer' })
+    await until(() => agent.heard.some((message) => message.kind === 'ready' && message.token.epoch === 3), { withinMs: 10_000, what: 'ready with a long name' })
+    await agent.identify(4)
+    expect(readFileSync(join(agent.folder, 'etc/hostname'), 'utf8')).toBe('h1-v4\n')
+  })
+
+  test('an identity that is none is dropped, and the one before stays', async () => {
+    const before = count('ready')
+    const { hostKey: _, ...without } = identity(5) as Record<string, unknown>
+    for (const wrong of [without, { ...identity(5), v: 2 }, { ...identity(5), vwn: 'v1"' }, { ...identity(5), hostname: 'x'.repeat(80) }]) agent.send(wrong)
+    agent.send({ kind: 'ping', n: 7 })
+    await until(() => agent.heard.some((message) => message.kind === 'pong' && message.n === 7), { withinMs: 10_000, what: 'pong' })
+    expect(count('ready')).toBe(before)
+  })
+
   test('counts its jobs for whoever asks', async () => {
     const task = await agent.run({ argv: ['sleep', '1000'] })
     await task.heard('started')

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { sign, verify, createPrivateKey, createPublicKey } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { dropbearKey, newKeyPair } from '../../bait/vwns/keys.ts'
-import { seedTar } from '../../bait/vwns/seed.ts'
+import { lateSeed, noSeed, seedTar } from '../../bait/vwns/seed.ts'
 
 const run = promisify(execFile)
 
@@ -27,6 +27,25 @@ test('every key pair is another one, and its dropbear form holds the same key', 
   const shared = createPublicKey({ key: Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), point]), format: 'der', type: 'spki' })
   const message = Buffer.from('who are you')
   expect(verify(null, message, shared, sign(null, message, secret))).toBe(true)
+})
+
+test('a seed that may come late is a tar to whoever reads tars, always of one size, and no two have the same random bytes', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'wnod-'))
+  try {
+    const who = { hostname: 'h1-v1', hostKeyFormat: 'dropbear' as const, host: newKeyPair(), client: newKeyPair() }
+    const [one, two] = [lateSeed(who, 1_800_000_000_123), lateSeed(who, 1_800_000_000_123)]
+    expect([one.length, two.length, noSeed().length]).toEqual([65_536, 65_536, 65_536])
+    expect(noSeed().every((byte) => byte === 0)).toBe(true)
+    await writeFile(join(folder, 'seed.tar'), one)
+    await run('tar', ['-x', '-f', 'seed.tar'], { cwd: folder })
+    expect(await readFile(join(folder, 'etc/hostname'), 'utf8')).toBe('h1-v1\n')
+    expect(one.toString('latin1', 61_440, 61_449)).toBe('wnod-late')
+    expect(one.readBigInt64LE(61_456)).toBe(1_800_000_000_123n)
+    expect(one.subarray(61_464, 61_528)).not.toEqual(two.subarray(61_464, 61_528))
+    expect(one.subarray(0, 61_464)).toEqual(two.subarray(0, 61_464))
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
 
 test.each(['dropbear', 'openssh'] as const)('tar unpacks a seed for %s, with its modes', async (hostKeyFormat) => {

@@ -119,6 +119,22 @@ test('what cannot be cloned is said: guests without agent, and where templates a
   expect([...lab.vms, ...other.vms]).toEqual([])
 })
 
+test('a guest without agent whose seed may come late is saved when it says that it waits', async () => {
+  await using lab = await templateLab({ console: 'tiny boots\r\nlate-seed: waits for its seed\r\n' })
+  const store = await lab.open()
+  const made = await store.make(machine({ contact: 'ssh' }, { seed: 'late' }))
+  for (const { handle } of lab.vms) expect(handle.name).toBe(`${prefix}template`)
+  expect((await readdir(join(lab.folder, made.id))).sort()).toEqual([...templateFileNames].sort())
+  expect(await store.choose(machine({ contact: 'ssh' }, { seed: 'late' }))).toEqual({ template: made })
+})
+
+test('one that never says so is given up at the deadline, and nothing is left of it', async () => {
+  await using lab = await templateLab({ console: 'tiny boots\r\n' })
+  const store = await lab.open()
+  await expect(store.make(machine({ contact: 'ssh', bootMs: 300 }, { seed: 'late' }))).rejects.toMatchObject({ code: 'TEMPLATE_NOT_MADE' })
+  expect(await lab.names()).toEqual([])
+})
+
 test.each([
   ['its state is missing', (at: string) => rm(join(at, 'state'))],
   ['its memory was cut short', (at: string) => truncate(join(at, 'memory'), 4096)],

@@ -4,21 +4,29 @@ import { qemu } from '../../bait/hypervisor/qemu.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
 import { vwnId } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
+import type { StoredImage } from '../../kit/image-store.ts'
 import { until } from '../../kit/until.ts'
 import { baitLab, type BaitLab } from '../bait/lab.ts'
 import { testImages } from '../harness/images.ts'
 
 const images = testImages()
-const image = await images.named('debian12')
 const bootMs = 90_000
-/** One line each: what no two guests may have in common. */
-const ask = 'hostname; cat /etc/machine-id; sha256sum </run/wnod/ssh/host_key; cat /proc/sys/kernel/random/uuid; head -c16 /dev/urandom | od -An -tx1; date +%s'
+/** One line each: what no two guests may have in common, and the time last. */
+const asks = {
+  debian12: 'hostname; cat /etc/machine-id; sha256sum </run/wnod/ssh/host_key; cat /proc/sys/kernel/random/uuid; head -c16 /dev/urandom | od -An -tx1; date +%s',
+  tiny: 'hostname; sha256sum </etc/dropbear/dropbear_ed25519_host_key; cat /proc/sys/kernel/random/uuid; head -c16 /dev/urandom | sha256sum; date +%s',
+} as const
 
-test.skipIf(image === null)(`a VWN is cloned from the template of the one before, is somebody else, and is adopted${image === null ? ': no image debian12' : ''}`, { timeout: 400_000 }, async () => {
-  if (image === null) return
+for (const name of ['debian12', 'tiny'] as const) {
+  const image = await images.named(name)
+  const why = image === null ? `: no image ${name}` : ''
+  test.skipIf(image === null)(`a VWN of ${name} is cloned from the template of the one before, is somebody else, and is adopted${why}`, { timeout: 400_000 }, () => (image === null ? undefined : clones(image, asks[name])))
+}
+
+async function clones(image: StoredImage, ask: string): Promise<void> {
   const hypervisor = qemu({ clock: systemClock })
   await using lab = await baitLab({
-    templates: true, contact: 'agent', deadlineMs: bootMs, hypervisor, images: images.store, image: image.digest, memoryMib: Math.max(256, image.manifest.minMemoryMib),
+    templates: true, contact: image.manifest.contact, deadlineMs: bootMs, hypervisor, images: images.store, image: image.digest, memoryMib: Math.max(256, image.manifest.minMemoryMib),
   })
   await lab.start({ connectGuest })
   lab.order(lab.wanted('v1'))
@@ -35,7 +43,7 @@ test.skipIf(image === null)(`a VWN is cloned from the template of the one before
   lab.order(lab.wanted('v2'), lab.wanted('v3'))
   await lab.seen('v3', 'idle', bootMs)
   expect(lab.bait.parts.vwns.get(vwnId('v3'))?.handle.made).toBe('clone')
-  const [two, three] = [await answerOf(lab, 'v2', 1), await answerOf(lab, 'v3', 2)]
+  const [two, three] = [await answerOf(lab, ask, { vwn: 'v2', nth: 1 }), await answerOf(lab, ask, { vwn: 'v3', nth: 2 })]
   expect([two[0], three[0]]).toEqual(['h1-v2', 'h1-v3'])
   for (const guest of [two, three]) expect(Math.abs(Number(guest.at(-1)) - systemClock.nowMs() / 1000)).toBeLessThan(5)
   const secrets = [...two.slice(0, -1), ...three.slice(0, -1)]
@@ -49,12 +57,12 @@ test.skipIf(image === null)(`a VWN is cloned from the template of the one before
   lab.order()
   await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: 20_000, what: 'no VWN' })
   expect(await lab.audit()).toEqual([])
-})
+}
 
 const tookMs = ({ phases }: { phases: { boot?: number | undefined; contact?: number | undefined } }): number => (phases.boot ?? 0) + (phases.contact ?? 0)
 
 /** What the guest says, asked in the place of a job. */
-async function answerOf(lab: BaitLab, vwn: string, nth: number): Promise<string[]> {
+async function answerOf(lab: BaitLab, ask: string, { vwn, nth }: { vwn: string; nth: number }): Promise<string[]> {
   const job = lab.jobs.submit(`h1-${nth}`)
   lab.order(...['v2', 'v3'].map((name) => lab.wanted(name, name === vwn ? { job } : {})))
   await until(() => lab.jobs.assigned.length === nth, { withinMs: 10_000 })
