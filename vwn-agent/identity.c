@@ -372,6 +372,7 @@ static void take_forget(void)
     self.forgetting = places.ssh_port > 0;
     if (self.forgetting) {
         end_sshds();
+        sync(); // or each clone would begin with that
         new_sshd();
     } else
         tell(port.hello);
@@ -487,7 +488,6 @@ static void move_port(const struct pollfd *fds)
         read_port();
     if (self.forgetting && reach_sshd()) {
         self.forgetting = false;
-        sync(); // or each clone would begin with that
         tell(port.hello);
     }
     if (self.listening >= 0 && !self.fed && !feed_sshd())

@@ -97,12 +97,12 @@ export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connec
  * takes an identity and serves a login. So all that this needs of its disk is in its memory. The connection stays open.
  */
 export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: string; sshPort: number }, connectGuest: Connect, start: () => Promise<void>, signal: AbortSignal): Promise<GuestPort> {
-  const heard = { hello: gate(), ready: gate(), forgotten: gate(), pong: gate() }
+  const heard = { hello: gate(), ready: gate(), forgotten: gate() }
   let wasSomebody = false
   const nobody: Meeting = { ...at, vwn: vwnId('v1'), token: { term: 0, epoch: 0 }, hostKey: newKeyPair('ecdsa'), clientKey: newKeyPair('ecdsa') }
   const port = await portTo(kit, { vwn: null, portSocket: at.portSocket }, signal, ({ kind }) => {
     if (kind === 'hello') heard[wasSomebody ? 'forgotten' : 'hello'].open()
-    else if (kind === 'ready' || kind === 'pong') heard[kind].open()
+    else if (kind === 'ready') heard.ready.open()
     wasSomebody ||= kind === 'ready'
   })
   try {
@@ -115,9 +115,7 @@ export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: str
     stream.destroy()
     port.send({ kind: 'forget' })
     await orAborted(heard.forgotten.opened, signal, 'end of the rehearsal of a template')
-    port.send({ kind: 'ping', n: 1 })
-    await orAborted(heard.pong.opened, signal, 'pong of a template')
-    return port
+    return port // while its new ssh server started, all else in it came to rest
   } catch (error) {
     port.close()
     throw error

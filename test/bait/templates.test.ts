@@ -131,7 +131,7 @@ test('a guest without agent whose seed may come late is saved when it says that 
 test('one that never says so is given up at the deadline, and nothing is left of it', async () => {
   await using lab = await templateLab({ console: 'tiny boots\r\n' })
   const store = await lab.open()
-  await expect(store.make(machine({ contact: 'ssh', bootMs: 300 }, { seed: 'late' }))).rejects.toMatchObject({ code: 'TEMPLATE_NOT_MADE' })
+  await expect(store.make(machine({ contact: 'ssh', bootMs: 2_000 }, { seed: 'late' }))).rejects.toMatchObject({ code: 'TEMPLATE_NOT_MADE' })
   expect(await lab.names()).toEqual([])
 })
 
@@ -202,7 +202,7 @@ test('what cannot be saved is given up after three times, with the console of th
 test('a guest that says nothing is given up at the deadline', async () => {
   await using lab = await templateLab({ failAt: 'hello' })
   const store = await lab.open()
-  await expect(store.make(machine({ bootMs: 200 }))).rejects.toMatchObject({ code: 'TEMPLATE_NOT_MADE' })
+  await expect(store.make(machine({ bootMs: 2_000 }))).rejects.toMatchObject({ code: 'TEMPLATE_NOT_MADE' })
   expect(await lab.names()).toEqual([])
 })
 
