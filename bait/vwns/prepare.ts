@@ -26,15 +26,17 @@ export async function prepareVwn(means: Means, intent: Handle, { record }: Ledge
   await makeFolder(folder)
   const kind = intent.spec.contact === 'agent' ? 'ecdsa' : 'ed25519'
   const keys: VwnKeys = { host: newKeyPair(kind), client: newKeyPair(kind) }
-  await means.after('intent', await record({ hostKey: keys.host, clientKey: keys.client }))
+  let handle = await record({ hostKey: keys.host, clientKey: keys.client, bootAttempt: 1 })
+  await means.after('intent', handle)
   for (let tried = 1; ; tried += 1) {
     try {
-      return await attempt(means, await record({ stage: 'intent', bootAttempt: tried, vm: null, sshPort: null }), keys, record, signal)
+      return await attempt(means, handle, keys, record, signal)
     } catch (error) {
       const code = vwnErrorIn(error)?.code
       if (signal.aborted || tried === bootAttempts || (code !== undefined && final.has(code))) throw error
       kit.log.warn({ vwn, err: error, tried, console: await serialTail(serialLog, 500) }, 'boot failed, trying once more')
       await handles.removeFiles(vwn)
+      handle = await record({ stage: 'intent', bootAttempt: tried + 1, vm: null, sshPort: null })
     }
   }
 }

@@ -133,6 +133,11 @@ describe('recipes', () => {
     expect(() => parseRecipe(text.replace(/^probe:.*$/m, ''), 'f')).toThrow(expect.objectContaining({ facts: expect.objectContaining({ key: 'probe' }) }))
     expect(() => parseRecipe('name: [', 'f')).toThrow(expect.objectContaining({ facts: expect.objectContaining({ line: 1 }) }))
   })
+  test('with the agent have no seed that could come late', async () => {
+    const { text } = await loadRecipe('debian12', recipes)
+    expect(() => parseRecipe(`${text}\nseed: late\n`, 'mine.yaml')).toThrow(expect.objectContaining({ code: 'RECIPE_INVALID', facts: expect.objectContaining({ key: 'seed' }) as object }))
+    expect((await loadRecipe('tiny', recipes)).recipe.seed).toBe('late')
+  })
   test('have a key that follows everything, and a base that follows only what Debian gives', async () => {
     const { recipe, text } = await loadRecipe('debian12', recipes)
     expect(recipeKey(text, [Buffer.from('agent 1')])).not.toBe(recipeKey(text, [Buffer.from('agent 2')]))
