@@ -65,11 +65,11 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
       log.error({ vwn: vwn.id, job, ...who, why }, 'refuses to put a job into a vwn that it may not share')
       return jobs.answer({ job, is: 'refused', failure: failure('VWN_NOT_OWNER', `vwn=${vwn.id} job=${job}: ${why}`) })
     }
-    const reused = vwn.madeFor !== job || vwn.handle.jobsRun > 0
+    const reused = vwn.handle.jobsRun > 0
     const scrubReceipt = scrubReceiptOf(vwn.handle, who, clock.nowMs())
     const place = await vwn.attach(job, who)
     if (place === null) return
-    const { boot = null, contact = null } = reused ? {} : vwn.handle.phases
+    const { boot = null, contact = null } = vwn.madeFor === job && !reused ? vwn.handle.phases : {} // who finds it ready has not waited for that
     const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact, scrubReceipt })
     vwn.released(mustClean)
   }

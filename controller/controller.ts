@@ -19,6 +19,7 @@ import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
 import { ordersOf } from './orders.ts'
+import { openPool, type Pool } from './pool.ts'
 import { openReports, type Reports } from './reports.ts'
 import { forgetHistory, openScheduler } from './scheduler.ts'
 
@@ -33,6 +34,7 @@ export interface Parts {
   readonly lifecycle: Lifecycle
   readonly reports: Reports
   readonly mapping: MappingHolder
+  readonly pool: Pool
   readonly ordersOf: (host: HostId) => Orders
 }
 
@@ -84,7 +86,8 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })
   const reports = openReports({ kit, db, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
-  const turn = openScheduler({ kit, db, book, lifecycle, mapping, bus, patience: settings.patience })
+  const pool = openPool({ kit, db, book })
+  const turn = openScheduler({ kit, db, book, lifecycle, mapping, pool, bus, patience: settings.patience })
   const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, async (signal) => {
     const startedMs = kit.clock.monotonicMs()
     turn()
@@ -95,7 +98,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
   await mapping.load()
 
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, ordersOf: orders }
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, ordersOf: orders }
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))

@@ -24,7 +24,7 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs }: {
 }): Explanation {
   const { queue, project, batchSystem, type: requestedType } = job.want
   const who: Who = { user: job.identity.user, groups: groupsOf(job), queue, project, batchSystem, requestedType }
-  const is = ({ reuse: 'reuse', boot: 'make', wait: 'waits', refused: 'refused' } as const)[decision.is]
+  const is = decision.is === 'reuse' ? takes[decision.made] : ({ boot: 'make', wait: 'waits', refused: 'refused' } as const)[decision.is]
   return {
     job: job.job, atMs, ...asked(who), ...matched(decision.resolution), rules: rulesFor(mapping, who),
     shape: shapeOf(decision.resolution, job.want),
@@ -48,12 +48,15 @@ export function explainQuestion(who: Who, ids: { readonly uid: number; readonly 
   }
 }
 
+/** What is still being made for nobody, or for a job that was cancelled, is as good as made for this one. */
+const takes = { new: 'make', ready: 'ready', reused: 'reuse' } as const
+
 const rulesFor = (mapping: Mapping, who: Who): Explanation['rules'] => explainMapping(mapping, who).map(({ rule, is, why }) => ({ rule, is, why }))
 
 function decisionOf(placement: Placement): Explanation['decision'] {
   const { why } = placement
   switch (placement.is) {
-    case 'reuse': return { is: 'reuse', vwn: placement.vwn, host: placement.host, why, failure: null }
+    case 'reuse': return { is: takes[placement.made], vwn: placement.vwn, host: placement.host, why, failure: null }
     case 'boot': return { is: 'make', vwn: null, host: placement.host, why, failure: null }
     case 'makeRoom': return { is: 'waits', vwn: null, host: placement.host, why, failure: null }
     case 'wait': return { is: 'waits', vwn: null, host: null, why, failure: null }

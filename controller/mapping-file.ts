@@ -86,7 +86,8 @@ function knownKeys(path: Path): string[] {
   const fallback = file.default.unwrap().unwrap()
   const [top, , below] = path
   if (top === undefined) return Object.keys(file)
-  if (top === 'types') return Object.keys(file.types.valueType.shape)
+  const type = file.types.valueType.shape
+  if (top === 'types') return Object.keys(below === 'pool' ? type.pool.unwrap().unwrap().shape : type)
   if (path.includes('limits')) return Object.keys(fallback.shape.limits.unwrap().shape)
   if (top === 'rules') return Object.keys(below === 'match' ? rule.shape.match.unwrap().shape : rule.shape)
   return Object.keys(fallback.shape)

@@ -8,6 +8,7 @@ import { basename, dirname } from 'node:path'
 import { VwnError } from '../core/errors.ts'
 import { typeName } from '../core/ids.ts'
 import { checkMapping, type Mapping, type Match, type Rule, type VwnType } from '../core/mapping.ts'
+import { noPool } from '../core/pool.ts'
 import type { Database } from '../db/open.ts'
 import { lastMapping, saveMapping } from '../db/queries/mapping.ts'
 import { imageStore } from '../kit/image-store.ts'
@@ -167,6 +168,7 @@ const toType = (name: string, type: MappingType): VwnType => ({
   limits: { reuse: type.reuse, jobsRunMax: type.jobs_max, ageMsMax: type.age_max_s * 1000, idleMsMax: type.idle_max_s * 1000 },
   bootMs: type.boot_deadline_s * 1000,
   limit: type.limit,
+  pool: type.pool === null ? noPool : { min: type.pool.min, max: type.pool.max, memoryShare: type.pool.memory_share },
 })
 
 const toDecision = ({ type, allow, limits }: Pick<MappingRule, 'type' | 'allow' | 'limits'>): Pick<Rule, 'type' | 'allow' | 'limits'> =>

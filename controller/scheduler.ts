@@ -1,24 +1,26 @@
 /**
- * One turn: what time did to hosts and VWNs, which idle VWNs have no future, and a decision for every job that waits; all in one
- * transaction. A turn can be called at any time; when nothing has changed it writes nothing.
+ * One turn: what time did to hosts and VWNs, which spare VWNs have no future, a decision for every job that waits, and what each host keeps
+ * ready for the jobs to come; all in one transaction. A turn can be called at any time; when nothing has changed it writes nothing.
  *
  * Time counts against a host only while we could have heard it: not while the bus is away, and not when we ourselves have slept.
  */
-import { afterRestart, leaseEnded, silence, type Patience } from '../core/host.ts'
+import { afterRestart, leaseEnded, silence, type HostImage, type Patience } from '../core/host.ts'
 import type { VwnId } from '../core/ids.ts'
-import type { Mapping } from '../core/mapping.ts'
+import type { Mapping, VwnType } from '../core/mapping.ts'
+import { sameAmount } from '../core/amount.ts'
 import { imageOn } from '../core/placement.ts'
-import { policyIn } from '../core/reuse.ts'
-import { plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
-import { due, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
+import { policyIn, sameLimits } from '../core/reuse.ts'
+import { makingOf, plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
+import { due, isSpare, isUnclaimed, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
-import { forgetJobs, liveJobs, saveDecision, saveExplanation, type JobRecord } from '../db/queries/job.ts'
+import { forgetJobs, liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
 import { forgetVwns, getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import { explanationOf, groupsOf } from './explain.ts'
 import type { HostBook } from './hosts.ts'
 import { removedBecause, type Desk, type Lifecycle } from './lifecycle.ts'
 import { defaultRuleName, type MappingHolder } from './mapping.ts'
+import type { Pool, Turn } from './pool.ts'
 
 export interface SchedulerParts {
   readonly kit: Kit
@@ -26,6 +28,7 @@ export interface SchedulerParts {
   readonly book: HostBook
   readonly lifecycle: Lifecycle
   readonly mapping: Pick<MappingHolder, 'state'>
+  readonly pool: Pool
   readonly patience: Patience
   readonly bus: { readonly connected: boolean }
 }
@@ -47,15 +50,18 @@ export function openScheduler(parts: SchedulerParts): () => void {
     const hearsAgain = bus.connected && (deaf || pausedMs > sleptMs)
     lastMs = nowMs
     deaf = !bus.connected
-    lifecycle.change((desk) => {
+    const { mapping } = parts.mapping.state
+    const pool = lifecycle.change((desk) => {
       if (hearsAgain) forgive(parts, desk, pausedMs)
       if (!deaf) {
         watchHosts(parts, desk)
         endOverdue(parts, desk)
       }
-      retire(parts, desk, parts.mapping.state.mapping)
-      placeJobs(parts, desk, parts.mapping.state.mapping)
+      retire(parts, desk, mapping)
+      const placed = placeJobs(parts, desk, mapping)
+      return placed === null ? null : parts.pool.turn(desk, placed)
     })
+    if (pool !== null) parts.pool.keep(pool)
   }
 }
 
@@ -91,12 +97,12 @@ function endOverdue({ db, book, kit, patience }: SchedulerParts, desk: Desk): vo
   }
 }
 
-/** Idle VWNs that nobody will be given again go at once: their room is wanted, and what they were made from is history. */
+/** Spare VWNs that nobody will be given go at once: their room is wanted, and what they were made from is history. */
 function retire({ db, book }: SchedulerParts, desk: Desk, mapping: Mapping | null): void {
   const vwns = presentVwns(db)
   const leaving = new Set(retired(vwns, book.hosts))
   for (const vwn of vwns) {
-    if (vwn.state !== 'idle') continue
+    if (!isSpare(vwn)) continue
     const why = leaving.has(vwn.id) ? 'its host takes no more jobs' : mapping === null ? null : outdated(vwn, mapping, book)
     if (why !== null) desk.deliver(vwn, { kind: 'stop', cause: removedBecause(why) })
   }
@@ -108,20 +114,31 @@ function outdated(vwn: Vwn, mapping: Mapping, book: HostBook): string | null {
   const image = imageOn(book.getOrNew(vwn.host).host, type.image)
   if (image !== null && image.digest !== vwn.image) return `type ${vwn.type} has another image now`
   if (type.network !== vwn.network) return `type ${vwn.type} has another network now`
-  return policyIn(vwn.contact, type.limits.reuse) === vwn.limits.reuse ? null : `type ${vwn.type} has reuse ${type.limits.reuse} now`
+  if (policyIn(vwn.contact, type.limits.reuse) !== vwn.limits.reuse) return `type ${vwn.type} has reuse ${type.limits.reuse} now`
+  return isUnclaimed(vwn) ? unfit(vwn, type, image) : null
 }
 
-function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): void {
+/** Nobody has got used to what is nobody's: it is as its type says now, or it is made anew. */
+function unfit(vwn: Vwn, type: VwnType, image: HostImage | null): string | null {
+  if (image === null) return `its host does not have image ${type.image} any more`
+  const { shape, limits } = makingOf(type, type.shape, vwn.host, image)
+  if (!sameAmount(shape, vwn.shape)) return `type ${vwn.type} has another size now`
+  return sameLimits(limits, vwn.limits) ? null : `type ${vwn.type} is used otherwise now`
+}
+
+/** A decision for every job that waits; what the pool has to know of them, or null while there is no mapping. */
+function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): Turn | null {
   const { db, book, kit } = parts
-  const waiting = liveJobs(db).filter((job) => job.state === 'waiting' && job.refusal === null)
-  if (waiting.length === 0) return
+  const live = liveJobs(db)
+  const waiting = live.filter((job) => job.state === 'waiting' && job.refusal === null)
   if (mapping === null) {
     for (const job of waiting) if (job.why !== noMapping) {
-      saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, placementMs: null })
+      saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, placementMs: null, made: null })
       desk.touch(job.host)
     }
-    return
+    return null
   }
+  if (waiting.length === 0) return { mapping, live, fresh: [], holds: [] }
   const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOfWaitingJobs(db)], mapping }
   const nowMs = kit.clock.nowMs()
   const startedMs = kit.clock.monotonicMs()
@@ -132,6 +149,16 @@ function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): 
     const job = jobs.get(decision.job)
     if (job !== undefined) carryOut(parts, desk, { job, decision, mapping, placementMs })
   }
+  const holds = decisions.flatMap((decision) => (decision.is === 'wait' ? (decision.hold ?? []) : []))
+  return { mapping, live, holds, fresh: decisions.flatMap((decision) => freshFor(decision, jobs.get(decision.job), nowMs)) }
+}
+
+/** A job that gets a fresh VWN, wherever that comes from: the next one like it may be glad of a ready one. */
+function freshFor(decision: Decision, job: JobRecord | undefined, atMs: number): readonly Arrival[] {
+  const isFresh = decision.is === 'boot' || (decision.is === 'reuse' && decision.made !== 'reused')
+  if (job === undefined || !isFresh || decision.resolution.is !== 'matched') return []
+  const { cpus, memoryMib, scratchGib } = job.want
+  return [{ host: job.host, type: decision.resolution.type.name, atMs, cpus, memoryMib, scratchGib }]
 }
 
 interface Decided {
@@ -154,10 +181,11 @@ function carryOut({ db, kit }: SchedulerParts, desk: Desk, { job, decision, mapp
   const vwn = decision.is === 'reuse' ? decision.vwn : decision.is === 'boot' ? desk.request(decision.request).id : null
   const why = decision.is === 'boot' ? `${vwn} is made for it on ${job.host}` : decision.why
   const nowMs = kit.clock.nowMs()
-  saveDecision(db, job.job, { type, rule, why, refusal: decision.is === 'refused' ? decision.failure : null, placementMs })
+  const made = decision.is === 'reuse' ? decision.made : decision.is === 'boot' ? 'new' : null
+  saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, placementMs })
   saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs }))
   desk.touch(job.host)
-  kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, type, rule, why }, 'job decided')
+  kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, made, type, rule, why }, 'job decided')
 }
 
 function move(db: Database, desk: Desk, id: VwnId, event: VwnEvent): boolean {

@@ -16,6 +16,10 @@ export const add = (a: Amount, b: Amount): Amount =>
 export const subtract = (a: Amount, b: Amount): Amount =>
   ({ cpus: a.cpus - b.cpus, memoryMib: a.memoryMib - b.memoryMib, scratchGib: a.scratchGib - b.scratchGib })
 
+/** So many times the same. */
+export const times = (amount: Amount, count: number): Amount =>
+  ({ cpus: count * amount.cpus, memoryMib: count * amount.memoryMib, scratchGib: count * amount.scratchGib })
+
 /** The names of the components of `want` that `free` cannot give; empty when it fits. */
 export function shortOf(want: Amount, free: Amount): readonly (keyof Amount)[] {
   const names = ['cpus', 'memoryMib', 'scratchGib'] as const

@@ -5,6 +5,7 @@
 import type { Amount } from './amount.ts'
 import { compareIds, type TypeName } from './ids.ts'
 import type { ErrorCode } from './errors.ts'
+import type { PoolPolicy } from './pool.ts'
 import type { ReuseLimits } from './reuse.ts'
 
 /** A kind of VWN that jobs can get. */
@@ -20,6 +21,8 @@ export interface VwnType {
   readonly bootMs: number
   /** VWNs of this type at a time, in the whole farm; null is no limit. */
   readonly limit: number | null
+  /** How many each host keeps ready for whoever comes. */
+  readonly pool: PoolPolicy
 }
 
 /** Absent matches everything. A name may hold `*` for any characters. */
@@ -123,6 +126,9 @@ export function checkMapping(mapping: Mapping): readonly Problem[] {
   const problems: Problem[] = []
   const say: Say = (severity, path, message) => void problems.push({ severity, path, message })
   for (const twice of repeated(mapping.types.map(({ name }) => name))) say('error', ['types', twice], `type ${twice} is defined twice`)
+  for (const { name, pool } of mapping.types) {
+    if (pool.min > pool.max) say('error', ['types', name, 'pool', 'min'], `${pool.min} is more than max, ${pool.max}`)
+  }
   for (const twice of repeated(everyRule(mapping).map(({ name }) => name))) say('error', ['rules'], `two rules are called ${twice}`)
   mapping.rules.forEach((rule, index) => checkRule(mapping, rule, index, say))
   if (mapping.default !== null) checkTypes(mapping, mapping.default, ['default'], say)

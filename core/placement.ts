@@ -2,9 +2,10 @@
  * Where one job runs: a warm VWN, a new one on some host, not yet, or never; with one sentence for each host. Same snapshot, same
  * answer, whatever the order of hosts and VWNs: ties end in ids.
  *
- *   feasible hosts → a warm VWN that the job may share (ready first, fewest jobs, then id)
+ *   feasible hosts → a warm VWN that the job may share, else a ready one that is nobody's (fewest jobs, then id)
+ *                  → one that soon is, what it may share first
  *                  → a host with room (tightest hole, then id)
- *                  → a host where stopping idle VWNs of others makes room (fewest, then tightest, then id)
+ *                  → a host where stopping spare VWNs makes room: nobody's first, then idle ones of others (fewest, then tightest, then id)
  *                  → wait, or refuse when waiting cannot help
  */
 import { add, fits, noAmount, shortOf, subtract, type Amount } from './amount.ts'
@@ -13,7 +14,7 @@ import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
 import type { VwnType } from './mapping.ts'
 import { mismatch } from './reuse.ts'
-import type { Owner, Vwn, VwnState } from './vwn.ts'
+import { isSpare, isUnclaimed, type Owner, type Vwn, type VwnState } from './vwn.ts'
 
 /** What one job asks for, once the mapping has spoken. */
 export interface PlacementWant {
@@ -25,16 +26,22 @@ export interface PlacementWant {
   readonly pinnedHost: HostId | null
   /** VWNs of this user over these types at a time; null is no limit. */
   readonly perUser: { readonly max: number; readonly types: readonly TypeName[] } | null
+  /** False: those that stood ready have failed it, so it gets one that is made for it. */
+  readonly takesReady: boolean
 }
+
+/** How a job came by its VWN: made for it, or ready before it came and fresh, or used by its user before. */
+export const mades = ['new', 'ready', 'reused'] as const
+export type Made = (typeof mades)[number]
 
 export interface HostSentence {
   readonly host: HostId
   readonly why: string
 }
 
-/** `makeRoom`: stop these idle VWNs, and ask again when they are gone. */
+/** `makeRoom`: stop these spare VWNs, and ask again when they are gone. */
 export type Choice = { readonly why: string } & (
-  | { readonly is: 'reuse'; readonly vwn: VwnId; readonly host: HostId }
+  | { readonly is: 'reuse'; readonly vwn: VwnId; readonly host: HostId; readonly made: Made }
   | { readonly is: 'boot'; readonly host: HostId; readonly image: HostImage }
   | { readonly is: 'makeRoom'; readonly host: HostId; readonly evict: readonly VwnId[] }
   | { readonly is: 'wait'; readonly hold: Hold | null }
@@ -42,7 +49,7 @@ export type Choice = { readonly why: string } & (
 )
 export type Placement = Choice & { readonly perHost: readonly HostSentence[] }
 
-/** What is kept for a job that waits for room: its amount on a host, and idle VWNs that nobody may take up again. */
+/** What is kept for a job that waits for room: its amount on a host, and spare VWNs that nobody may take up. */
 export interface Hold {
   readonly host: HostId
   readonly amount: Amount
@@ -77,7 +84,7 @@ export function place(want: PlacementWant, hosts: readonly Host[], vwns: readonl
 
 function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
   const warm = least(answers.filter((answer) => answer.is === 'warm'), (a, b) => byUse(a.vwn, b.vwn))
-  if (warm !== null) return { is: 'reuse', vwn: warm.vwn.id, host: warm.host, why: warm.why }
+  if (warm !== null) return { is: 'reuse', vwn: warm.vwn.id, host: warm.host, made: madeOf(warm.vwn), why: warm.why }
   const room = least(answers.filter((answer) => answer.is === 'room'), byHole)
   if (room !== null) return { is: 'boot', host: room.host, image: room.image, why: room.why }
   const evict = least(answers.filter((answer) => answer.is === 'evict'), (a, b) => a.evict.length - b.evict.length || byHole(a, b))
@@ -97,7 +104,9 @@ function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
 /** States in which a VWN may be given to a job, the soonest available first. */
 const available: readonly VwnState[] = ['idle', 'cleaning', 'booting', 'preparing', 'requested']
 const byUse = (a: Vwn, b: Vwn): number =>
-  available.indexOf(a.state) - available.indexOf(b.state) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id)
+  turnOf(a) - turnOf(b) || available.indexOf(a.state) - available.indexOf(b.state) || a.jobsRun - b.jobsRun || compareIds(a.id, b.id)
+const turnOf = ({ state, owner }: Vwn): number => (state === 'idle' ? 0 : 2) + (owner === null ? 1 : 0)
+const madeOf = ({ jobsRun, state }: Vwn): Made => (jobsRun > 0 ? 'reused' : state === 'idle' ? 'ready' : 'new')
 const byHole = (a: { readonly left: Amount; readonly host: HostId }, b: { readonly left: Amount; readonly host: HostId }): number =>
   a.left.cpus - b.left.cpus || a.left.memoryMib - b.left.memoryMib || a.left.scratchGib - b.left.scratchGib || compareIds(a.host, b.host)
 const least = <T>(values: readonly T[], compare: (a: T, b: T) => number): T | null => [...values].sort(compare)[0] ?? null
@@ -124,21 +133,32 @@ const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of sc
 export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | null =>
   least(host.images.filter(({ name, digest }) => name === image || digest === image), (a, b) => compareIds(a.digest, b.digest))
 
-/** A VWN that waits for the next job of those who share it, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile. */
+/**
+ * A VWN that waits for the next job of those who share it, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile.
+ * Or one that is nobody's.
+ */
 function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
   const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
-  const mine = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
-  const vwn = least(mine, byUse)
-  if (vwn === null) return null
-  return { is: 'warm', host: host.id, vwn, why: vwn.state === 'idle' ? `${vwn.id} is warm` : `${vwn.id} is ${vwn.state}, and ${want.owner.user}'s next` }
+  const fit = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
+  const vwn = least(fit.filter(({ owner }) => owner !== null || mayClaim(want, vwns)), byUse)
+  return vwn === null ? null : { is: 'warm', host: host.id, vwn, why: whyTaken(vwn, want) }
+}
+
+/** What was nobody's becomes the user's own, and counts as such. */
+const mayClaim = (want: PlacementWant, vwns: readonly Vwn[]): boolean =>
+  want.takesReady && (want.perUser === null || vwns.filter((vwn) => countsForUser(vwn, want)).length < want.perUser.max)
+
+function whyTaken({ id, state, owner }: Vwn, want: PlacementWant): string {
+  if (owner === null) return `${id} is ${state === 'idle' ? 'ready' : state}, nobody's yet`
+  return state === 'idle' ? `${id} is warm` : `${id} is ${state}, and ${want.owner.user}'s next`
 }
 
 const madeLike = ({ type, shape, owner }: PlacementWant, image: ImageDigest) => ({ type: type.name, image, network: type.network, shape, reuse: type.limits.reuse, owner })
 
 /**
  * Room for a new VWN. All that stands in its way is counted alike: amounts of the host, places under the type's limit, places under the
- * user's. Idle VWNs never block anybody: they are stopped, oldest first, as soon as that is all that is needed. Room on its way (VWNs that
- * are going) is waited for before another warm VWN is given up.
+ * user's. Spare VWNs never block anybody: they are stopped, nobody's before somebody's and the oldest first, as soon as that is all that is
+ * needed. Room on its way (VWNs that are going) is waited for before a warm VWN is given up, but not where without a pool there were no wait.
  */
 function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snapshot): Answer {
   const here = host.id
@@ -147,7 +167,17 @@ function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snap
   const base: Room = { free: subtract(host.capacity, promised), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
   const left = (staying: readonly Vwn[]): Amount => subtract(subtract(base.free, held(staying, here)), want.shape)
   const hold = (kept: readonly Vwn[]): Hold => ({ host: here, amount: want.shape, vwns: kept.map(({ id }) => id) })
+  const evictSome = (spare: readonly Vwn[], rest: readonly Vwn[]): Answer => {
+    const kept = [...spare].reverse().filter(keepWhileItFits(base, rest, here, want))
+    const evict = spare.filter((vwn) => !kept.includes(vwn))
+    return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `${listSpare(evict)} must go first` }
+  }
   if (gap(base, vwns, here, want) === null) return { is: 'room', host: here, image, left: left(vwns), why: 'it has room' }
+
+  const spare = vwns.filter((vwn) => isSpare(vwn) && alive.has(vwn.host) && matters(vwn, here, want)).sort(byWorth)
+  const nobodys = spare.filter(isUnclaimed)
+  const somebodys = vwns.filter((vwn) => !nobodys.includes(vwn))
+  if (gap(base, somebodys, here, want) === null) return evictSome(nobodys, somebodys)
 
   const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))
   const staying = vwns.filter((vwn) => !going.includes(vwn))
@@ -155,17 +185,14 @@ function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snap
     const awaited = list(going.filter((vwn) => matters(vwn, here, want)))
     return { is: 'later', host: here, hold: hold([]), why: `room is on its way: ${awaited} must be gone first` }
   }
-  const idle = staying.filter((vwn) => vwn.state === 'idle' && alive.has(vwn.host) && matters(vwn, here, want)).sort(byIdleness)
-  const rest = staying.filter((vwn) => !idle.includes(vwn))
+  const rest = staying.filter((vwn) => !spare.includes(vwn))
   const stuck = gap(base, rest, here, want)
-  // Idle VWNs alone do not suffice yet: nobody may take them up again, or a stream of small jobs would starve this one.
-  if (stuck !== null) return { is: 'later', host: here, hold: stuck.is === 'amount' ? hold(idle.filter((vwn) => vwn.host === here)) : null, why: stuck.why }
-  const kept = [...idle].reverse().filter(keepWhileItFits(base, rest, here, want))
-  const evict = idle.filter((vwn) => !kept.includes(vwn))
-  return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `idle ${list(evict)} must go first` }
+  // Spare VWNs alone do not suffice yet: nobody may take them up, or a stream of small jobs would starve this one.
+  if (stuck !== null) return { is: 'later', host: here, hold: stuck.is === 'amount' ? hold(spare.filter((vwn) => vwn.host === here)) : null, why: stuck.why }
+  return evictSome(spare, rest)
 }
 
-/** Puts idle VWNs back, youngest first, for as long as there is room beside them. */
+/** Puts spare VWNs back, the worthiest first, for as long as there is room beside them. */
 function keepWhileItFits(base: Room, rest: readonly Vwn[], here: HostId, want: PlacementWant): (vwn: Vwn) => boolean {
   const staying = [...rest]
   return (vwn) => {
@@ -197,7 +224,14 @@ const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid
 const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
 /** A fenced VWN goes when its job ends, and nobody knows when that will be. */
 const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || (vwn.state === 'fencing' && (vwn.job === null || vwn.insist))
-const byIdleness = (a: Vwn, b: Vwn): number => a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id)
+const byWorth = (a: Vwn, b: Vwn): number => worthOf(a) - worthOf(b) || a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id)
+const worths = ['half-made', 'ready', 'idle'] as const
+const worthOf = ({ owner, state }: Vwn): number => worths.indexOf(owner !== null ? 'idle' : state === 'idle' ? 'ready' : 'half-made')
+const listSpare = (vwns: readonly Vwn[]): string =>
+  worths.flatMap((word, worth) => {
+    const some = vwns.filter((vwn) => worthOf(vwn) === worth)
+    return some.length === 0 ? [] : [`${word} ${list(some)}`]
+  }).join(' and ')
 const list = (vwns: readonly Vwn[]): string =>
   [...vwns].sort((a, b) => compareIds(a.id, b.id)).map(({ id, owner }) => (owner === null ? id : `${id} of ${owner.user}`)).join(', ')
 

@@ -1,19 +1,20 @@
 /**
  * How many clones of each VWN type one host keeps ready: booted, paused, nobody's yet. Decided anew on every turn from levels alone: what
- * was asked for lately, what is there, what memory is free beside jobs. Same levels, same answer, whatever the order of types and clones.
+ * was asked for lately, what is there, what room is free beside jobs. Same levels, same answer, whatever the order of types and clones.
  *
  *   clones of a type   0 ───── floor ───── wanted ─────── kept ─────── ceiling ─────
  *   fewer than that         made first    made       │             │
  *   more than that                        left alone ┘  given back ┘   not allowed, given back
  *
- * No flapping: `kept` is what would be wanted at twice the demand, as it was one half-life ago if nobody has come since. So but for memory
+ * No flapping: `kept` is what would be wanted at twice the demand, as it was one half-life ago if nobody has come since. So but for room
  * nothing goes within a half-life of being wanted, and between giving one back and making the next, demand has more than doubled. Demand
  * fades until it asks for nothing, so what is not used goes, in the end down to `min`.
  *
- * Memory goes to jobs first, then to what `min` asks for, then to what is there, and only what is left to new ones: a type never takes from
- * another what that may still use. Each type gets its first before any gets its second. Clones that go hold their memory until they are
+ * Room goes to jobs first, then to what `min` asks for, then to what is there, and only what is left to new ones: a type never takes from
+ * another what that may still use. Each type gets its first before any gets its second. Clones that go hold their room until they are
  * gone, so no turn promises any twice.
  */
+import { add, fits, noAmount, subtract, times, type Amount } from './amount.ts'
 import { compareIds, type TypeName } from './ids.ts'
 
 /** What the administrator wants of one type on each host. */
@@ -24,6 +25,9 @@ export interface PoolPolicy {
   /** Part of the host's memory, 0 to 1, that ready ones of this type may hold. */
   readonly memoryShare: number
 }
+
+/** Of a type that is never kept ready. */
+export const noPool: PoolPolicy = { min: 0, max: 0, memoryShare: 0 }
 
 /** How the pool of a host behaves, whatever the type. */
 export interface PoolSettings {
@@ -79,7 +83,7 @@ export function reported(demand: Demand, pending: number, nowMs: number, halfLif
 
 const leftAfter = (ms: number, halfLifeMs: number): number => 2 ** (-ms / halfLifeMs)
 
-/** `going`: given back, but its memory is not free yet. */
+/** `going`: given back, but its room is not free yet. */
 export interface Clone {
   readonly id: string
   readonly state: 'making' | 'ready' | 'going'
@@ -92,21 +96,21 @@ export interface PoolType {
   readonly policy: PoolPolicy
   readonly demand: Demand
   readonly clones: readonly Clone[]
-  /** What one of them holds of the host's memory. */
-  readonly holdsMib: number
+  /** What one of them holds of the host. */
+  readonly holds: Amount
   /** How long making one takes. */
   readonly makeMs: number
-  /** Why none can be made, though those that are there are good; null when they can. */
-  readonly blocked: string | null
+  /** How many more may be made, though those that are there are good, and why not more than that. */
+  readonly places: { readonly left: number; readonly why: string }
 }
 
 /** The host as far as the pool goes. */
 export interface PoolHost {
-  readonly memoryMib: number
+  readonly capacity: Amount
   /** Held by everything but the pool. */
-  readonly usedMib: number
+  readonly used: Amount
   /** Wanted by jobs that could run here if it were free; not by those that take a ready clone. */
-  readonly waitingMib: number
+  readonly waiting: Amount
   /** Hand-overs that wait for the processor. */
   readonly handOversWaiting: number
   /** Why it takes no more jobs; null while it does. */
@@ -128,7 +132,7 @@ export interface PoolPlan {
   readonly wanted: number
   /** More are given back down to this. */
   readonly kept: number
-  /** How many there will be in the end, as memory is now. */
+  /** How many there will be in the end, as room is now. */
   readonly target: number
   readonly make: number
   readonly giveBack: readonly GiveBack[]
@@ -139,13 +143,13 @@ export interface PoolPlan {
 /** What the pool of this host does now, for each type by name. */
 export function planPool(types: readonly PoolType[], host: PoolHost, settings: PoolSettings, nowMs: number): readonly PoolPlan[] {
   const lines = [...types].sort((a, b) => compareIds(a.type, b.type)).map((each) => lineOf(each, host, settings, nowMs))
-  const roomMib = host.memoryMib - host.usedMib - host.waitingMib
-  const granted = grant(lines.flatMap(slotsOf), roomMib)
-  const started = start(granted.filter(({ isNew }) => isNew), lines, host, settings.makingsMax, roomMib)
-  const forJobs = memoryOf(lines, staysMib) > roomMib
+  const room = subtract(subtract(host.capacity, host.used), host.waiting)
+  const granted = grant(lines.flatMap(slotsOf), room)
+  const started = start(granted.filter(({ isNew }) => isNew), lines, host, settings.makingsMax, room)
+  const forJobs = !fits(heldBy(lines, staying), room)
   return lines.map((line) => {
     const mine = granted.filter(({ type }) => type === line.it.type)
-    const staying = mine.filter(({ isNew }) => !isNew).length
+    const stay = mine.filter(({ isNew }) => !isNew).length
     const { made, held } = started.get(line.it.type) ?? { made: 0, held: null }
     return {
       type: line.it.type,
@@ -156,7 +160,7 @@ export function planPool(types: readonly PoolType[], host: PoolHost, settings: P
       kept: line.kept,
       target: mine.length,
       make: made,
-      giveBack: line.here.slice(staying).map(({ id }, index) => ({ clone: id, why: whyBack(line, staying + index, forJobs) })),
+      giveBack: line.here.slice(stay).map(({ id }, index) => ({ clone: id, why: whyBack(line, stay + index, forJobs) })),
       why: `${line.wanted} wanted, ${line.because}: ${whyNotMore(line, made, held)}`,
     }
   })
@@ -204,10 +208,10 @@ function whyAsked(min: number, forArrivals: number, pending: number): string {
   return forArrivals >= pending ? `${forArrivals} cover its arrivals` : `jobs pending: ${pending}`
 }
 
-function ceilingOf({ policy, holdsMib }: PoolType, host: PoolHost): { readonly ceiling: number; readonly limit: string } {
+function ceilingOf({ policy, holds }: PoolType, host: PoolHost): { readonly ceiling: number; readonly limit: string } {
   if (host.closed !== null) return { ceiling: 0, limit: host.closed }
-  const shareMib = Math.floor(policy.memoryShare * host.memoryMib + 1e-6) // 0.29 × 100 is a hair under 29
-  const shared = Math.floor(shareMib / Math.max(1, holdsMib))
+  const shareMib = Math.floor(policy.memoryShare * host.capacity.memoryMib + 1e-6) // 0.29 × 100 is a hair under 29
+  const shared = Math.floor(shareMib / Math.max(1, holds.memoryMib))
   const max = Math.min(policy.max, readyMax)
   return shared < max ? { ceiling: shared, limit: `its share of the memory holds ${shared}` } : { ceiling: max, limit: `${max} is the most` }
 }
@@ -231,35 +235,35 @@ function byStay(a: Clone, b: Clone): number {
   return (a.state === 'ready' ? b.sinceMs - a.sinceMs : a.sinceMs - b.sinceMs) || compareIds(a.id, b.id)
 }
 
-/** A claim to memory for one clone, there or still to be made. */
+/** A claim to room for one clone, there or still to be made. */
 interface Slot {
   readonly type: TypeName
   readonly nth: number
   readonly isNew: boolean
   readonly rank: number
-  readonly holdsMib: number
+  readonly holds: Amount
 }
 
 const ranks = { floor: 0, wantedThere: 1, unusedThere: 2, wantedNew: 3 } as const
 
 function slotsOf(line: Line): Slot[] {
-  const { type, holdsMib, blocked } = line.it
+  const { type, holds, places } = line.it
   const there = line.here.length
-  const slots = Math.max(Math.min(there, line.kept), blocked === null ? line.wanted : 0)
+  const slots = Math.max(Math.min(there, line.kept), Math.min(line.wanted, there + places.left))
   const rank = (nth: number): number => {
     if (nth <= line.floor) return ranks.floor
     if (nth > there) return ranks.wantedNew
     return nth <= line.wanted ? ranks.wantedThere : ranks.unusedThere
   }
-  return Array.from({ length: slots }, (_, index) => ({ type, nth: index + 1, isNew: index >= there, rank: rank(index + 1), holdsMib }))
+  return Array.from({ length: slots }, (_, index) => ({ type, nth: index + 1, isNew: index >= there, rank: rank(index + 1), holds }))
 }
 
-/** The slots for which there is memory, the most urgent first. What does not fit leaves its room to smaller ones of other types. */
-function grant(slots: readonly Slot[], roomMib: number): readonly Slot[] {
-  let leftMib = roomMib
-  return [...slots].sort(byUrgency).filter(({ holdsMib }) => {
-    if (holdsMib > leftMib) return false
-    leftMib -= holdsMib
+/** The slots for which there is room, the most urgent first. What does not fit leaves its room to smaller ones of other types. */
+function grant(slots: readonly Slot[], room: Amount): readonly Slot[] {
+  let left = room
+  return [...slots].sort(byUrgency).filter(({ holds }) => {
+    if (!fits(holds, left)) return false
+    left = subtract(left, holds)
     return true
   })
 }
@@ -273,43 +277,44 @@ interface Started {
   readonly held: string | null
 }
 
-/** Begins what may be begun of these slots; memory counts as it is, not as it will be when all that goes is gone. */
-function start(slots: readonly Slot[], lines: readonly Line[], host: PoolHost, makingsMax: number, roomMib: number): ReadonlyMap<TypeName, Started> {
+/** Begins what may be begun of these slots; room counts as it is, not as it will be when all that goes is gone. */
+function start(slots: readonly Slot[], lines: readonly Line[], host: PoolHost, makingsMax: number, room: Amount): ReadonlyMap<TypeName, Started> {
   const started = new Map<TypeName, Started>()
   let handsFree = makingsMax - lines.reduce((sum, { it }) => sum + count(it, 'making'), 0)
-  let freeMib = roomMib - memoryOf(lines, allMib)
-  for (const { type, holdsMib } of slots) {
+  let free = subtract(room, heldBy(lines, all))
+  for (const { type, holds } of slots) {
     const { made, held } = started.get(type) ?? { made: 0, held: null }
-    const why = held ?? whyNotNow(holdsMib)
+    const why = held ?? whyNotNow(holds)
     started.set(type, { made: why === null ? made + 1 : made, held: why })
     if (why !== null) continue
     handsFree -= 1
-    freeMib -= holdsMib
+    free = subtract(free, holds)
   }
   return started
 
-  function whyNotNow(holdsMib: number): string | null {
+  function whyNotNow(holds: Amount): string | null {
     if (host.handOversWaiting > 0) return 'a hand-over waits for the processor'
     if (handsFree <= 0) return `no more than ${makingsMax} are made at once`
-    return holdsMib > freeMib ? 'memory that is given back is not free yet' : null
+    return fits(holds, free) ? null : 'what is given back is not free yet'
   }
 }
 
 const count = (it: PoolType, state: Clone['state']): number => it.clones.filter((clone) => clone.state === state).length
-const staysMib = ({ it, here, kept }: Line): number => Math.min(here.length, kept) * it.holdsMib
-const allMib = ({ it }: Line): number => it.clones.length * it.holdsMib
-const memoryOf = (lines: readonly Line[], of: (line: Line) => number): number => lines.reduce((sum, line) => sum + of(line), 0)
+const staying = ({ here, kept }: Line): number => Math.min(here.length, kept)
+const all = ({ it }: Line): number => it.clones.length
+const heldBy = (lines: readonly Line[], how: (line: Line) => number): Amount => lines.reduce((sum, line) => add(sum, times(line.it.holds, how(line))), noAmount)
 
 function whyNotMore(line: Line, made: number, held: string | null): string {
   const missing = line.wanted - line.here.length
   if (missing <= 0) return `${line.here.length} there`
   if (made === missing) return `makes ${made}`
-  const reason = line.it.blocked ?? held ?? `no more of ${line.it.holdsMib} MiB fit beside jobs and other clones`
+  const { holds, places } = line.it
+  const reason = made === places.left ? places.why : (held ?? `no more of ${holds.cpus} cpus, ${holds.memoryMib} MiB fit beside jobs and other clones`)
   return `makes ${made} of ${missing}, for ${reason}`
 }
 
 function whyBack(line: Line, index: number, forJobs: boolean): string {
   if (index >= line.ceiling) return line.limit
   if (index >= line.kept) return `${line.kept} are enough for what is asked now`
-  return forJobs ? 'jobs need its memory' : 'the min of another type needs its memory'
+  return forJobs ? 'jobs need its room' : 'the min of another type needs its room'
 }

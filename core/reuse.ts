@@ -23,6 +23,10 @@ export interface ReuseLimits {
   readonly idleMsMax: number
 }
 
+/** True when both say the same. */
+export const sameLimits = (a: ReuseLimits, b: ReuseLimits): boolean =>
+  a.reuse === b.reuse && a.jobsRunMax === b.jobsRunMax && a.ageMsMax === b.ageMsMax && a.idleMsMax === b.idleMsMax
+
 /** What of a job decides with whom it may share. The group is the primary one, by number: names may be missing or mean two. */
 export interface Sharer {
   readonly uid: number

@@ -2,18 +2,18 @@
  * One turn of the scheduler: every waiting job in the order of arrival, each against what the jobs before it have left. The whole turn
  * is decided on a working copy, so it never gives the same room twice.
  *
- * Nobody starves. A job that waits for room on a host holds it: what it needs is taken off that host for all later jobs, and idle
+ * Nobody starves. A job that waits for room on a host holds it: what it needs is taken off that host for all later jobs, and spare
  * VWNs that it will need are closed to them, turn after turn, until everything is free together. That costs idle cores for a while; the
  * batch system has counted the job's cores on its host already, so what it waits for is only what warm VWNs keep.
  */
 import type { Amount } from './amount.ts'
 import { failure, type Failure } from './failure.ts'
-import type { Host } from './host.ts'
+import type { Host, HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type JobId, type TypeName, type VwnId } from './ids.ts'
-import { allowedBy, resolveType, type Mapping, type Resolution, type Who } from './mapping.ts'
-import { place, type Choice, type Hold, type HostSentence, type Placement, type PlacementWant } from './placement.ts'
+import { allowedBy, resolveType, type Mapping, type Resolution, type VwnType, type Who } from './mapping.ts'
+import { place, type Choice, type Hold, type HostSentence, type Made, type Placement, type PlacementWant } from './placement.ts'
 import { policyIn } from './reuse.ts'
-import { isLive, isReservedFor, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
+import { isLive, isReservedFor, isSpare, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
 
 /** A job without a place, and all that its placement depends on. */
 export interface WaitingJob {
@@ -33,10 +33,13 @@ export interface WaitingJob {
 /** VWNs that may fail to come up for one job before it is given back to the batch system. */
 export const attemptsMax = 2
 
+/** Ready VWNs that may fail a job before it is given none but its own. They cost it no attempt: they were not made for it. */
+export const readyFailuresMax = 2
+
 export type Decision = { readonly job: JobId; readonly why: string; readonly perHost: readonly HostSentence[]; readonly resolution: Resolution } & (
-  | { readonly is: 'reuse'; readonly vwn: VwnId }
+  | { readonly is: 'reuse'; readonly vwn: VwnId; readonly made: Made }
   | { readonly is: 'boot'; readonly request: VwnRequest }
-  | { readonly is: 'wait'; readonly evict: readonly VwnId[] }                  // these idle VWNs are to be stopped for it
+  | { readonly is: 'wait'; readonly evict: readonly VwnId[]; readonly hold: Hold | null } // these spare VWNs are to be stopped for it
   | { readonly is: 'refused'; readonly failure: Failure }
 )
 
@@ -57,6 +60,9 @@ export function plan(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): re
 
 type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
 
+/** What a job wants where it does not leave the size to its type. */
+type WantedShape = Pick<WaitingJob, keyof Amount>
+
 /** What the mapping says, and where it leads to; no placement where the mapping refuses. */
 export interface Explained {
   readonly resolution: Resolution
@@ -66,7 +72,7 @@ export interface Explained {
 /** What one job would get if it came now and nobody waited; without a host to be pinned to, on any. */
 export function explainPlacement(job: Asking & { readonly host: HostId | null }, farm: Farm, nowMs: number): Explained {
   const resolution = resolveType(farm.mapping, whoOf(job))
-  return { resolution, placement: resolution.is === 'matched' ? place(wantOf(job, resolution), farm.hosts, farm.vwns, [], nowMs) : null }
+  return { resolution, placement: resolution.is === 'matched' ? place(wantOf(job, resolution, true), farm.hosts, farm.vwns, [], nowMs) : null }
 }
 
 /** The working copy of one turn. */
@@ -81,8 +87,9 @@ function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decisio
   if (resolution.is === 'refused') return { ...base, is: 'refused', why: resolution.why, failure: failure(resolution.code, resolution.why) }
   // A warm VWN that ends while it is kept for a job tells of the job before, not of this one: only those that never ran any count.
   const failed = farm.vwns.filter((vwn) => vwn.job === job.id && vwn.jobsRun === 0 && !isLive(vwn))
-  if (failed.length >= attemptsMax) return { ...base, is: 'refused', ...spent(failed) }
-  const want = wantOf(job, resolution)
+  const attempts = failed.filter(({ pooled }) => !pooled)
+  if (attempts.length >= attemptsMax) return { ...base, is: 'refused', ...spent(attempts) }
+  const want = wantOf(job, resolution, failed.length - attempts.length < readyFailuresMax)
   const placement = place(want, farm.hosts, turn.vwns, turn.holds, nowMs)
   return { ...base, perHost: placement.perHost, ...take(job, want, placement, turn, nowMs) }
 }
@@ -93,19 +100,21 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
   switch (placement.is) {
     case 'reuse':
       turn.vwns = turn.vwns.map((vwn) => (vwn.id === placement.vwn ? given(vwn, job) : vwn))
-      return { is: 'reuse' as const, why, vwn: placement.vwn }
+      return { is: 'reuse' as const, why, vwn: placement.vwn, made: placement.made }
     case 'boot': {
       const request = requestFor(job, want, placement)
       turn.vwns = [...turn.vwns, requestVwn(request, vwnId(`new-${job.id}`), { term: 0, epoch: 0 }, { nowMs, generation: 0 })]
       return { is: 'boot' as const, why, request }
     }
-    case 'makeRoom':
+    case 'makeRoom': {
+      const hold: Hold = { host: placement.host, amount: want.shape, vwns: [] }
       turn.vwns = turn.vwns.map((vwn) => (placement.evict.includes(vwn.id) ? { ...vwn, state: 'stopping' } : vwn))
-      turn.holds = [...turn.holds, { host: placement.host, amount: want.shape, vwns: [] }]
-      return { is: 'wait' as const, why, evict: placement.evict }
+      turn.holds = [...turn.holds, hold]
+      return { is: 'wait' as const, why, evict: placement.evict, hold }
+    }
     case 'wait':
       if (placement.hold !== null) turn.holds = [...turn.holds, placement.hold]
-      return { is: 'wait' as const, why, evict: [] }
+      return { is: 'wait' as const, why, evict: [], hold: placement.hold }
     case 'refused': return { is: 'refused' as const, why, failure: placement.failure }
     default: return placement satisfies never
   }
@@ -120,23 +129,28 @@ function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure
   return { why: `${names} did not come up`, failure: last?.cause ?? failure('JOB_ATTEMPTS_SPENT', names) }
 }
 
-const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest => ({
+const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest =>
+  ({ ...makingOf(type, shape, host, image), owner: job.owner, job: job.id })
+
+/** What a VWN of this type and size is made from on a host that has this image, whoever it is for. */
+export const makingOf = (type: VwnType, shape: Amount, host: HostId, image: HostImage): Omit<VwnRequest, 'owner' | 'job'> => ({
   host, shape, type: type.name, image: image.digest, contact: image.contact, network: type.network, bootMs: type.bootMs,
   limits: { ...type.limits, reuse: policyIn(image.contact, type.limits.reuse) },
-  owner: job.owner, job: job.id,
 })
 
 const whoOf = (job: Asking): Who =>
   ({ user: job.owner.user, groups: job.groups, queue: job.queue, project: job.owner.project, batchSystem: job.batchSystem, requestedType: job.type })
 
-function wantOf(job: Asking & { readonly host: HostId | null }, { rule, type }: Extract<Resolution, { is: 'matched' }>): PlacementWant {
+function wantOf(job: Asking & { readonly host: HostId | null }, { rule, type }: Extract<Resolution, { is: 'matched' }>, takesReady: boolean): PlacementWant {
   const { perUser } = rule.limits
-  return { type, shape: shapeOf(job, type.shape), owner: job.owner, pinnedHost: job.host, perUser: perUser === null ? null : { max: perUser, types: allowedBy(rule) } }
+  const types = allowedBy(rule)
+  return { type, takesReady, shape: shapeOf(job, type.shape), owner: job.owner, pinnedHost: job.host, perUser: perUser === null ? null : { max: perUser, types } }
 }
 
-const shapeOf = (job: Asking, usual: Amount): Amount =>
+/** The size that a job gets of a type of this usual size. */
+export const shapeOf = (job: WantedShape, usual: Amount): Amount =>
   ({ cpus: job.cpus ?? usual.cpus, memoryMib: job.memoryMib ?? usual.memoryMib, scratchGib: job.scratchGib ?? usual.scratchGib })
 
-/** Idle VWNs that should go although nobody needs their room: their host takes no more jobs, or they may not be used again. */
+/** Spare VWNs that should go although nobody needs their room: their host takes no more jobs. */
 export const retired = (vwns: readonly Vwn[], hosts: readonly Host[]): readonly VwnId[] =>
-  vwns.filter((vwn) => vwn.state === 'idle' && hosts.some((host) => host.id === vwn.host && host.want !== 'open')).map(({ id }) => id).sort(compareIds)
+  vwns.filter((vwn) => isSpare(vwn) && hosts.some((host) => host.id === vwn.host && host.want !== 'open')).map(({ id }) => id).sort(compareIds)

@@ -6,6 +6,8 @@
  *       │                 └──────────→ stopping → gone          told to go, or dead; its disks still exist
  *       └───────────────────────────→ fencing  → gone           out of hearing: nothing is assumed until it is proven gone
  *
+ * One that is made for nobody is kept ready: the first job that takes it makes its user the owner.
+ *
  * A job may be reserved on a VWN that is not ready yet, or still being cleaned; `ready` and `cleaned` then lead to `busy`. Effects
  * belong to states: `reissue` gives the effects of being in a state, so that recovery is nothing but entering it again. What is
  * wanted of the bait is a level (run, or gone), sent as often as anybody likes.
@@ -83,6 +85,8 @@ export interface Vwn {
   readonly limits: ReuseLimits
   /** Set with the first job and for life. */
   readonly owner: Owner | null
+  /** Made for nobody, to be ready for whoever comes. */
+  readonly pooled: boolean
   readonly state: VwnState
   /** The operator's kill: going may not wait for a job to finish. */
   readonly insist: boolean
@@ -128,7 +132,7 @@ export type VwnRequest = Pick<Vwn, 'host' | 'type' | 'image' | 'contact' | 'netw
 /** The first row of a VWN that does not exist yet. */
 export function requestVwn(request: VwnRequest, id: VwnId, token: LeaseToken, at: Moment): Vwn {
   const row: Vwn = {
-    ...request, id, token, state: 'requested', insist: false, generation: at.generation, jobsRun: 0,
+    ...request, id, token, pooled: request.owner === null, state: 'requested', insist: false, generation: at.generation, jobsRun: 0,
     createdAtMs: at.nowMs, stateSinceMs: at.nowMs, deadlineMs: null, cause: null, endedAtMs: null,
   }
   return { ...row, deadlineMs: deadlineOf(row) }
@@ -161,6 +165,12 @@ export function wantedOf(vwn: Vwn): { readonly want: 'run' | 'gone'; readonly in
 
 /** True while a VWN may yet serve jobs. */
 export const isLive = (vwn: Vwn): boolean => vwn.state !== 'stopping' && vwn.state !== 'fencing' && vwn.state !== 'gone'
+
+/** True of a VWN that is ready, or will be, and nobody's yet. */
+export const isUnclaimed = (vwn: Vwn): boolean => vwn.owner === null && vwn.job === null && isLive(vwn)
+
+/** True of a VWN that may be stopped without anybody missing it. */
+export const isSpare = (vwn: Vwn): boolean => vwn.state === 'idle' || isUnclaimed(vwn)
 
 /** True while the job has its place here, now or as soon as the VWN is ready. */
 export const isReservedFor = (vwn: Vwn, job: JobId): boolean => vwn.job === job && isLive(vwn)
@@ -237,7 +247,10 @@ function enter(vwn: Vwn, facts: Partial<Vwn>, state: VwnState, at: Moment): Vwn 
 function deadlineOf(vwn: Vwn): number | null {
   switch (vwn.state) {
     case 'busy': case 'gone': return null
-    case 'idle': return Math.min(vwn.stateSinceMs + vwn.limits.idleMsMax, Math.max(vwn.createdAtMs + vwn.limits.ageMsMax, vwn.stateSinceMs))
+    case 'idle': {
+      const oldAtMs = Math.max(vwn.createdAtMs + vwn.limits.ageMsMax, vwn.stateSinceMs)
+      return vwn.owner === null ? oldAtMs : Math.min(vwn.stateSinceMs + vwn.limits.idleMsMax, oldAtMs) // the pool knows how long it needs one
+    }
     case 'preparing': case 'booting': return vwn.stateSinceMs + 2 * vwn.bootMs + allowanceMs[vwn.state]
     case 'requested': case 'cleaning': case 'stopping': case 'fencing': return vwn.stateSinceMs + allowanceMs[vwn.state]
     default: return vwn.state satisfies never

@@ -9,6 +9,7 @@
  * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
  */
 import { z } from 'zod'
+import { mades } from '../core/placement.ts'
 import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema } from './bait.ts'
 import {
   digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
@@ -103,6 +104,8 @@ export const jobViewSchema = z.object({
   rule: z.string().nullable(),
   vwn: vwnIdSchema.nullable(),
   reused: z.boolean().nullable(),
+  /** How it came by its VWN: made for it · `ready`, fresh, before it came · used by its user before. Null while it has none. */
+  made: z.enum(mades).nullable(),
   /** Why it has no VWN yet, or why it was refused. */
   why: z.string().nullable(),
   outcome: outcomeSchema.nullable(),
@@ -147,7 +150,8 @@ export const explanationSchema = z.object({
   allowed: z.array(typeNameSchema),
   shape: shapeSchema.nullable(),
   decision: z.object({
-    is: z.enum(['reuse', 'make', 'waits', 'refused']),
+    /** `ready`: one that stands ready and is nobody's yet. */
+    is: z.enum(['reuse', 'ready', 'make', 'waits', 'refused']),
     vwn: vwnIdSchema.nullable(),
     host: hostIdSchema.nullable(),
     why: z.string(),
@@ -157,6 +161,22 @@ export const explanationSchema = z.object({
   hosts: z.array(z.object({ host: hostIdSchema, why: z.string() })),
 })
 export type Explanation = z.output<typeof explanationSchema>
+
+/** What one host keeps ready of a type, as of the controller's last turn. */
+export const poolViewSchema = z.object({
+  host: hostIdSchema,
+  making: count,
+  ready: count,
+  /** Given back, but not gone yet. */
+  going: count,
+  /** Fewer are filled up to `wanted`, more are given back down to `kept`; `target` is how many there will be, as room is now. */
+  wanted: count,
+  kept: count,
+  target: count,
+  /** How many are wanted for what reason, and why no more are made. */
+  why: z.string(),
+})
+export type PoolView = z.output<typeof poolViewSchema>
 
 export const typeViewSchema = z.object({
   type: typeNameSchema,
@@ -170,6 +190,10 @@ export const typeViewSchema = z.object({
   idleMaxMs: count,
   bootMs: count,
   limit: count.nullable(),
+  /** What each host is to keep ready; null: nothing. */
+  pool: z.object({ min: count, max: count, memoryShare: z.number() }).nullable(),
+  /** What it keeps ready, by host. */
+  pools: z.array(poolViewSchema),
   vwns: count,
   /** Hosts that have the image. */
   hosts: z.array(hostIdSchema),

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { idPatterns } from '../core/ids.ts'
+import { readyMax } from '../core/pool.ts'
 import { reusePolicies } from '../core/reuse.ts'
 import { shapeSchema } from './common.ts'
 
@@ -11,6 +12,16 @@ import { shapeSchema } from './common.ts'
 export const mappingBytesMax = 1024 * 1024
 
 const typeNameText = z.string().regex(idPatterns.type, 'a type is named by letters, digits, dot, dash and underscore')
+/** How many VWNs of a type each host keeps ready, nobody's yet. */
+const poolSchema = z.strictObject({
+  /** Kept ready though nobody asks. */
+  min: z.int().min(0).max(readyMax).default(0),
+  /** Kept ready however many ask. */
+  max: z.int().min(0).max(readyMax).default(10),
+  /** Part of the host's memory that they may hold together. */
+  memory_share: z.number().min(0).max(1).default(0.25),
+})
+
 const seconds = z.int().min(1).max(366 * 86_400)
 
 const reuseSchema = z.enum(reusePolicies, {
@@ -34,6 +45,8 @@ const mappingTypeSchema = z.strictObject({
   boot_deadline_s: z.int().min(1).max(3600).default(120),
   /** VWNs of this type at a time, in the whole farm; null is no limit. */
   limit: z.int().min(0).max(1_000_000).nullable().default(null),
+  /** Null: none is kept ready. */
+  pool: poolSchema.nullable().default(null),
 })
 export type MappingType = z.output<typeof mappingTypeSchema>
 

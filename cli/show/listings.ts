@@ -2,15 +2,16 @@
 import { compareIds } from '../../core/ids.ts'
 import { ownerWords } from '../../core/reuse.ts'
 import { hostsReplySchema, imagesReplySchema, jobsReplySchema, statusSchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
-import type { HostView, ImageView, JobView, TypeView, VwnView } from '../../wire/api.ts'
+import type { HostView, ImageView, JobView, PoolView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
 import { duration, facts, table, type Column } from '../table.ts'
-import { outcomeWords } from './words.ts'
+import { howMade, outcomeWords } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)
 const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
 
 const hostColumns: readonly Column<HostView>[] = [
@@ -49,7 +50,7 @@ const jobColumns: readonly Column<JobView>[] = [
   { title: 'STATE', cell: (job) => job.state },
   { title: 'TYPE', cell: (job) => job.type ?? job.requestedType },
   { title: 'VWN', cell: (job) => job.vwn },
-  { title: 'REUSED', cell: (job) => (job.reused === null ? null : job.reused ? 'reused' : 'new') },
+  { title: 'MADE', cell: howMade },
   { title: 'AGE', cell: (job) => age(job.submittedAtMs) },
   { title: 'RUN', cell: (job) => duration(job.phases.run), right: true },
   { title: 'OUTCOME', cell: (job) => (job.outcome === null ? (job.why ?? '-') : outcomeWords(job.outcome)), cut: true },
@@ -63,9 +64,20 @@ const typeColumns: readonly Column<TypeView>[] = [
   { title: 'SCRATCH', cell: (type) => `${type.shape.scratchGib}G`, right: true },
   { title: 'NETWORK', cell: (type) => type.network },
   { title: 'REUSE', cell: (type) => (type.reuse === 'never' ? 'never' : `${type.reuse}, ${type.jobsMax} jobs, ${duration(type.ageMaxMs)}`) },
+  { title: 'READY', cell: (type) => (type.pool === null ? null : `${sum(type.pools.map(({ ready }) => ready))}/${sum(type.pools.map(({ wanted }) => wanted))}`), right: true },
   { title: 'VWNS', cell: (type) => `${type.vwns}${type.limit === null ? '' : `/${type.limit}`}`, right: true },
   { title: 'HOSTS', cell: (type) => listed(type.hosts), cut: true },
   { title: 'PROBLEM', cell: (type) => type.problem, cut: true },
+]
+
+const poolColumns: readonly Column<PoolView & { readonly type: string }>[] = [
+  { title: 'POOL OF', cell: (pool) => pool.type },
+  { title: 'HOST', cell: (pool) => pool.host },
+  { title: 'READY', cell: (pool) => pool.ready, right: true },
+  { title: 'MAKING', cell: (pool) => pool.making, right: true },
+  { title: 'GOING', cell: (pool) => pool.going, right: true },
+  { title: 'WANTED', cell: (pool) => pool.wanted, right: true },
+  { title: 'WHY', cell: (pool) => pool.why, cut: true },
 ]
 
 const imageColumns: readonly Column<ImageView>[] = [
@@ -91,9 +103,12 @@ export async function jobs(context: Context, query: Query): Promise<void> {
   show(context, await context.api.get('/jobs', jobsReplySchema, query), (reply) => table(jobColumns, reply.jobs, context.width))
 }
 
-/** The VWN types of the mapping in force; on stderr, what is wrong with the file as it is now. */
+/** The VWN types of the mapping in force, and what each host keeps ready of them; on stderr, what is wrong with the file as it is now. */
 export async function types(context: Context): Promise<void> {
-  show(context, await context.api.get('/types', typesReplySchema), (reply) => table(typeColumns, reply.types, context.width))
+  show(context, await context.api.get('/types', typesReplySchema), (reply) => {
+    const pools = reply.types.flatMap(({ type, pools: some }) => some.map((pool) => ({ ...pool, type })))
+    return table(typeColumns, reply.types, context.width) + (pools.length === 0 ? '' : `\n${table(poolColumns, pools, context.width)}`)
+  })
   const { mapping } = await context.api.get('/status', statusSchema)
   if (mapping.problem !== null) context.say(`the mapping file is refused, the one before stays in force: ${mapping.problem.message} (${mapping.problem.code})`)
 }

@@ -5,7 +5,7 @@ import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnD
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
 import { duration, facts, table } from '../table.ts'
-import { moment, outcomeWords } from './words.ts'
+import { howMade, moment, outcomeWords } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
 export async function showOne(context: Context, id: string): Promise<void> {
@@ -51,7 +51,7 @@ const vwnText = (vwn: VwnDetail): string =>
     ['deadline', moment(vwn.deadlineAtMs)],
     ['token', vwn.token],
     ['job', vwn.job],
-    ['owner', vwn.owner === null ? null : `${vwn.owner.user} (uid ${vwn.owner.uid}, group ${vwn.owner.group}, project ${vwn.owner.project ?? 'none'})`],
+    ['owner', vwn.owner === null ? 'nobody yet' : `${vwn.owner.user} (uid ${vwn.owner.uid}, group ${vwn.owner.group}, project ${vwn.owner.project ?? 'none'})`],
     ['reuse', vwn.reuse],
     ['jobs run', vwn.jobsRun],
     ['made', moment(vwn.createdAtMs)],
@@ -84,7 +84,7 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
   ['batch job', batchWords(job)],
   ['host', job.host],
   ['type', job.type === null ? null : `${job.type} by ${job.rule === null ? 'the default rule' : `rule ${job.rule}`}`],
-  ['vwn', job.vwn === null ? null : `${job.vwn}${job.reused === null ? '' : job.reused ? ' (reused)' : ' (new)'}`],
+  ['vwn', job.vwn === null ? null : `${job.vwn} (${howMade(job)})`],
   ['state', job.state],
   ['outcome', job.outcome === null ? null : outcomeWords(job.outcome)],
   ['why', job.why],

@@ -1,3 +1,4 @@
+import type { JobView } from '../../wire/api.ts'
 import type { Outcome } from '../../wire/common.ts'
 
 /** How a job ended, in a few words. */
@@ -17,6 +18,9 @@ export function outcomeWords(outcome: Outcome): string {
       return outcome satisfies never
   }
 }
+
+/** Whether a job's VWN was made for it, stood ready, or was used before; null while it has none. */
+export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn === null ? null : reused === true ? 'reused' : (made ?? 'new'))
 
 /** A moment as people write it, in this machine's time zone. */
 export function moment(atMs: number | null): string | null {

@@ -1,6 +1,6 @@
 /** What people see: rows and memory in the shapes of wire/api.ts. Reads only. */
 import type { VwnError } from '../../core/errors.ts'
-import { imageDigest, type HostId, type ImageDigest } from '../../core/ids.ts'
+import { imageDigest, type HostId, type ImageDigest, type TypeName } from '../../core/ids.ts'
 import { showToken } from '../../core/lease.ts'
 import { held } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
@@ -8,7 +8,7 @@ import { vwnEvents } from '../../db/queries/event.ts'
 import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
-import { jobViewSchema, type HostView, type ImageView, type JobView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames, phasesSchema } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
@@ -58,7 +58,7 @@ export function jobView(job: JobRecord): JobView {
   return jobViewSchema.parse({
     job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
     queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
-    type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, why: job.why, outcome: job.outcome,
+    type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, made: job.made, why: job.why, outcome: job.outcome,
     submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage,
   } satisfies Record<keyof JobView, unknown>)
 }
@@ -80,18 +80,23 @@ export function receiptOf(job: JobRecord): Receipt {
 }
 
 /** The types of the mapping in force, and what stands in their way. */
-export function typeViews({ mapping, book, db }: Parts): TypeView[] {
+export function typeViews({ mapping, book, db, pool }: Parts): TypeView[] {
   const vwns = presentVwns(db)
   return (mapping.state.mapping?.types ?? []).map((type) => {
     const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
     return {
       type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
+      pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name),
       vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
       problem: hosts.length === 0 ? `no host has image ${type.image}` : null,
     }
   })
 }
+
+const poolViews = ({ plans }: Parts['pool'], name: TypeName): PoolView[] =>
+  [...plans].flatMap(([host, each]) =>
+    each.flatMap(({ type, making, ready, going, wanted, kept, target, why }) => (type === name ? [{ host, making, ready, going, wanted, kept, target, why }] : [])))
 
 /** Every OS image that some host has. */
 export function imageViews(parts: Parts): ImageView[] {

@@ -1,6 +1,7 @@
 /** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
 import type { Failure, Outcome } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { Made } from '../../core/placement.ts'
 import type { ScrubReceipt } from '../../core/reuse.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
@@ -50,6 +51,8 @@ export interface JobDecided {
   readonly refusal: Failure | null
   /** How long the decision took. */
   readonly placementMs: number | null
+  /** How it came by its VWN; null while it has none. */
+  readonly made: Made | null
 }
 
 export type JobRecord = JobReported & JobDecided
@@ -62,7 +65,7 @@ type ReportedRow = {
   vwn: string | null; submitted_at_ms: number; phases: string
   outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null
 }
-type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; placement_ms: number | null }
+type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; placement_ms: number | null; made: Made | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
@@ -94,7 +97,7 @@ function fromRow(row: JobRow): JobRecord {
     outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
     usage: fromJsonOrNull(row.usage), scrubReceipt: fromJsonOrNull(row.scrub_receipt),
     type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why,
-    refusal: fromJsonOrNull(row.refusal), placementMs: row.placement_ms,
+    refusal: fromJsonOrNull(row.refusal), placementMs: row.placement_ms, made: row.made,
   }
 }
 
@@ -110,7 +113,7 @@ const grow = statement(`update job set phases = json_patch(@phases, phases)
 export const addPhases = (db: Database, { job, submittedAtMs, phases }: Pick<JobReported, 'job' | 'submittedAtMs' | 'phases'>): void =>
   void grow(db).run({ id: job, submitted_at_ms: submittedAtMs, phases: JSON.stringify(phases) })
 
-const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, placement_ms = @placementMs where id = @id')
+const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, placement_ms = @placementMs, made = @made where id = @id')
 /** What was decided about a job is on record. */
 export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void => void decide(db).run({ ...decided, id, refusal: toJson(decided.refusal) })
 
@@ -128,6 +131,20 @@ export const liveJobs = (db: Database): JobRecord[] => live(db).all().map(fromRo
 const liveOn = statement<JobRow>(`select * from job where state <> 'ended' and host = ? order by submitted_at_ms, length(id), id`)
 /** As `liveJobs`, of one host. */
 export const liveJobsOn = (db: Database, host: HostId): JobRecord[] => liveOn(db).all(host).map(fromRow)
+
+/** A job that got a fresh VWN, as far as it tells who will come next. */
+export type Arrival = Pick<JobReported['want'], 'cpus' | 'memoryMib' | 'scratchGib'> & { readonly host: HostId; readonly type: TypeName; readonly atMs: number }
+type ArrivalRow = Row & Pick<JobRow, 'host' | 'want_cpus' | 'want_memory_mib' | 'want_scratch_gib' | 'submitted_at_ms'> & { type: string }
+
+const arrivals = statement<ArrivalRow>(`
+  select host, type, want_cpus, want_memory_mib, want_scratch_gib, submitted_at_ms from job
+  where submitted_at_ms > ? and made in ('new', 'ready') and type is not null order by submitted_at_ms`)
+/** The jobs that came after this moment and got fresh VWNs, oldest first. */
+export const arrivalsSince = (db: Database, sinceMs: number): Arrival[] =>
+  arrivals(db).all(sinceMs).map((row) => ({
+    host: hostId(row.host), type: typeName(row.type), atMs: row.submitted_at_ms,
+    cpus: row.want_cpus, memoryMib: row.want_memory_mib, scratchGib: row.want_scratch_gib,
+  }))
 
 const list = statement<JobRow>(`
   select * from job

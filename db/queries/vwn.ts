@@ -1,6 +1,6 @@
 /** VWNs: the row that core decides on, and beside it what the bait last said about the VM, which nothing is decided on. */
 import type { Failure } from '../../core/failure.ts'
-import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type VwnId } from '../../core/ids.ts'
+import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type TypeName, type VwnId } from '../../core/ids.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
@@ -10,13 +10,14 @@ type VwnRow = Row & {
   cpus: number; memory_mib: number; scratch_gib: number; boot_ms: number
   reuse: Vwn['limits']['reuse']; jobs_run_max: number; age_ms_max: number; idle_ms_max: number
   owner_user: string | null; owner_uid: number | null; owner_gid: number | null; owner_group: string | null; owner_project: string | null
+  pooled: number
   state: Vwn['state']; insist: number; term: number; epoch: number; generation: number; job: string | null; jobs_run: number
   created_at_ms: number; state_since_ms: number; deadline_ms: number | null; cause: string | null; ended_at_ms: number | null
 }
 
 const columns = [
   'id', 'host', 'type', 'image', 'contact', 'network', 'cpus', 'memory_mib', 'scratch_gib', 'boot_ms', 'reuse', 'jobs_run_max', 'age_ms_max',
-  'idle_ms_max', 'owner_user', 'owner_uid', 'owner_gid', 'owner_group', 'owner_project', 'state', 'insist', 'term', 'epoch', 'generation', 'job', 'jobs_run',
+  'idle_ms_max', 'owner_user', 'owner_uid', 'owner_gid', 'owner_group', 'owner_project', 'pooled', 'state', 'insist', 'term', 'epoch', 'generation', 'job', 'jobs_run',
   'created_at_ms', 'state_since_ms', 'deadline_ms', 'cause', 'ended_at_ms',
 ] as const satisfies readonly (keyof VwnRow)[]
 
@@ -26,7 +27,7 @@ function toRow(vwn: Vwn): VwnRow {
     cpus: vwn.shape.cpus, memory_mib: vwn.shape.memoryMib, scratch_gib: vwn.shape.scratchGib, boot_ms: vwn.bootMs,
     reuse: vwn.limits.reuse, jobs_run_max: vwn.limits.jobsRunMax, age_ms_max: vwn.limits.ageMsMax, idle_ms_max: vwn.limits.idleMsMax,
     owner_user: vwn.owner?.user ?? null, owner_uid: vwn.owner?.uid ?? null, owner_gid: vwn.owner?.gid ?? null,
-    owner_group: vwn.owner?.group ?? null, owner_project: vwn.owner?.project ?? null,
+    owner_group: vwn.owner?.group ?? null, owner_project: vwn.owner?.project ?? null, pooled: vwn.pooled ? 1 : 0,
     state: vwn.state, insist: vwn.insist ? 1 : 0, term: vwn.token.term, epoch: vwn.token.epoch, generation: vwn.generation,
     job: vwn.job, jobs_run: vwn.jobsRun, created_at_ms: vwn.createdAtMs, state_since_ms: vwn.stateSinceMs,
     deadline_ms: vwn.deadlineMs, cause: toJson(vwn.cause), ended_at_ms: vwn.endedAtMs,
@@ -40,7 +41,7 @@ function fromRow(row: VwnRow): Vwn {
     shape: { cpus: row.cpus, memoryMib: row.memory_mib, scratchGib: row.scratch_gib }, bootMs: row.boot_ms,
     limits: { reuse: row.reuse, jobsRunMax: row.jobs_run_max, ageMsMax: row.age_ms_max, idleMsMax: row.idle_ms_max },
     owner: user === null || uid === null || gid === null || group === null ? null : { user, uid, gid, group, project: row.owner_project },
-    state: row.state, insist: row.insist === 1, token: { term: row.term, epoch: row.epoch }, generation: row.generation,
+    pooled: row.pooled === 1, state: row.state, insist: row.insist === 1, token: { term: row.term, epoch: row.epoch }, generation: row.generation,
     job: row.job === null ? null : jobId(row.job), jobsRun: row.jobs_run, createdAtMs: row.created_at_ms, stateSinceMs: row.state_since_ms,
     deadlineMs: row.deadline_ms, cause: fromJsonOrNull<Failure>(row.cause), endedAtMs: row.ended_at_ms,
   }
@@ -84,6 +85,11 @@ export interface VwnFilter {
 /** The newest VWNs that fit the filter. */
 export const listVwns = (db: Database, filter: VwnFilter): Vwn[] =>
   list(db).all({ host: null, type: null, state: null, ...given(filter), gone: Number(filter.gone || filter.state === 'gone') }).map(fromRow)
+
+const newest = statement<VwnRow & { phases: string }>('select * from vwn where host = @host and type = @type order by created_at_ms desc, length(id) desc, id desc limit @limit')
+/** The newest VWNs of this type on this host, gone or not, each with the phases of its making; newest first. */
+export const newestVwns = (db: Database, host: HostId, type: TypeName, limit: number): { readonly vwn: Vwn; readonly phases: VwnFacts['phases'] }[] =>
+  newest(db).all({ host, type, limit }).map((row) => ({ vwn: fromRow(row), phases: fromJson(row.phases) }))
 
 const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from vwn group by state')
 /** How many VWNs there are in each state. */

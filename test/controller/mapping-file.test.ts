@@ -33,6 +33,11 @@ test('the example shows the defaults as they are', async () => {
   expect(typeNamed(mapping, typeName('standard'))).toEqual(typeNamed(bare.mapping, typeName('standard')))
 })
 
+test('a pool is kept where the file says so, by demand if it says no more', async () => {
+  const { mapping } = await read('types: { a: { image: x, pool: {} }, b: { image: x, pool: { min: 2, memory_share: 0.5 } }, c: { image: x } }\ndefault: { type: a, allow: [b, c] }\n')
+  expect(mapping.types.map(({ pool }) => pool)).toEqual([{ min: 0, max: 10, memoryShare: 0.25 }, { min: 2, max: 10, memoryShare: 0.5 }, { min: 0, max: 0, memoryShare: 0 }])
+})
+
 test.each<[string, string, number | undefined, RegExp]>([
   ['no YAML at all', 'types: [', 1, /./],
   ['a tab', 'types:\n\ta: {}\n', 2, /./],
@@ -43,6 +48,8 @@ test.each<[string, string, number | undefined, RegExp]>([
   ['a misspelled limit', 'types: { a: { image: x } }\ndefault:\n  type: a\n  limits: { peruser: 1 }\n', 4, /did you mean "per_user"/],
   ['a value of the wrong kind', 'types:\n  a:\n    image: x\n    cpus: many\n', 4, /number/],
   ['a value out of bounds', 'types:\n  a:\n    image: x\n    cpus: 0\n', 4, /1/],
+  ['a misspelled key of a pool', 'types:\n  a:\n    image: x\n    pool: { memory_sharre: 1 }\n', 4, /did you mean "memory_share"/],
+  ['a pool that keeps more than its most', 'types:\n  a:\n    image: x\n    pool:\n      max: 2\n      min: 3\ndefault: { type: a }\n', 6, /3 is more than max, 2/],
   ['a reuse that is true, as it once was', 'types:\n  a:\n    image: x\n    reuse: true\n', 4, /one of never, same-user, same-group, same-project: write same-user$/],
   ['a reuse that is false, as it once was', 'types:\n  a:\n    image: x\n    reuse: false\n', 4, /write never$/],
   ['a reuse that nobody knows', 'types:\n  a:\n    image: x\n    reuse: everybody\n', 4, /is one of never, same-user, same-group, same-project$/],

@@ -83,6 +83,7 @@ describe('a mapping is checked as a whole', () => {
     ['an unknown allowed type', { rules: [rule('r', { users: ['a'] }, { allow: [tiny, old] })] }, 'error rules.0.allow.1 there is no VWN type old'],
     ['an unknown default', { default: rule('default', {}, { type: old }) }, 'error default.type there is no VWN type old'],
     ['two rules of one name', { rules: [rule('r', { users: ['a'] }), rule('r', { users: ['b'] })] }, 'error rules two rules are called r'],
+    ['a pool that keeps more than its most', { types: [{ ...type, pool: { min: 3, max: 2, memoryShare: 1 } }] }, 'error types.el9.pool.min 3 is more than max, 2'],
     ['two types of one name', { types: [type, type] }, 'error types.el9 type el9 is defined twice'],
     ['an empty condition', { rules: [rule('r', { users: [] })] }, 'error rules.0.match.users is empty and so matches nothing'],
     ['a rule behind a wider one', { rules: [rule('all a', { users: ['a*'] }), rule('ab', { users: ['ab', 'ac*'], queues: ['q'] })] }, 'warning rules.1 is never reached: all a matches everything that it matches'],

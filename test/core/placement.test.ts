@@ -6,18 +6,19 @@ import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Host } from '../../core/host.ts'
 import type { Mapping, VwnType } from '../../core/mapping.ts'
 import { held, imageOn, place, type PlacementWant } from '../../core/placement.ts'
-import { attemptsMax, explainPlacement, plan, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
-import { isReservedFor, requestVwn, step, type Vwn } from '../../core/vwn.ts'
+import { attemptsMax, explainPlacement, plan, readyFailuresMax, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
+import { isReservedFor, isUnclaimed, requestVwn, step, type Vwn } from '../../core/vwn.ts'
 import { anna, ben, digest, h1, h2, hostWith, jobWith, limits, owner, shuffled, token, type, vwnWith } from './samples.ts'
 
-const want = (facts: Partial<PlacementWant> = {}): PlacementWant => ({ type, shape: type.shape, owner: anna, pinnedHost: h1, perUser: null, ...facts })
+const want = (facts: Partial<PlacementWant> = {}): PlacementWant => ({ type, shape: type.shape, owner: anna, pinnedHost: h1, perUser: null, takesReady: true, ...facts })
 const warm = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'idle', job: null, ...facts })
+const ready = (name: string, facts: Partial<Vwn> = {}): Vwn => warm(name, { owner: null, pooled: true, ...facts })
 const busy = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'busy', job: jobId('h1-90'), ...facts })
 
 describe('a job', () => {
   test('takes the warm VWN of its user that has run fewest jobs', () => {
     const vwns = [warm('v1', { jobsRun: 2 }), warm('v2', { jobsRun: 1 }), warm('v3', { jobsRun: 1 }), warm('v4', { owner: ben, jobsRun: 0 })]
-    expect(place(want(), [hostWith()], vwns, [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2', why: 'v2 is warm' })
+    expect(place(want(), [hostWith()], vwns, [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2', made: 'reused', why: 'v2 is warm' })
   })
 
   test('prefers a VWN that is being cleaned for its user to a new one, but not to a clean one', () => {
@@ -42,6 +43,36 @@ describe('a job', () => {
     ['a job already', { job: jobId('h1-9') }],
   ])('never takes a warm VWN with %s', (_what, facts) => {
     expect(place(want(), [hostWith()], [warm('v1', facts)], [], 0)).toMatchObject({ is: 'boot', host: 'h1' })
+  })
+
+  test('takes a ready VWN that is nobody\'s where it has no warm one, and before it waits for a scrub', () => {
+    expect(place(want(), [hostWith()], [ready('v1'), warm('v2', { jobsRun: 1 })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2', made: 'reused' })
+    expect(place(want(), [hostWith()], [ready('v1'), warm('v2', { owner: ben }), ready('v3')], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1', made: 'ready', why: "v1 is ready, nobody's yet" })
+    expect(place(want(), [hostWith()], [ready('v1'), warm('v2', { state: 'cleaning' })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    expect(place(want(), [hostWith()], [ready('v1', { state: 'booting' }), warm('v2', { state: 'cleaning' })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v2' })
+    expect(place(want(), [hostWith()], [ready('v1', { state: 'booting' })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1', made: 'new', why: "v1 is booting, nobody's yet" })
+    const once = { ...type, limits: { ...limits, reuse: 'never' as const } }
+    expect(place(want({ type: once }), [hostWith()], [ready('v1', { limits: once.limits })], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+  })
+
+  test('takes no ready VWN that has another size, that its user may not have, or after those that failed it', () => {
+    expect(place(want(), [hostWith()], [ready('v1', { shape: { ...type.shape, cpus: 1 } })], [], 0)).toMatchObject({ is: 'boot' })
+    expect(place(want({ takesReady: false }), [hostWith()], [ready('v1')], [], 0)).toMatchObject({ is: 'boot' })
+    const one = { max: 1, types: [type.name] }
+    expect(place(want({ perUser: one }), [hostWith()], [ready('v1'), busy('v2')], [], 0)).toMatchObject({ is: 'wait', why: 'h1: anna has 1 of 1 VWNs' })
+    expect(place(want({ perUser: one }), [hostWith()], [ready('v1'), warm('v2', { jobsRun: 3 })], [], 0)).toMatchObject({ is: 'makeRoom', evict: ['v2'] })
+    expect(place(want({ perUser: one }), [hostWith()], [ready('v1')], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+  })
+
+  test('has what is nobody\'s give way first, half made before ready, and does not wait for other room then', () => {
+    const host = hostWith({ capacity: { cpus: 6, memoryMib: 4096, scratchGib: 64 } })
+    const vwns = [warm('v1', { owner: ben }), ready('v2', { stateSinceMs: 10 }), ready('v3', { state: 'preparing', stateSinceMs: 20 })]
+    const wide = (cpus: number): PlacementWant => want({ shape: { ...type.shape, cpus } })
+    expect(place(wide(1), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3'], why: 'half-made v3 must go first' })
+    expect(place(wide(4), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3', 'v2'], why: 'half-made v3 and ready v2 must go first' })
+    expect(place(wide(5), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3', 'v2', 'v1'], why: 'half-made v3 and ready v2 and idle v1 of ben must go first' })
+    expect(place(wide(1), [host], [warm('v1', { state: 'stopping' }), busy('v2'), ready('v3')], [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3'] })
+    expect(place(wide(1), [host], [warm('v1', { state: 'stopping' }), busy('v2'), ready('v3', { host: h2 }), busy('v4')], [], 50)).toMatchObject({ is: 'wait' })
   })
 
   test('without a host goes where the hole is tightest', () => {
@@ -143,6 +174,15 @@ describe('a turn', () => {
     expect(plan([jobWith()], farm({ vwns: failed }), 0)).toMatchObject([{ is: 'refused', why: 'v1, v2 did not come up', failure: { code: 'VWN_BOOT_TIMEOUT' } }])
   })
 
+  test('does not blame a job for ready VWNs that failed it, but gives it no third', () => {
+    const spoilt = (count: number): Vwn[] => Array.from({ length: count }, (_, index) => ready(`v${index + 1}`, { state: 'gone', owner: anna, job: jobId('h1-1'), cause: failure('VWN_DIED') }))
+    expect(plan([jobWith()], farm({ vwns: [...spoilt(1), ready('v9')] }), 0)).toMatchObject([{ is: 'reuse', vwn: 'v9', made: 'ready' }])
+    expect(plan([jobWith()], farm({ vwns: [...spoilt(readyFailuresMax), ready('v9')] }), 0)).toMatchObject([{ is: 'boot' }])
+    const own = vwnWith({ id: vwnId('v8'), state: 'gone', cause: failure('VWN_BOOT_TIMEOUT') })
+    expect(plan([jobWith()], farm({ vwns: [...spoilt(2), own] }), 0)).toMatchObject([{ is: 'boot' }])
+    expect(plan([jobWith()], farm({ vwns: [...spoilt(2), own, { ...own, id: vwnId('v7') }] }), 0)).toMatchObject([{ is: 'refused', why: 'v7, v8 did not come up' }])
+  })
+
   test('does not blame a job for warm VWNs that the job before has soiled', () => {
     const soiled = [1, 2].map((number) => vwnWith({ id: vwnId(`v${number}`), state: 'gone', jobsRun: 1, cause: failure('VWN_DIRTY') }))
     expect(plan([jobWith()], farm({ vwns: soiled }), 0)).toMatchObject([{ is: 'boot' }])
@@ -157,6 +197,7 @@ describe('a turn', () => {
   })
 
   test('retires idle VWNs of hosts that take no more jobs', () => {
+    expect(retired([ready('v1'), ready('v2', { state: 'booting' }), vwnWith({ id: vwnId('v3'), state: 'booting' })], [hostWith({ want: 'draining' })])).toEqual(['v1', 'v2'])
     expect(retired([warm('v1'), busy('v2'), warm('v3', { host: h2 })], [hostWith({ want: 'draining' }), hostWith({ id: h2 })])).toEqual(['v1'])
   })
 
@@ -182,6 +223,7 @@ const anyHost = (id: Host['id']): fc.Arbitrary<Host> =>
   }).map(({ cpus, fact, want }) => hostWith({ id, fact, want, capacity: { cpus, memoryMib: 4096, scratchGib: 64 } }))
 const anyVwn = fc.record({
   host: fc.constantFrom(...hostIds), of: fc.constantFrom(...types), owner: fc.constantFrom(...users), jobsRun: fc.nat(3), stateSinceMs: fc.nat(50),
+  unclaimed: fc.boolean(),
   state: fc.constantFrom('idle' as const, 'idle' as const, 'busy' as const, 'cleaning' as const, 'stopping' as const, 'booting' as const, 'fencing' as const),
 })
 const anyJob = fc.record({ host: fc.constantFrom(...hostIds), owner: fc.constantFrom(...users), type: fc.constantFrom(null, ...types.map(({ name }) => name)), cpus: fc.constantFrom(null, 1, 3, 6), submittedAtMs: fc.nat(5) })
@@ -189,9 +231,10 @@ const anyJob = fc.record({ host: fc.constantFrom(...hostIds), owner: fc.constant
 /** A farm in which nothing is overcommitted yet, and its waiting jobs. */
 const anyFarm = fc.record({ hosts: fc.tuple(...hostIds.map(anyHost)), vwns: fc.array(anyVwn, { maxLength: 9 }), jobs: fc.array(anyJob, { minLength: 1, maxLength: 6 }) }).map(({ hosts, vwns, jobs }) => {
   const rows: Vwn[] = []
-  for (const [index, { of, ...facts }] of vwns.entries()) {
-    const reserved = facts.state === 'busy' || facts.state === 'booting' ? jobId(`h1-${90 + index}`) : null
-    const row = vwnWith({ ...facts, id: vwnId(`v${index + 1}`), type: of.name, shape: of.shape, limits: of.limits, job: reserved })
+  for (const [index, { of, unclaimed, ...facts }] of vwns.entries()) {
+    const pooled = unclaimed && facts.state !== 'busy' && facts.state !== 'cleaning'
+    const reserved = facts.state === 'busy' || (facts.state === 'booting' && !pooled) ? jobId(`h1-${90 + index}`) : null
+    const row = vwnWith({ ...facts, ...(pooled ? { pooled, owner: null, jobsRun: 0 } : {}), id: vwnId(`v${index + 1}`), type: of.name, shape: of.shape, limits: of.limits, job: reserved })
     const host = hosts.find(({ id }) => id === row.host)
     if (host !== undefined && fits(add(held(rows, row.host), row.shape), host.capacity)) rows.push(row)
   }
@@ -200,7 +243,7 @@ const anyFarm = fc.record({ hosts: fc.tuple(...hostIds.map(anyHost)), vwns: fc.a
 })
 
 /** What the farm is after a turn was carried out. */
-function carriedOut(farm: Farm, decisions: readonly Decision[]): readonly Vwn[] {
+function carriedOut(farm: Farm, jobs: readonly WaitingJob[], decisions: readonly Decision[]): readonly Vwn[] {
   let rows = farm.vwns
   let next = 100
   const deliver = (id: Vwn['id'], event: Parameters<typeof step>[1]): void => {
@@ -213,7 +256,7 @@ function carriedOut(farm: Farm, decisions: readonly Decision[]): readonly Vwn[] 
   }
   for (const decision of decisions) {
     if (decision.is === 'boot') rows = [...rows, requestVwn(decision.request, vwnId(`v${(next += 1)}`), token, { nowMs: 50, generation: 9 })]
-    if (decision.is === 'reuse') deliver(decision.vwn, { kind: 'assigned', job: decision.job, owner: decision.resolution.rule === null ? anna : users.find(({ uid }) => uid === rows.find(({ id }) => id === decision.vwn)?.owner?.uid) ?? anna })
+    if (decision.is === 'reuse') deliver(decision.vwn, { kind: 'assigned', job: decision.job, owner: jobs.find(({ id }) => id === decision.job)?.owner ?? anna })
     if (decision.is === 'wait') for (const id of decision.evict) deliver(id, { kind: 'stop', cause: null })
   }
   return rows
@@ -223,7 +266,7 @@ describe('whatever the farm looks like', () => {
   test('a plan can be carried out and overcommits nothing', () => {
     fc.assert(fc.property(anyFarm, ({ farm, jobs }) => {
       const before = farm.vwns
-      const rows = carriedOut(farm, plan(jobs, farm, 50))
+      const rows = carriedOut(farm, jobs, plan(jobs, farm, 50))
       for (const host of farm.hosts) expect(fits(held(rows, host.id), host.capacity)).toBe(true)
       const wide = (vwns: readonly Vwn[]) => vwns.filter((row) => row.type === 'wide' && row.state !== 'gone').length
       expect(wide(rows)).toBeLessThanOrEqual(Math.max(2, wide(before)))
@@ -262,6 +305,34 @@ describe('whatever the farm looks like', () => {
     }), { numRuns: 300 })
   })
 
+  test('no job runs later for VWNs that are kept ready', () => {
+    /** The jobs that have a VWN when all that was stopped for them is gone. */
+    const placed = (farm: Farm, jobs: readonly WaitingJob[]): readonly WaitingJob[] => {
+      let { vwns } = farm
+      for (let turn = 0; turn <= jobs.length; turn += 1) {
+        const before = vwns
+        vwns = carriedOut({ ...farm, vwns }, jobs, plan(jobs, { ...farm, vwns }, 50)).filter((row) => row.owner !== null || !['stopping', 'fencing'].includes(row.state) || before.includes(row))
+      }
+      return jobs.filter(({ id }) => vwns.some((row) => isReservedFor(row, id)))
+    }
+    const unlimited = { ...manyRules, rules: [], types: types.map((each) => ({ ...each, limit: null })) }
+    const seen = { taken: 0, evicted: 0 } // or the property has seen nothing
+    fc.assert(fc.property(anyFarm, fc.boolean(), fc.boolean(), ({ farm, jobs }, withLimits, usual) => {
+      const queue = jobs.map((job) => (usual ? { ...job, cpus: null } : job)).sort((a, b) => a.submittedAtMs - b.submittedAtMs || (a.id < b.id ? -1 : 1))
+      const mine = withLimits ? queue.slice(0, 1) : queue // under a limit, one that is served earlier may take the place of a later one
+      const hosts = farm.hosts.map((host) => ({ ...host, fact: 'alive' as const, want: 'open' as const }))
+      const over: Farm = { ...farm, hosts, mapping: withLimits ? farm.mapping : unlimited }
+      const bare = { ...over, vwns: over.vwns.filter((row) => !isUnclaimed(row)) }
+      const atOnce = plan(mine, bare, 50).filter(({ is }) => is === 'reuse' || is === 'boot').map(({ job }) => job)
+      expect(placed(over, mine).map(({ id }) => id)).toEqual(expect.arrayContaining(atOnce))
+      for (const decision of plan(mine, over, 50)) {
+        if (decision.is === 'reuse' && decision.made === 'ready') seen.taken += 1
+        if (decision.is === 'wait' && decision.evict.some((id) => over.vwns.some((row) => row.id === id && isUnclaimed(row)))) seen.evicted += 1
+      }
+    }), { numRuns: 500 })
+    expect([seen.taken > 3, seen.evicted > 3]).toEqual([true, true])
+  })
+
   test('a wide job is not starved by a stream of small ones', () => {
     const tiny: VwnType = { ...type, shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, limits: { ...limits, jobsRunMax: 99 } }
     const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
@@ -272,7 +343,7 @@ describe('whatever the farm looks like', () => {
       for (let turn = 0; turn < 3 * turnsOfAJob; turn += 1) {
         vwns = vwns.map((row) => (row.state === 'busy' && turn - row.stateSinceMs >= turnsOfAJob ? { ...row, state: 'idle', job: null } : row))
         const stream = [0, 1].map((number) => jobWith({ id: jobId(`h1-${10 * turn + number + 2}`), submittedAtMs: turn + 2 }))
-        vwns = carriedOut({ hosts: [host], vwns, mapping: mapping([tiny]) }, plan([wide, ...stream], { hosts: [host], vwns, mapping: mapping([tiny]) }, 50))
+        vwns = carriedOut({ hosts: [host], vwns, mapping: mapping([tiny]) }, [wide, ...stream], plan([wide, ...stream], { hosts: [host], vwns, mapping: mapping([tiny]) }, 50))
         if (vwns.some((row) => isReservedFor(row, wide.id))) return
         vwns = vwns.flatMap((row) => (row.state === 'stopping' ? [] : row.state === 'requested' || row.stateSinceMs === 50 ? [{ ...row, state: 'busy' as const, stateSinceMs: turn }] : [row]))
       }

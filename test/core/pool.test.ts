@@ -1,15 +1,20 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { add, fits, noAmount, subtract, times, type Amount } from '../../core/amount.ts'
 import { typeName } from '../../core/ids.ts'
 import { aged, arrived, cover, noDemand, planPool, poolSettings, readyMax, reported, type Clone, type Demand, type PoolHost, type PoolPlan, type PoolSettings, type PoolType } from '../../core/pool.ts'
 import { shuffled } from './samples.ts'
 
 const halfLifeMs = poolSettings.halfLifeMs
-const host: PoolHost = { memoryMib: 8192, usedMib: 0, waitingMib: 0, handOversWaiting: 0, closed: null }
-const hostWith = (facts: Partial<PoolHost>): PoolHost => ({ ...host, ...facts })
+/** Memory alone is scarce, unless a test says otherwise. */
+const mib = (memoryMib: number): Amount => ({ cpus: 0, memoryMib, scratchGib: 0 })
+const roomy = (memoryMib: number): Amount => ({ cpus: 10_000, memoryMib, scratchGib: 10_000 })
+const host: PoolHost = { capacity: roomy(8192), used: mib(0), waiting: mib(0), handOversWaiting: 0, closed: null }
+const unlimited = { left: Infinity, why: '' }
 const poolType = (name: string, facts: Partial<PoolType> = {}): PoolType => ({
-  type: typeName(name), policy: { min: 0, max: 100, memoryShare: 1 }, demand: noDemand, clones: [], holdsMib: 512, makeMs: 300, blocked: null, ...facts,
+  type: typeName(name), policy: { min: 0, max: 100, memoryShare: 1 }, demand: noDemand, clones: [], holds: mib(512), makeMs: 300, places: unlimited, ...facts,
 })
+const hostWith = (facts: Partial<PoolHost>): PoolHost => ({ ...host, ...facts })
 const clones = (ready: number, making = 0, going = 0): readonly Clone[] => [
   ...Array.from({ length: ready }, (_, index): Clone => ({ id: `r${index + 1}`, state: 'ready', sinceMs: index })),
   ...Array.from({ length: making }, (_, index): Clone => ({ id: `m${index + 1}`, state: 'making', sinceMs: 1_000 + index })),
@@ -71,8 +76,8 @@ describe('a type', () => {
     expect(planOne(poolType('el9', { ...busy, policy: policy(0, 4) }))).toMatchObject({ wanted: 4, giveBack: [{ clone: 'r1', why: '4 is the most' }], why: '4 wanted, jobs pending: 9, but 4 is the most: 5 there' })
     expect(planOne(poolType('el9', { ...busy, policy: policy(0, 9, 0.25) }))).toMatchObject({ wanted: 4, why: '4 wanted, jobs pending: 9, but its share of the memory holds 4: 5 there' })
     expect(planOne(poolType('el9', { policy: policy(9, 9, 0.25) })).wanted).toBe(4)
-    expect(planOne(poolType('el9', { demand: pending(99), holdsMib: 1, policy: policy(0, 99, 0.29) }), hostWith({ memoryMib: 100 })).wanted).toBe(29)
-    expect(planOne(poolType('el9', { policy: policy(9_999, 9_999) }), hostWith({ memoryMib: 2 ** 40 })).wanted).toBe(readyMax)
+    expect(planOne(poolType('el9', { demand: pending(99), holds: mib(1), policy: policy(0, 99, 0.29) }), hostWith({ capacity: roomy(100) })).wanted).toBe(29)
+    expect(planOne(poolType('el9', { policy: policy(9_999, 9_999) }), hostWith({ capacity: roomy(2 ** 40) })).wanted).toBe(readyMax)
   })
 
   test('gives back what is half made first, then the oldest', () => {
@@ -83,7 +88,8 @@ describe('a type', () => {
   })
 
   test('that cannot be made keeps what it has, and says why', () => {
-    const blocked = poolType('el9', { policy: policy(2, 4), clones: clones(1), blocked: 'its template is quarantined' })
+    const blocked = poolType('el9', { policy: policy(2, 4), clones: clones(1), places: { left: 0, why: 'its template is quarantined' } })
+    expect(planOne({ ...blocked, places: { left: 1, why: '3 of 3 exist' }, policy: policy(4, 4) })).toMatchObject({ wanted: 4, target: 2, make: 1, why: '4 wanted, min is 4: makes 1 of 3, for 3 of 3 exist' })
     expect(planOne(blocked)).toMatchObject({ wanted: 2, target: 1, make: 0, giveBack: [], why: '2 wanted, min is 2: makes 0 of 1, for its template is quarantined' })
   })
 })
@@ -102,34 +108,42 @@ describe('a host', () => {
 
   test('gives memory back for jobs, even below min', () => {
     const it = poolType('el9', { policy: policy(2, 4), clones: clones(2) })
-    expect(planOne(it, hostWith({ usedMib: 7168 })).giveBack).toEqual([])
-    const plan = planOne(it, hostWith({ usedMib: 7168, waitingMib: 512 }))
-    expect(plan).toMatchObject({ target: 1, giveBack: [{ clone: 'r1', why: 'jobs need its memory' }] })
+    expect(planOne(it, hostWith({ used: mib(7168) })).giveBack).toEqual([])
+    const plan = planOne(it, hostWith({ used: mib(7168), waiting: mib(512) }))
+    expect(plan).toMatchObject({ target: 1, giveBack: [{ clone: 'r1', why: 'jobs need its room' }] })
     expect(plan.why).toBe('2 wanted, min is 2: 2 there')
+  })
+
+  test('makes none that its processors or its scratch cannot take beside jobs', () => {
+    const it = poolType('el9', { policy: policy(3, 4), holds: { cpus: 2, memoryMib: 64, scratchGib: 4 } })
+    const on = hostWith({ capacity: { cpus: 8, memoryMib: 8192, scratchGib: 64 }, used: { cpus: 3, memoryMib: 0, scratchGib: 0 }, waiting: { cpus: 2, memoryMib: 0, scratchGib: 0 } })
+    expect(planOne(it, on)).toMatchObject({ target: 1, make: 1, why: '3 wanted, min is 3: makes 1 of 3, for no more of 2 cpus, 64 MiB fit beside jobs and other clones' })
+    expect(planOne({ ...it, clones: clones(2) }, on).giveBack).toMatchObject([{ why: 'jobs need its room' }])
+    expect(planOne(it, { ...on, used: { ...on.used, scratchGib: 61 } }).make).toBe(0)
   })
 
   test('makes none in memory that is not free', () => {
     const it = poolType('el9', { policy: policy(3, 4), clones: clones(1) })
-    expect(planOne(it, hostWith({ memoryMib: 1024 }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 3, but its share of the memory holds 2: makes 1' })
-    expect(planOne(it, hostWith({ usedMib: 7168 }))).toMatchObject({ target: 2, make: 1, why: '3 wanted, min is 3: makes 1 of 2, for no more of 512 MiB fit beside jobs and other clones' })
+    expect(planOne(it, hostWith({ capacity: roomy(1024) }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 3, but its share of the memory holds 2: makes 1' })
+    expect(planOne(it, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 1, why: '3 wanted, min is 3: makes 1 of 2, for no more of 0 cpus, 512 MiB fit beside jobs and other clones' })
     const tight = { ...it, policy: policy(2, 4), clones: clones(0, 0, 1) }
-    expect(planOne(tight, hostWith({ usedMib: 7168 }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 2: makes 1 of 2, for memory that is given back is not free yet' })
+    expect(planOne(tight, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 2: makes 1 of 2, for what is given back is not free yet' })
     const going = { ...it, clones: clones(1, 0, 1) }
-    expect(planOne(going, hostWith({ usedMib: 7168 }))).toMatchObject({ target: 2, make: 0, why: '3 wanted, min is 3: makes 0 of 2, for memory that is given back is not free yet' })
+    expect(planOne(going, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 0, why: '3 wanted, min is 3: makes 0 of 2, for what is given back is not free yet' })
   })
 
   test('lets a type go below what it may still use for the min of another, and for nothing else', () => {
     const full = poolType('a', { demand: pending(4), clones: clones(4) })
-    const on = hostWith({ memoryMib: 2048 })
+    const on = hostWith({ capacity: roomy(2048) })
     const [a, b] = planPool([full, poolType('b', { policy: policy(1, 2) })], on, poolSettings, 0)
-    expect(a).toMatchObject({ target: 3, giveBack: [{ clone: 'r1', why: 'the min of another type needs its memory' }] })
-    expect(b).toMatchObject({ target: 1, make: 0, why: '1 wanted, min is 1: makes 0 of 1, for memory that is given back is not free yet' })
+    expect(a).toMatchObject({ target: 3, giveBack: [{ clone: 'r1', why: 'the min of another type needs its room' }] })
+    expect(b).toMatchObject({ target: 1, make: 0, why: '1 wanted, min is 1: makes 0 of 1, for what is given back is not free yet' })
     const [still, waits] = planPool([full, poolType('b', { demand: pending(1) })], on, poolSettings, 0)
     expect([still?.giveBack, waits?.make]).toEqual([[], 0])
   })
 
   test('makes the first of each type before the second of any', () => {
-    const plans = planPool([poolType('a', { demand: pending(4) }), poolType('b', { demand: pending(4) })], hostWith({ memoryMib: 1536 }), poolSettings, 0)
+    const plans = planPool([poolType('a', { demand: pending(4) }), poolType('b', { demand: pending(4) })], hostWith({ capacity: roomy(1536) }), poolSettings, 0)
     expect(plans.map(({ make, target }) => [make, target])).toEqual([[1, 2], [1, 1]])
   })
 })
@@ -185,15 +199,15 @@ const anyType = (name: string): fc.Arbitrary<PoolType> => fc.record({
   policy: anyPolicy,
   demand: anyDemand,
   clones: anyClones.map((all) => all.map((clone) => ({ ...clone, id: `${name}-${clone.id}`, sinceMs: clone.sinceMs >> 1 }))),
-  holdsMib: fc.constantFrom(64, 300, 512, 2048),
+  holds: fc.record({ memoryMib: fc.constantFrom(64, 300, 512, 2048), cpus: fc.constantFrom(0, 0, 1, 3), scratchGib: fc.constantFrom(0, 0, 4) }),
   makeMs: fc.constantFrom(100, 6_000),
-  blocked: fc.oneof({ weight: 5, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constant('its template is quarantined') }),
+  places: fc.oneof({ weight: 5, arbitrary: fc.constant(unlimited) }, { weight: 1, arbitrary: fc.nat(2).map((left) => ({ left, why: 'its template is quarantined' })) }),
 })
 const anyTypes = fc.subarray(names, { minLength: 1 }).chain((some) => fc.tuple(...some.map(anyType)))
 const anyHost: fc.Arbitrary<PoolHost> = fc.record({
-  memoryMib: fc.constantFrom(0, 1024, 4096, 16_384),
-  usedMib: fc.constantFrom(0, 700, 3000, 9000),
-  waitingMib: fc.oneof(fc.constant(0), fc.nat(2048)),
+  capacity: fc.record({ memoryMib: fc.constantFrom(0, 1024, 4096, 16_384), cpus: fc.constantFrom(4, 16, 64), scratchGib: fc.constantFrom(16, 100) }),
+  used: fc.record({ memoryMib: fc.constantFrom(0, 700, 3000, 9000), cpus: fc.nat(8), scratchGib: fc.nat(8) }),
+  waiting: fc.oneof(fc.constant(noAmount), fc.record({ memoryMib: fc.nat(2048), cpus: fc.nat(4), scratchGib: fc.nat(4) })),
   handOversWaiting: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.constant(2) }),
   closed: fc.oneof({ weight: 9, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constant('an operator has closed it') }),
 })
@@ -201,9 +215,12 @@ const anySettings: fc.Arbitrary<PoolSettings> = fc.record({ halfLifeMs: fc.const
 const anyMoment = fc.constantFrom(0, 100_000, 1_000_000)
 const thorough = { numRuns: 300 }
 
-const roomOf = (on: PoolHost): number => on.memoryMib - on.usedMib - on.waitingMib
+const roomOf = (on: PoolHost): Amount => subtract(subtract(on.capacity, on.used), on.waiting)
+const atLeastNone = ({ cpus, memoryMib, scratchGib }: Amount): Amount => ({ cpus: Math.max(0, cpus), memoryMib: Math.max(0, memoryMib), scratchGib: Math.max(0, scratchGib) })
+/** What so many of each type hold. */
+const heldBy = (types: readonly PoolType[], count: (it: PoolType) => number): Amount => types.reduce((held, it) => add(held, times(it.holds, count(it))), noAmount)
 const floorOf = (it: PoolType, on: PoolHost): number =>
-  on.closed !== null ? 0 : Math.min(it.policy.min, it.policy.max, Math.floor(Math.floor(it.policy.memoryShare * on.memoryMib + 1e-6) / it.holdsMib))
+  on.closed !== null ? 0 : Math.min(it.policy.min, it.policy.max, Math.floor(Math.floor(it.policy.memoryShare * on.capacity.memoryMib + 1e-6) / it.holds.memoryMib))
 const planFor = (plans: readonly PoolPlan[], it: PoolType): PoolPlan => {
   const plan = plans.find(({ type }) => type === it.type)
   if (plan === undefined) throw new Error(`no plan for ${it.type}`)
@@ -211,15 +228,14 @@ const planFor = (plans: readonly PoolPlan[], it: PoolType): PoolPlan => {
 }
 
 describe('whatever is asked and whatever is there', () => {
-  test('no memory is taken that is not free, and all is given back that jobs need', () => {
+  test('no room is taken that is not free, and all is given back that jobs need', () => {
     fc.assert(fc.property(anyTypes, anyHost, anySettings, anyMoment, (types, on, settings, nowMs) => {
       const plans = planPool(types, on, settings, nowMs)
-      const madeMib = sum(types.map((it) => planFor(plans, it).make * it.holdsMib))
-      const thereMib = sum(types.map((it) => it.clones.length * it.holdsMib))
-      if (madeMib > 0) expect(thereMib + madeMib).toBeLessThanOrEqual(roomOf(on))
-      const inTheEnd = sum(types.map((it) => (here(it) - planFor(plans, it).giveBack.length + planFor(plans, it).make) * it.holdsMib))
-      expect(inTheEnd).toBeLessThanOrEqual(Math.max(0, roomOf(on)))
-      expect(sum(types.map((it) => planFor(plans, it).target * it.holdsMib))).toBeLessThanOrEqual(Math.max(0, roomOf(on)))
+      const made = (it: PoolType): number => planFor(plans, it).make
+      if (sum(types.map(made)) > 0) expect(fits(heldBy(types, (it) => it.clones.length + made(it)), roomOf(on))).toBe(true)
+      const inTheEnd = heldBy(types, (it) => here(it) - planFor(plans, it).giveBack.length + made(it))
+      expect(fits(inTheEnd, atLeastNone(roomOf(on)))).toBe(true)
+      expect(fits(heldBy(types, (it) => planFor(plans, it).target), atLeastNone(roomOf(on)))).toBe(true)
     }), thorough)
   })
 
@@ -230,21 +246,21 @@ describe('whatever is asked and whatever is there', () => {
       const made = sum(plans.map(({ make }) => make))
       if (made > 0) expect(made + making).toBeLessThanOrEqual(settings.makingsMax)
       if (on.handOversWaiting > 0) expect(made).toBe(0)
-      for (const it of types) if (it.blocked !== null) expect(planFor(plans, it).make).toBe(0)
+      for (const it of types) expect(planFor(plans, it).make).toBeLessThanOrEqual(it.places.left)
     }), thorough)
   })
 
   test('min is kept where memory allows it for all, and nothing stays above max', () => {
     fc.assert(fc.property(anyTypes, anyHost, anySettings, anyMoment, (types, on, settings, nowMs) => {
       const plans = planPool(types, on, settings, nowMs)
-      const allFit = sum(types.map((it) => floorOf(it, on) * it.holdsMib)) <= roomOf(on)
+      const allFit = fits(heldBy(types, (it) => floorOf(it, on)), roomOf(on))
       for (const it of types) {
         const { target, make, giveBack } = planFor(plans, it)
         const staying = here(it) - giveBack.length
         expect(staying + make).toBeLessThanOrEqual(it.policy.max)
-        expect((staying + make) * it.holdsMib).toBeLessThanOrEqual(it.policy.memoryShare * on.memoryMib + 1e-6)
+        expect((staying + make) * it.holds.memoryMib).toBeLessThanOrEqual(it.policy.memoryShare * on.capacity.memoryMib + 1e-6)
         if (!allFit) continue
-        expect(target).toBeGreaterThanOrEqual(it.blocked === null ? floorOf(it, on) : Math.min(here(it), floorOf(it, on)))
+        expect(target).toBeGreaterThanOrEqual(Math.min(floorOf(it, on), here(it) + it.places.left))
         expect(staying).toBeGreaterThanOrEqual(Math.min(here(it), floorOf(it, on)))
       }
     }), thorough)
@@ -289,11 +305,11 @@ describe('whatever is asked and whatever is there', () => {
       expect(plans.map(({ type }) => type)).toEqual(types.map(({ type }) => type).sort())
       for (const it of types) {
         const { wanted, make, giveBack, why } = planFor(plans, it)
-        for (const back of giveBack) expect(back.why).toMatch(/needs? its memory$|are enough|is the most|its share|closed/)
+        for (const back of giveBack) expect(back.why).toMatch(/needs? its room$|are enough|is the most|its share|closed/)
         const missing = wanted - here(it)
         if (missing <= 0) expect(why.endsWith(`: ${here(it)} there`)).toBe(true)
         else if (make === missing) expect(why).toMatch(/: makes [0-9]+$/)
-        else expect(why).toMatch(/: makes [0-9]+ of [0-9]+, for (a hand-over waits|no more|memory|its template)/)
+        else expect(why).toMatch(/: makes [0-9]+ of [0-9]+, for (a hand-over waits|no more|what is given back|its template)/)
       }
     }), thorough)
   })
@@ -325,13 +341,13 @@ describe('as time goes by', () => {
 
   test('demand that varies by no more than a factor of two never makes and gives back', () => {
     const band = fc.tuple(fc.double({ min: 0, max: 50, noNaN: true }), fc.nat(4), fc.array(fc.tuple(fc.double({ min: 1, max: 2, noNaN: true }), fc.double({ min: 0, max: 1, noNaN: true })), { minLength: 2, maxLength: 30 }))
-    fc.assert(fc.property(band, anyClones, anyPolicy, fc.constantFrom(64, 512), ([jobs, pends, steps], some, rules, holdsMib) => {
+    fc.assert(fc.property(band, anyClones, anyPolicy, fc.constantFrom(64, 512), ([jobs, pends, steps], some, rules, memoryMib) => {
       const did = { make: 0, giveBack: 0 }
-      let it = poolType('a', { clones: some, policy: rules, holdsMib })
+      let it = poolType('a', { clones: some, policy: rules, holds: mib(memoryMib) })
       steps.forEach(([factor, share], turn) => {
         const now = Math.round(pends * (1 + share))
         it = { ...it, demand: { arrived: jobs * factor, pending: now, pendingPeak: now, asOfMs: 0 } }
-        const plans = planPool([it], hostWith({ memoryMib: 16_384 }), poolSettings, 0)
+        const plans = planPool([it], hostWith({ capacity: roomy(16_384) }), poolSettings, 0)
         for (const { make, giveBack } of plans) {
           did.make += make
           did.giveBack += giveBack.length
@@ -382,7 +398,7 @@ describe('as time goes by', () => {
     fc.assert(fc.property(arrivals, fc.nat(50), anyPolicy, (at, pends, rules) => {
       const stopMs = Math.max(0, ...at)
       const demand = reported(at.reduce((known, each) => arrived(known, each, halfLifeMs), noDemand), pends, stopMs, halfLifeMs)
-      const it = poolType('a', { demand, policy: rules, holdsMib: 64, clones: clones(rules.max) })
+      const it = poolType('a', { demand, policy: rules, holds: mib(64), clones: clones(rules.max) })
       // Each job counts as one at most; one in a hundred is let go; half a pending job is none.
       const asked = 2 * at.length * (Math.LN2 / halfLifeMs) * (poolSettings.coverMs + it.makeMs)
       const halvings = Math.max(0, Math.log2(asked / 0.01), Math.log2(2 * pends / 0.49))

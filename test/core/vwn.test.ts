@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { failure } from '../../core/failure.ts'
 import {
-  due, isLive, legalNow, moves, reissue, requestVwn, step, vwnEventKinds, vwnStates, wantedOf, type Vwn, type VwnEvent, type VwnEventKind, type VwnState,
+  due, isLive, isSpare, isUnclaimed, legalNow, moves, reissue, requestVwn, step, vwnEventKinds, vwnStates, wantedOf, type Vwn, type VwnEvent, type VwnEventKind, type VwnState,
 } from '../../core/vwn.ts'
 import type { LeaseToken } from '../../core/lease.ts'
 import { anna, ben, cause, job, token, vwnWith } from './samples.ts'
@@ -68,6 +68,18 @@ describe('a VWN', () => {
   test('keeps the first cause', () => {
     const gone = after([...up, { kind: 'exited', cause }, { kind: 'kill', cause: failure('VWN_REMOVED') }, { kind: 'reclaimed' }])
     expect(gone).toMatchObject({ state: 'gone', cause: { code: 'VWN_DIED' }, endedAtMs: 10, job: 'h1-1' })
+  })
+
+  test('made for nobody waits for whoever comes first, however long, and is theirs for life', () => {
+    const { owner: _owner, job: _job, ...rest } = vwnWith()
+    const ready = after(up, requestVwn({ ...rest, owner: null, job: null }, rest.id, token, { nowMs: 0, generation: 1 }))
+    expect(ready).toMatchObject({ state: 'idle', pooled: true, deadlineMs: ready.limits.ageMsMax })
+    expect([isUnclaimed(ready), isSpare(ready)]).toEqual([true, true])
+    const taken = after([{ kind: 'assigned', job: job('h1-2'), owner: anna }], ready)
+    expect(taken).toMatchObject({ state: 'busy', owner: anna, pooled: true })
+    const idle = after([{ kind: 'released', reached: false }], taken)
+    expect(idle).toMatchObject({ state: 'idle', owner: anna, deadlineMs: 10 + idle.limits.idleMsMax })
+    expect([isUnclaimed(idle), isSpare(idle), isSpare(taken)]).toEqual([false, true, false])
   })
 
   test('that was told twice is not told again', () => {

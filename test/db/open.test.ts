@@ -7,7 +7,7 @@ import { jobStates } from '../../wire/api.ts'
 import { vwnStates } from '../../core/vwn.ts'
 import { migrations } from '../../db/migrate.ts'
 import { openDatabase } from '../../db/open.ts'
-import { liveJobs } from '../../db/queries/job.ts'
+import { arrivalsSince, liveJobs } from '../../db/queries/job.ts'
 import { nextTerm, nextVwnId } from '../../db/queries/meta.ts'
 import { presentVwns } from '../../db/queries/vwn.ts'
 
@@ -24,6 +24,23 @@ test('a new database has the newest schema, and opening it again changes nothing
   expect(db.sql.pragma('synchronous', { simple: true })).toBe(2)
   expect(db.sql.pragma('foreign_keys', { simple: true })).toBe(1)
   db.close()
+  db.close()
+})
+
+test('rows of an older schema are there in the newer one', () => {
+  mkdirSync(join(folder, 'deep'))
+  const old = new Sqlite(file())
+  old.exec(migrations[0] ?? '')
+  old.pragma('user_version = 1')
+  old.exec(`
+    insert into host values ('h1', 'open', 'alive', 'b1', 's1', 1, 1, 1, 1, 1, 1, '{}');
+    insert into vwn (id, host, type, image, contact, network, cpus, memory_mib, scratch_gib, boot_ms, reuse, jobs_run_max, age_ms_max, idle_ms_max, state, insist, term, epoch,
+      generation, jobs_run, created_at_ms, state_since_ms)
+    values ('v1', 'h1', 'el9', '${'a'.repeat(64)}', 'agent', 'isolated', 1, 512, 4, 1, 'same-user', 1, 1, 1, 'idle', 0, 1, 1, 1, 0, 1, 1);`)
+  old.close()
+  const db = openDatabase(file())
+  expect(presentVwns(db)).toMatchObject([{ id: 'v1', pooled: false, owner: null }])
+  expect(arrivalsSince(db, 0)).toEqual([])
   db.close()
 })
 

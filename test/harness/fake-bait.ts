@@ -24,6 +24,8 @@ export interface Script {
   /** `hang`: a boot never ends. `fail`: the VWN goes away by itself. */
   boot: 'ready' | 'hang' | 'fail'
   bootMs: number
+  /** `fail`: the VWN turns out to be dead when a job is to enter it, and the job waits on. */
+  attach: 'works' | 'fail'
   /** How long a job runs; null: until `finish` says so. */
   jobMs: number | null
   cleanMs: number
@@ -84,7 +86,7 @@ export interface FakeHost {
 /** SHA-256 of nothing in particular, for images that do not exist. */
 export const fakeDigest = (letter: string): ImageDigest => imageDigest(letter.repeat(64))
 
-const healthy: Script = { boot: 'ready', bootMs: 1, jobMs: 1, cleanMs: 1, clean: 'clean', stopMs: 1 }
+const healthy: Script = { boot: 'ready', bootMs: 1, attach: 'works', jobMs: 1, cleanMs: 1, clean: 'clean', stopMs: 1 }
 
 /** A host with 8 cpus and two images, `debian12` (agent) and `tiny` (ssh), that obeys at once. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
@@ -160,6 +162,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     const id = wantedOf(vwn)?.job ?? null
     const job = id === null ? undefined : state.jobs.get(id)
     if (id === null || job?.state !== 'waiting' || stateOf(vwn) !== 'idle') return
+    if (state.script.attach === 'fail') return set(vwn, { state: 'gone', pid: null, cause: failure('VWN_SILENT') })
     state.jobs.set(id, { ...job, state: 'running', vwn, phases: { wait: clock.nowMs() - job.submittedAtMs, start: 1 } })
     set(vwn, { state: 'busy', job: id })
     if (state.script.jobMs !== null) soon(state.script.jobMs, () => finish(id))

@@ -1,9 +1,11 @@
-/** The controller's shell, as thin as it can be: the one door, and a turn of the scheduler after every report. */
+/** The controller's shell, as thin as it can be: the one door, and a turn of the scheduler, and of the pool, after every report. */
 import { closedBecause } from '../../core/host.ts'
 import type { HostId, JobId } from '../../core/ids.ts'
+import { noDemand, noPool, poolSettings } from '../../core/pool.ts'
+import type { Hold } from '../../core/placement.ts'
 import type { WaitingJob } from '../../core/schedule.ts'
-import { requestVwn, wantedOf, type Owner, type Vwn, type VwnEvent } from '../../core/vwn.ts'
-import { el9, image, needsProof, promise, sharerIn, vwn as vwnNumber, text, type Brain, type Demand, type Report, type Scenario, type Site, type World } from './world.ts'
+import { requestVwn, wantedOf, type Owner, type Vwn, type VwnEvent, type VwnRequest } from '../../core/vwn.ts'
+import { el9, image, keepsReady, needsProof, promise, sharerIn, vwn as vwnNumber, text, type Brain, type Demand, type Report, type Scenario, type Site, type World } from './world.ts'
 
 const nowMs = 0
 
@@ -50,20 +52,46 @@ export function turn(world: World, brain: Brain, scenario: Scenario): void {
   const waiting = scenario.jobs.filter(({ id, host }) => siteOf(world, host).known?.live.some(({ job, state }) => job === id && state === 'waiting'))
   const refused = new Map<JobId, Demand['refused'][number]>()
   const hosts = world.sites.map((site) => site.host)
+  const holds: Hold[] = []
   for (const decision of waiting.length === 0 ? [] : brain.plan(waiting.map(({ id, host }) => asWaiting(scenario, id, host)), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
     const job = scenario.jobs.find(({ id }) => id === decision.job)
     if (job === undefined) continue
     if (decision.is === 'refused') refused.set(job.id, { job: job.id, failure: decision.failure })
     if (decision.is === 'reuse') deliver(world, brain, rowOf(world, decision.vwn), { kind: 'assigned', job: job.id, owner: ownerOf(scenario, job.id) })
-    if (decision.is === 'wait') for (const id of decision.evict) deliver(world, brain, rowOf(world, id), { kind: 'stop', cause: null })
-    if (decision.is === 'boot' && world.rows.length < scenario.vwnsMax) {
-      const site = siteOf(world, decision.request.host)
-      site.generation += 1
-      world.rows = [...world.rows, requestVwn(decision.request, vwnNumber(world.rows.length + 1), { term: 1, epoch: 1 }, { nowMs, generation: site.generation })]
+    if (decision.is === 'wait') {
+      for (const id of decision.evict) deliver(world, brain, rowOf(world, id), { kind: 'stop', cause: null })
+      if (decision.hold !== null) holds.push(decision.hold)
     }
+    if (decision.is === 'boot') request(world, scenario, decision.request)
   }
+  keepReady(world, brain, scenario, holds)
   checkRows(world, scenario)
   for (const site of world.sites) post(world, site, [...refused.values()].filter(({ job }) => scenario.jobs.some(({ id, host }) => id === job && host === site.id)))
+}
+
+function request(world: World, scenario: Scenario, wanted: VwnRequest): void {
+  if (world.rows.length >= scenario.vwnsMax) return
+  const site = siteOf(world, wanted.host)
+  site.generation += 1
+  world.rows = [...world.rows, requestVwn(wanted, vwnNumber(world.rows.length + 1), { term: 1, epoch: 1 }, { nowMs, generation: site.generation })]
+}
+
+/** The pool's turn. Nobody learns here what does not come up: whatever is wanted is tried again at once. */
+function keepReady(world: World, brain: Brain, scenario: Scenario, holds: readonly Hold[]): void {
+  if (!keepsReady(scenario)) return
+  const types = scenario.mapping.types.map((type) => (world.poolOver ? { ...type, pool: noPool } : type))
+  const pools = brain.planPools({
+    hosts: world.sites.map((site) => site.host), vwns: world.rows.filter(({ state }) => state !== 'gone'), mapping: { ...scenario.mapping, types }, holds,
+    handOversOn: () => 0, demandFor: () => noDemand, experienceWith: () => ({ makeMs: 1, failing: null }),
+  }, poolSettings, nowMs)
+  for (const { requests, stops } of pools) {
+    for (const { vwn } of stops) {
+      const row = rowOf(world, vwn)
+      promise(world, row.owner === null && row.job === null, 'the pool gives back only what is nobody\'s')
+      deliver(world, brain, row, { kind: 'stop', cause: null })
+    }
+    for (const wanted of requests) request(world, scenario, wanted)
+  }
 }
 
 /** Sends the host its orders, under a new number if they are new; what would change nothing and prove nothing is not sent. */
@@ -98,6 +126,8 @@ function checkRows(world: World, scenario: Scenario): void {
   }
   const limit = scenario.mapping.types[0]?.limit ?? Infinity
   promise(world, world.rows.filter((row) => row.state !== 'gone').length <= limit, 'the limit of a type holds')
+  const perUser = scenario.mapping.default?.limits.perUser ?? Infinity
+  for (const { uid } of scenario.jobs) promise(world, world.rows.filter((row) => row.state !== 'gone' && row.owner?.uid === uid).length <= perUser, 'the limit of a user holds')
 }
 
 const asWaiting = (scenario: Scenario, id: JobId, host: HostId): WaitingJob => ({

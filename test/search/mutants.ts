@@ -12,7 +12,7 @@ export interface Mutant {
 }
 
 const mutant = (bug: string, breaks: RegExp, scenario: number, planted: Partial<Brain>): Mutant => ({ bug, breaks, scenario, brain: { ...realBrain, ...planted } })
-const { step, eventsFrom, plan, hear, reconcile, stepJob } = realBrain
+const { step, eventsFrom, plan, planPools, hear, reconcile, stepJob } = realBrain
 
 export const mutants: readonly Mutant[] = [
   mutant('the controller takes a VWN for gone before its bait has followed that it should be', /never runs more VMs|quiet network/, 1, {
@@ -33,6 +33,15 @@ export const mutants: readonly Mutant[] = [
     step: (row, event, token, at) => step(row, event.kind === 'assigned' ? { ...event, owner: { ...event.owner, project: 'none' } } : event, token, at),
   }),
   mutant('the scheduler makes no room', /h1-2 never ended/, 1, {
+    plan: (jobs, farm, nowMs) => plan(jobs, farm, nowMs).map((decision) => (decision.is === 'wait' ? { ...decision, evict: [] } : decision)),
+  }),
+  mutant('the pool fills a host without regard to jobs', /more than a host has|limit of a type/, 6, {
+    planPools: (farm, settings, nowMs) => planPools({ ...farm, vwns: farm.vwns.filter(({ owner }) => owner === null) }, settings, nowMs),
+  }),
+  mutant('a ready VWN is given to a user who has enough', /limit of a user/, 6, {
+    plan: (jobs, farm, nowMs) => plan(jobs, { ...farm, mapping: { ...farm.mapping, default: farm.mapping.default === null ? null : { ...farm.mapping.default, limits: { perUser: null } } } }, nowMs),
+  }),
+  mutant('what is kept ready is not given up for a job', /h2-1 never ended|h1-1 never ended/, 7, {
     plan: (jobs, farm, nowMs) => plan(jobs, farm, nowMs).map((decision) => (decision.is === 'wait' ? { ...decision, evict: [] } : decision)),
   }),
   mutant('a VWN is kept for ever for a job that was cancelled before it came', /quiet network/, 1, {

@@ -32,4 +32,12 @@ export const scenarios: readonly [Scenario, ...Scenario[]] = [
     name: 'two users of no project: nothing is shared', capacity: single, mapping: mappingWith({ perType: null, reuse: 'same-project' }),
     jobs: [{ id: job('h1-1'), host: h1, uid: 1, gid: 7 }, { id: job('h1-2'), host: h1, uid: 2, gid: 7 }], vwnsMax: 3, faults: 1,
   },
+  {
+    name: 'one is kept ready, room for two, one VWN to a user: taken, refilled, given up', capacity: two, mapping: mappingWith({ perType: null, reuse: 'same-user', ready: 1, perUser: 1 }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h1-2'), host: h1, uid: 1 }], vwnsMax: 3, faults: 1,
+  },
+  {
+    name: 'one is kept ready on each host, one VWN allowed in all', capacity: single, mapping: mappingWith({ perType: 1, reuse: 'never', ready: 1 }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h2-1'), host: h2, uid: 2 }], vwnsMax: 3, faults: 1,
+  },
 ]

@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto'
 import { follow, send } from './bait.ts'
 import { deliver, receive } from './controller.ts'
 import { advanceJob, advanceVm, canAdvance, nexts } from './moves.ts'
-import { beginning, copy, covers, keyOf, normal, type Brain, type Freedom, type Scenario, type World } from './world.ts'
+import { isSpare } from '../../core/vwn.ts'
+import { beginning, copy, covers, keepsReady, keyOf, normal, type Brain, type Freedom, type Scenario, type World } from './world.ts'
 
 export interface Found {
   readonly states: number
@@ -122,13 +123,13 @@ function leadsToEnd(start: World, brain: Brain, scenario: Scenario, known: Set<s
     // Nothing moves any more. Time may pass for VWNs that nobody needs, but no job may have to wait for that.
     const waiting = scenario.jobs.find(({ id }) => !world.history.has(id))
     if (waiting !== undefined) return `a quiet network leads to the end: ${waiting.id} never ended`
-    if (!world.rows.some(({ state }) => state === 'idle')) {
+    if (!world.rows.some(isSpare) && (world.poolOver || !keepsReady(scenario))) {
       const left = leftOver(world)
       if (left !== null) return `a quiet network leads to the end: ${left}`
       for (const each of passed) known.add(each)
       return null
     }
-    world = idleTimePasses(world, brain)
+    world = idleTimePasses(world, brain, scenario)
   }
   if (passed.length === roundsMax) return `a quiet network leads to the end: after ${roundsMax} rounds things still change`
   for (const key of passed) known.add(key)
@@ -161,9 +162,10 @@ function quietRound(world: World, brain: Brain, scenario: Scenario): World {
   return normal(next)
 }
 
-/** Nobody needs the warm VWNs any more. No other deadline is needed when the network works. */
-function idleTimePasses(world: World, brain: Brain): World {
+/** Nobody needs the warm VWNs any more, nor shall any be kept ready. No other deadline is needed when the network works. */
+function idleTimePasses(world: World, brain: Brain, scenario: Scenario): World {
   const next = copy(world)
+  next.poolOver = keepsReady(scenario)
   for (const row of next.rows.filter(({ state }) => state === 'idle')) deliver(next, brain, row, { kind: 'deadline' })
   return normal(next)
 }

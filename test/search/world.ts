@@ -10,6 +10,7 @@ import * as jobs from '../../core/job.ts'
 import type { LeaseToken } from '../../core/lease.ts'
 import type { Mapping } from '../../core/mapping.ts'
 import * as observe from '../../core/observe.ts'
+import * as pools from '../../core/pools.ts'
 import * as reconciling from '../../core/reconcile.ts'
 import type { ReusePolicy, Sharer } from '../../core/reuse.ts'
 import * as schedule from '../../core/schedule.ts'
@@ -20,6 +21,7 @@ export interface Brain {
   readonly step: typeof vwns.step
   readonly eventsFrom: typeof observe.eventsFrom
   readonly plan: typeof schedule.plan
+  readonly planPools: typeof pools.planPools
   readonly hear: typeof hosts.hear
   readonly reconcile: typeof reconciling.reconcile
   readonly isNewer: typeof reconciling.isNewer
@@ -28,7 +30,7 @@ export interface Brain {
 
 /** The code that is shipped. */
 export const realBrain: Brain = {
-  step: vwns.step, eventsFrom: observe.eventsFrom, plan: schedule.plan, hear: hosts.hear,
+  step: vwns.step, eventsFrom: observe.eventsFrom, plan: schedule.plan, planPools: pools.planPools, hear: hosts.hear,
   reconcile: reconciling.reconcile, isNewer: reconciling.isNewer, stepJob: jobs.step,
 }
 
@@ -100,6 +102,8 @@ export interface World {
   starts: ReadonlyMap<JobId, number>
   /** Jobs that something happened to: only they may be refused, cancelled or lost. */
   excused: ReadonlySet<JobId>
+  /** The administrator has asked that nothing be kept ready any more. */
+  poolOver: boolean
   /** Something happened to a VM or a host: only then may a VWN have a cause. */
   harmed: boolean
   /** The first broken promise. */
@@ -120,14 +124,17 @@ export const image = imageDigest('0'.repeat(64))
 export const el9 = typeName('el9')
 export const one: Amount = { cpus: 1, memoryMib: 1, scratchGib: 1 }
 
-export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy }): Mapping => ({
+export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy; readonly ready?: number; readonly perUser?: number }): Mapping => ({
   types: [{
-    name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType,
+    name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType, pool: { min: limits.ready ?? 0, max: limits.ready ?? 0, memoryShare: 1 },
     limits: { reuse: limits.reuse, jobsRunMax: 9, ageMsMax: 9, idleMsMax: 9 },
   }],
   rules: [],
-  default: { name: 'default', match: {}, type: el9, allow: [], limits: { perUser: null } },
+  default: { name: 'default', match: {}, type: el9, allow: [], limits: { perUser: limits.perUser ?? null } },
 })
+
+/** True where VWNs are kept ready. */
+export const keepsReady = ({ mapping }: Scenario): boolean => mapping.types.some(({ pool }) => pool.max > 0)
 
 /** Everything is new, and every job has just been accepted by its bait. */
 export function beginning({ capacity, jobs: wanted, faults }: Scenario): World {
@@ -141,7 +148,7 @@ export function beginning({ capacity, jobs: wanted, faults }: Scenario): World {
   }
   return {
     term: 1, rows: [], history: new Map(), sites: [site('h1'), site('h2')], faultsLeft: faults,
-    starts: new Map(), excused: new Set(), harmed: false, broken: null,
+    starts: new Map(), excused: new Set(), poolOver: false, harmed: false, broken: null,
   }
 }
 
@@ -229,12 +236,14 @@ export const covers = (a: Freedom, b: Freedom): boolean =>
 
 /** Equal for worlds that are equal but for their freedom, and only for them. */
 export function keyOf(world: World): string {
-  const rows = world.rows.map((row) => `${row.id} ${row.host} ${row.state} ${row.insist} ${row.generation} ${row.job} ${row.jobsRun} ${row.owner?.uid} ${row.owner?.gid} ${row.owner?.project}`)
+  const rows = world.rows.map((row) => [
+    row.id, row.host, row.state, row.insist, row.generation, row.job, row.jobsRun, row.owner?.uid, row.owner?.gid, row.owner?.project, row.pooled,
+  ].join(' '))
   const sites = world.sites.map((site) => [
     site.bootId, site.session, site.seq, site.generation, site.posted, site.host.fact, site.host.bootId, site.host.session, site.host.seq,
     text(site.orders), text(site.locals), text(site.jobs), text(site.known), ...site.reports.map(text), 'mail', ...site.mail.map(text),
   ].join('|'))
-  return `${world.term} ${[...world.history].sort().join()} ${[...world.starts].sort().join()} ${rows.join(';')} ${sites.join('#')}`
+  return `${world.term} ${world.poolOver} ${[...world.history].sort().join()} ${[...world.starts].sort().join()} ${rows.join(';')} ${sites.join('#')}`
 }
 
 const texts = new WeakMap<object, string>()

@@ -1,0 +1,110 @@
+/**
+ * The warm pool's part of a turn: what came is noted as demand, then every host is told what to make and what to give back. Demand is kept in
+ * memory, by the monotonic clock; after a restart it is read from the jobs of the last while, so that a restart changes nothing.
+ */
+import { sameAmount } from '../core/amount.ts'
+import type { HostId, TypeName } from '../core/ids.ts'
+import { typeNamed, type Mapping } from '../core/mapping.ts'
+import type { Hold } from '../core/placement.ts'
+import { aged, arrived, noDemand, poolSettings, type Demand, type PoolPlan } from '../core/pool.ts'
+import { experienceOf, faredMax, planPools, usualMakeMs, type Experience } from '../core/pools.ts'
+import { shapeOf } from '../core/schedule.ts'
+import { isUnclaimed } from '../core/vwn.ts'
+import type { Database } from '../db/open.ts'
+import { arrivalsSince, type Arrival, type JobRecord } from '../db/queries/job.ts'
+import { newestVwns, presentVwns } from '../db/queries/vwn.ts'
+import type { Kit } from '../kit/service.ts'
+import type { HostBook } from './hosts.ts'
+import { removedBecause, type Desk } from './lifecycle.ts'
+
+/** What the rest of the turn knows. */
+export interface Turn {
+  readonly mapping: Mapping
+  /** Jobs that were given fresh VWNs in this turn. */
+  readonly fresh: readonly Arrival[]
+  /** What jobs wait for. */
+  readonly holds: readonly Hold[]
+  /** Every job that has not ended. */
+  readonly live: readonly JobRecord[]
+}
+
+/** What a turn leaves behind; it counts once the turn is committed. */
+export interface PoolState {
+  readonly demands: ReadonlyMap<string, Demand>
+  readonly plans: ReadonlyMap<HostId, readonly PoolPlan[]>
+}
+
+export interface Pool {
+  /** The plans of the last turn, by host: those that were heard then. */
+  readonly plans: PoolState['plans']
+  /** Makes and gives back; what `keep` is to be told when that is on record. */
+  turn(desk: Desk, turn: Turn): PoolState
+  keep(state: PoolState): void
+}
+
+/** In so many half-lives demand fades to nothing that counts. */
+const halfLivesMax = 10
+/** Less demand than this asks for no clone, however long making one takes. */
+const demandMin = 0.01
+
+/** The pool of one controller. */
+export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Database; readonly book: HostBook }): Pool {
+  const { halfLifeMs } = poolSettings
+  const before = arrivalsSince(db, kit.clock.nowMs() - halfLivesMax * halfLifeMs)
+  let state: PoolState | null = null
+
+  const turn = (desk: Desk, { mapping, fresh, holds, live }: Turn): PoolState => {
+    const nowMs = kit.clock.monotonicMs()
+    const [was, come] = state === null ? [new Map<string, Demand>(), [...before, ...fresh]] : [state.demands, fresh]
+    const demands = noted(was, come.filter((each) => isUsual(each, mapping)), (atMs) => nowMs - Math.max(0, kit.clock.nowMs() - atMs))
+    const keepsNone = mapping.types.every(({ pool }) => pool.max === 0)
+    if (keepsNone && state?.plans.size === 0) return { demands, plans: state.plans }
+    const vwns = presentVwns(db)
+    if (keepsNone && !vwns.some(isUnclaimed)) return { demands, plans: new Map() }
+    const demandFor = (host: HostId, type: TypeName): Demand => demands.get(keyOf(host, type)) ?? noDemand
+    const entering = new Set(live.filter((job) => job.state === 'waiting' || job.state === 'starting').map(({ job }) => job))
+    const pools = planPools({
+      hosts: book.hosts, vwns, mapping, holds, demandFor,
+      handOversOn: (host) => vwns.filter((vwn) => vwn.host === host && vwn.state === 'busy' && vwn.job !== null && entering.has(vwn.job)).length,
+      experienceWith: (host, type) => {
+        const asked = (typeNamed(mapping, type)?.pool.min ?? 0) > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin
+        return asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }
+      },
+    }, poolSettings, nowMs)
+    for (const { host, requests, stops, plans } of pools) {
+      for (const request of requests) desk.request(request)
+      for (const { vwn: id, why } of stops) {
+        const vwn = vwns.find((each) => each.id === id)
+        if (vwn !== undefined) desk.deliver(vwn, { kind: 'stop', cause: removedBecause(why) })
+      }
+      if (requests.length + stops.length === 0) continue
+      kit.log.info({ host, makes: requests.length, givesBack: stops.length, why: plans.map(({ type, why }) => `${type}: ${why}`) }, 'pool changed')
+    }
+    return { demands, plans: new Map(pools.map(({ host, plans }) => [host, plans])) }
+  }
+  return { turn, keep: (next) => void (state = next), get plans() { return state?.plans ?? new Map() } }
+}
+
+/** Every arrival at its moment; `momentOf` turns the time of day into the monotonic clock's. */
+function noted(was: PoolState['demands'], come: readonly Arrival[], momentOf: (atMs: number) => number): PoolState['demands'] {
+  const demands = new Map(was)
+  for (const { host, type, atMs } of come) {
+    const key = keyOf(host, type)
+    demands.set(key, arrived(demands.get(key) ?? noDemand, momentOf(atMs), poolSettings.halfLifeMs))
+  }
+  return demands
+}
+
+const keyOf = (host: HostId, type: TypeName): string => `${host} ${type}`
+
+/** Ready ones have their type's own size, and are of no use to jobs that ask for another. */
+function isUsual(arrival: Arrival, mapping: Mapping): boolean {
+  const usual = typeNamed(mapping, arrival.type)?.shape
+  return usual !== undefined && sameAmount(shapeOf(arrival, usual), usual)
+}
+
+/** How the newest VWNs of a type on a host have fared, by what its bait has said of them: contact is the last thing that making one brings. */
+function experience(db: Database, host: HostId, type: TypeName, nowMs: number): Experience {
+  const newest = newestVwns(db, host, type, faredMax)
+  return experienceOf(newest.map(({ vwn, phases: { boot = 0, contact } }) => ({ vwn, makeMs: contact === undefined ? null : boot + contact })), nowMs)
+}
