@@ -70,7 +70,7 @@ async function lookAtHost(home: Home, host: string, everyVm: readonly VmHandle[]
     ...(await foldersOf(paths, found)),
     ...(await templatesOf(paths)),
     ...(await Promise.all(explained.map(({ handle }) => missingOf(paths, handle, vms)))).flat(),
-    ...groups.filter((group) => !explained.some(({ vwn, handle }) => `${prefix}${vwn}` === basename(group) && handle?.stage !== 'gone')).map((group) => ({ kind: 'control group' as const, what: group, why: 'no VWN on record uses it' })),
+    ...groups.filter((group) => basename(group) !== making && !explained.some(({ vwn, handle }) => `${prefix}${vwn}` === basename(group) && handle?.stage !== 'gone')).map((group) => ({ kind: 'control group' as const, what: group, why: 'no VWN on record uses it' })),
     ...(await strayFiles(paths, up)),
   ]
 }

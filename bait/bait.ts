@@ -12,7 +12,7 @@ import { imageStore, kernelCommandLine, type ImageStore } from '../kit/image-sto
 import type { Home, HostPaths } from '../kit/paths.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
 import { bootId } from '../kit/process.ts'
-import { loop, service, type Kit, type Service } from '../kit/service.ts'
+import { loop, service, type Kit, type Loop, type Service } from '../kit/service.ts'
 import { subjects } from '../wire/subjects.ts'
 import { openCgroups } from './cgroup.ts'
 import type { BaitSettings } from './config.ts'
@@ -28,6 +28,7 @@ import { reporter, type Reporter } from './report.ts'
 import { beginSession } from './session.ts'
 import { connectGuest } from './ssh/session.ts'
 import type { TemplateEffect } from './templates/build.ts'
+import { templateStock } from './templates/stock.ts'
 import { openTemplates, type Templates } from './templates/templates.ts'
 import type { EffectName } from './vwns/boot.ts'
 import type { Connect } from './vwns/guest.ts'
@@ -83,6 +84,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   let parts: Bait['parts'] | null = null
   let report: Reporter | null = null
   let bus: Bus | null = null
+  let stock: Loop | null = null
   let pid: AsyncDisposable | null = null
 
   const onChange = (): void => {
@@ -104,7 +106,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       }
     }
     if (bus === null) return
-    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: known.facts(), ...theParts() }) })
+    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: { ...known.facts(), templates: [...theParts().templates.facts()], templatesMibMax: settings.templates.disk_gib * 1024 }, ...theParts() }) })
     await report.start()
   }
   const theParts = (): Bait['parts'] => {
@@ -122,26 +124,30 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       const scratch = join(paths.folder, 'scratch')
       await removeLeftovers(scratch)
       const vmDisks = deps.disks ?? scratchDisks(scratch)
+      const cgroups = await openCgroups(kit.log)
       const templates = openTemplates({
-        kit: guarded, folder: paths.templates, host: settings.host, namePrefix, hypervisor, disks: vmDisks, settings: settings.templates,
+        kit: guarded, folder: paths.templates, host: settings.host, namePrefix, hypervisor, cgroups, disks: vmDisks, settings: settings.templates,
         connectGuest: deps.connectGuest ?? connectGuest,
         inUse: () => new Set(vwns.all().flatMap(({ handle: { stage, template } }) => (stage === 'gone' || template === null ? [] : [template]))),
-        after: deps.afterTemplate ?? (() => undefined),
+        after: deps.afterTemplate ?? (() => undefined), onChange: () => report?.wake(),
       })
       const vwnDeps: VwnDeps = {
         kit: guarded, host: settings.host, paths, hypervisor, namePrefix, handles: openHandles(paths), onChange, templates,
         disks: vmDisks,
-        cgroups: await openCgroups(kit.log),
+        cgroups,
         connectGuest: deps.connectGuest ?? connectGuest,
         image: (digest, accelerator) => bootImage(images, digest, accelerator),
         after: deps.after ?? (() => undefined),
       }
       const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       await templates.start()
-      parts = { vwns, jobs, templates, reconciler: createReconciler({ vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange }) }
+      const reconciler = createReconciler({ vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
+      parts = { vwns, jobs, templates, reconciler }
+      stock = templateStock(guarded, { templates, machines: () => reconciler.machines, accelerator: known.accelerator, image: vwnDeps.image })
       jobs.onChange(onChange)
       await turns.start()
       await known.start()
+      await stock.start()
       await door.start()
       connected = connecting()
     },
@@ -150,7 +156,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       ended.abort()
       await connected
       await report?.stop()
-      await Promise.all([turns.stop(), known.stop(), parts?.templates.stop()])
+      await Promise.all([turns.stop(), known.stop(), stock?.stop(), parts?.templates.stop()])
       await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
       await bus?.close()

@@ -32,6 +32,8 @@ export interface GuestSession {
   exec(command: string, signal?: AbortSignal, terminal?: PseudoTtyOptions): Promise<ClientChannel>
   /** Ends the connection; safe to repeat. */
   close(): void
+  /** While its guest stands still the connection is not asked whether it is alive; safe to repeat. */
+  stand(still: boolean): void
   /** The library's own client, for measurements. */
   readonly client: Client
 }

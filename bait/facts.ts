@@ -8,9 +8,12 @@ import { capacityOf, type BaitSettings } from './config.ts'
 import type { AcceleratorName, Hypervisor } from './hypervisor/hypervisor.ts'
 import { chosen, probeAccelerators, type AcceleratorFact } from './probe.ts'
 
+/** All but what is known of templates. */
+export type OwnFacts = Omit<HostFacts, 'templates' | 'templatesMibMax'>
+
 export interface HostFactsKeeper extends Service {
   /** What is known now. */
-  facts(): HostFacts
+  facts(): OwnFacts
   /** What guests run by; `unknown` until the probe guests have answered, null where none started. */
   accelerator(): AcceleratorName | 'unknown' | null
 }
@@ -36,7 +39,7 @@ export function hostFacts(kit: Kit, options: FactsOptions): HostFactsKeeper {
   const { accelerator, probe_kvm_ms: kvm, probe_tcg_ms: tcg } = settings.vm
   const told = options.accelerators ?? (accelerator === 'auto' ? null : trusted(accelerator))
   let accelerators = told
-  let facts: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: hypervisor.name, accelerators: [...(told ?? untried)], images: [], version }
+  let facts: OwnFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: hypervisor.name, accelerators: [...(told ?? untried)], images: [], version }
 
   const look = async (): Promise<void> => {
     const { images: found } = await images.list()

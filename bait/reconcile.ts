@@ -6,7 +6,7 @@
 import { failure } from '../core/failure.ts'
 import { compareIds, type JobId, type VwnId } from '../core/ids.ts'
 import { isNewer, reconcile, type Action } from '../core/reconcile.ts'
-import type { Orders, WantedVwn } from '../wire/bait.ts'
+import type { Orders, VwnSpec, WantedVwn } from '../wire/bait.ts'
 import type { Clean, Jobs } from './contracts.ts'
 import type { Log } from '../kit/log.ts'
 import type { Clock } from '../kit/clock.ts'
@@ -17,6 +17,8 @@ import type { Vwns } from './vwns/vwns.ts'
 export interface Reconciler {
   /** The newest Orders taken in; term 0 when none yet. */
   readonly seen: { readonly term: number; readonly generation: number }
+  /** What the newest Orders may be followed by; the same array until that changes. */
+  readonly machines: readonly VwnSpec[]
   /** Takes in Orders, if they are news. */
   take(orders: Orders): boolean
   /** Starts whatever is due now. */
@@ -32,13 +34,16 @@ export interface ReconcilerParts {
   readonly log: Log
   readonly clock: Clock
   readonly wake: () => void
+  /** Other machines than before may be asked for. */
+  readonly onMachines: () => void
 }
 
 /** A reconciler that has no Orders yet. */
 export function createReconciler(parts: ReconcilerParts): Reconciler {
-  const { vwns, jobs, clean, log, clock, wake } = parts
+  const { vwns, jobs, clean, log, clock, wake, onMachines } = parts
   const underWay = new Map<string, Promise<void>>()
   let orders: Orders | null = null
+  let machines: readonly VwnSpec[] = []
 
   /** The same verb on the same VWN once at a time; another one may overtake it, as a kill does. */
   const start = (vwn: VwnId, verb: Action['do'], work: () => Promise<void>): void => {
@@ -100,9 +105,16 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
     get seen() {
       return { term: orders?.term ?? 0, generation: orders?.generation ?? 0 }
     },
+    get machines() {
+      return machines
+    },
     take(news) {
       if (orders !== null && !isNewer(news, orders)) return false
       orders = news
+      if (JSON.stringify(news.machines) !== JSON.stringify(machines)) {
+        machines = news.machines
+        onMachines()
+      }
       for (const answer of news.answers) jobs.answer(answer)
       jobs.acknowledge(news.acknowledged)
       wake()

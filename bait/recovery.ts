@@ -6,6 +6,7 @@
  *   none       destroyed, folder removed   folder removed
  *   intent, spawned   destroyed, folder removed: it was never available; the Orders will ask again
  *   ready      met again: idle, or busy with a job that is over and must be scrubbed       gone: it died meanwhile
+ *              one that was paused is woken for that, its clock set, and paused again
  *   gone       destroyed                   kept, until the Orders forget it
  */
 import { basename } from 'node:path'
@@ -22,6 +23,7 @@ import type { Found, Handle } from './vwns/handles.ts'
 import { adoptVwn, buriedVwn, meetingOf, type LiveVwn, type VwnDeps } from './vwns/vwn.ts'
 
 const againMs = 60_000
+const wakersMax = 2
 
 /** Every VWN that is still to be spoken of, in the state that it was found in. */
 export async function recoverVwns(deps: VwnDeps): Promise<readonly LiveVwn[]> {
@@ -33,7 +35,9 @@ export async function recoverVwns(deps: VwnDeps): Promise<readonly LiveVwn[]> {
     deps.kit.log.warn({ vm: vm.name, vmPid: vm.pid }, 'ends a vm that no record keeps')
     await hypervisor.destroy(vm)
   }
-  const vwns = await Promise.all(found.map((one) => recoverOne(deps, one)))
+  const awake = found.filter(({ handle }) => handle?.paused !== true)
+  const sleepers = found.filter(({ handle }) => handle?.paused === true)
+  const vwns = await Promise.all([...awake.map((one) => recoverOne(deps, one)), ...inTurns(sleepers, (one) => recoverOne(deps, one))])
   const left = vwns.flatMap((vwn) => vwn ?? [])
   const live = new Set(left.filter((vwn) => vwn.local().state !== 'gone').map((vwn) => `${namePrefix}${vwn.id}`))
   for (const group of await findCgroups(namePrefix)) if (!live.has(basename(group))) await deps.cgroups.leave(basename(group))
@@ -41,6 +45,16 @@ export async function recoverVwns(deps: VwnDeps): Promise<readonly LiveVwn[]> {
 }
 
 const vmKey = (vm: VmHandle): string => `${vm.name} ${vm.pid} ${vm.startTicks}`
+
+/** A few at a time: guests that nobody waits for, woken all together, would keep each other and the others from answering in time. */
+function inTurns<T, R>(items: readonly T[], work: (item: T) => Promise<R>): readonly Promise<R>[] {
+  const begun: Promise<R>[] = []
+  for (const item of items) {
+    const before = begun.at(-wakersMax)
+    begun.push(before === undefined ? work(item) : before.catch(() => undefined).then(() => work(item)))
+  }
+  return begun
+}
 
 async function recoverOne(deps: VwnDeps, { vwn, handle }: Found): Promise<LiveVwn | null> {
   if (handle?.stage === 'gone') {
@@ -75,7 +89,7 @@ async function takeUp(deps: VwnDeps, handle: Handle): Promise<Running> {
   const serial = await keepSerialLog(kit, { socket: paths.serialSocket, file: paths.serialLog })
   try {
     await vm.resume()
-    const guest = await meetAgain(kit, meetingOf(deps, handle), handle.spec.contact, deps.connectGuest, AbortSignal.any([late.signal, kit.signal]))
+    const guest = await meetAgain(kit, { ...meetingOf(deps, handle), contact: handle.spec.contact, slept: handle.paused }, deps.connectGuest, AbortSignal.any([late.signal, kit.signal]))
     return { vm, serial, guest }
   } catch (error) {
     if (kit.signal.aborted) vm.release()

@@ -80,7 +80,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   })
   undo.push('bus', () => bus.close())
 
-  const orders = (host: HostId): Orders => ordersOf({ db, book, term, reports }, host)
+  const orders = (host: HostId): Orders => ordersOf({ db, book, term, reports, mapping }, host)
   const send = (host: HostId): void => bus.publish(subjects.orders(host), orders(host))
   const wake = (): void => scheduler.wake()
   const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })

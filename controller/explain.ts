@@ -7,20 +7,24 @@ import { explainPlacement, type Decision, type Farm } from '../core/schedule.ts'
 import type { Amount } from '../core/amount.ts'
 import type { JobRecord } from '../db/queries/job.ts'
 import type { Explanation } from '../wire/api.ts'
+import type { HostFacts } from '../wire/bait.ts'
 import { defaultRuleName } from './mapping.ts'
+import { makingOn } from './templates.ts'
 
 /** The job's groups by name, its own first. */
 export const groupsOf = ({ identity }: Pick<JobRecord, 'identity'>): readonly string[] =>
   [...new Set([identity.group, ...identity.groups.map(({ name }) => name)])]
 
 /** Why this job got what it got, as it was decided at `atMs`. */
-export function explanationOf({ job, decision, mapping, vwn, why, atMs }: {
+export function explanationOf({ job, decision, mapping, vwn, why, atMs, facts }: {
   readonly job: JobRecord
   readonly decision: Decision
   readonly mapping: Mapping
   readonly vwn: VwnId | null
   readonly why: string
   readonly atMs: number
+  /** Of the job's host. */
+  readonly facts: Pick<HostFacts, 'templates'>
 }): Explanation {
   const { queue, project, batchSystem, type: requestedType } = job.want
   const who: Who = { user: job.identity.user, groups: groupsOf(job), queue, project, batchSystem, requestedType }
@@ -29,12 +33,15 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs }: {
     job: job.job, atMs, ...asked(who), ...matched(decision.resolution), rules: rulesFor(mapping, who),
     shape: shapeOf(decision.resolution, job.want),
     decision: { is, vwn, host: vwn === null ? null : job.host, why, failure: decision.is === 'refused' ? decision.failure : null },
+    made: decision.is === 'boot' ? makingOn(facts, decision.request) : null,
     hosts: sentences(decision.perHost),
   }
 }
 
 /** What a job like this would get now. Without its numbers no VWN that belongs to somebody fits. */
-export function explainQuestion(who: Who, ids: { readonly uid: number; readonly gid: number } | null, farm: Farm, nowMs: number): Explanation {
+export function explainQuestion(
+  who: Who, ids: { readonly uid: number; readonly gid: number } | null, farm: Farm & { factsOf(host: HostId): Pick<HostFacts, 'templates'> }, nowMs: number,
+): Explanation {
   const { requestedType: type, user, groups, queue, project, batchSystem } = who
   const asking = {
     owner: { user, uid: ids?.uid ?? -1, gid: ids?.gid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host: null,
@@ -44,6 +51,7 @@ export function explainQuestion(who: Who, ids: { readonly uid: number; readonly 
     job: null, atMs: nowMs, ...asked(who), ...matched(resolution), rules: rulesFor(farm.mapping, who),
     shape: shapeOf(resolution, { cpus: null, memoryMib: null, scratchGib: null }),
     decision: placement === null ? refusedBy(resolution) : decisionOf(placement),
+    made: placement?.is === 'boot' && resolution.is === 'matched' ? makingOn(farm.factsOf(placement.host), { ...resolution.type, image: placement.image.digest }) : null,
     hosts: sentences(placement?.perHost ?? []),
   }
 }

@@ -11,7 +11,7 @@ import type { HostFacts } from '../wire/bait.ts'
 /** One host with what its bait says of it, and the number of its newest orders. */
 export type KnownHost = HostRecord<HostFacts>
 
-const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], images: [], version: '' }
+const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], images: [], version: '', templates: [], templatesMibMax: 0 }
 
 /** How long the database may lag behind in what only counts heartbeats. */
 const lagMs = 10_000
@@ -33,7 +33,7 @@ export interface HostBook {
 /** The hosts of this database as a controller finds them that starts at `nowMs`. */
 export function openHosts(db: Database, nowMs: number): HostBook {
   let known: ReadonlyMap<HostId, KnownHost> = new Map(
-    allHosts<HostFacts>(db).map((record) => [record.host.id, { ...record, host: afterRestart(record.host, nowMs) }]),
+    allHosts<HostFacts>(db).map((record) => [record.host.id, { ...record, facts: { ...nothing, ...record.facts }, host: afterRestart(record.host, nowMs) }]),
   )
   let before = known
   const writtenAtMs = new Map<HostId, number>()

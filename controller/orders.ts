@@ -4,12 +4,16 @@
  * it has followed) goes without a new number.
  */
 import type { HostId } from '../core/ids.ts'
+import type { Mapping } from '../core/mapping.ts'
+import { fits } from '../core/amount.ts'
+import { imageOn } from '../core/placement.ts'
 import { wantedOf, type Vwn } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
 import { liveJobsOn } from '../db/queries/job.ts'
 import { presentVwnsOn } from '../db/queries/vwn.ts'
-import { baitVersion, type Answer, type Orders, type WantedVwn } from '../wire/bait.ts'
+import { baitVersion, type Answer, type Orders, type VwnSpec, type WantedVwn } from '../wire/bait.ts'
 import type { HostBook } from './hosts.ts'
+import type { MappingHolder } from './mapping.ts'
 import type { Reports } from './reports.ts'
 
 export interface OrdersParts {
@@ -17,10 +21,11 @@ export interface OrdersParts {
   readonly book: HostBook
   readonly term: number
   readonly reports: Pick<Reports, 'acknowledged' | 'turnedAway'>
+  readonly mapping: Pick<MappingHolder, 'state'>
 }
 
 /** The orders of this host at this moment. */
-export function ordersOf({ db, book, term, reports }: OrdersParts, host: HostId): Orders {
+export function ordersOf({ db, book, term, reports, mapping }: OrdersParts, host: HostId): Orders {
   return {
     v: baitVersion,
     host,
@@ -28,8 +33,18 @@ export function ordersOf({ db, book, term, reports }: OrdersParts, host: HostId)
     generation: book.getOrNew(host).generation,
     vwns: presentVwnsOn(db, host).map(wanted),
     answers: [...liveJobsOn(db, host).flatMap(answersTo), ...reports.turnedAway(host)],
+    machines: machinesOn(book, host, mapping.state.mapping),
     acknowledged: [...reports.acknowledged(host)],
   }
+}
+
+/** What each type of the mapping is here, where its image is and there is room for one at all. */
+function machinesOn(book: HostBook, id: HostId, mapping: Mapping | null): VwnSpec[] {
+  const { host } = book.getOrNew(id)
+  return (mapping?.types ?? []).flatMap(({ name, image, shape, network, bootMs, limit }) => {
+    const found = imageOn(host, image)
+    return found === null || limit === 0 || !fits(shape, host.capacity) ? [] : [{ type: name, image: found.digest, contact: found.contact, shape, network, bootMs }]
+  })
 }
 
 function wanted(vwn: Vwn): WantedVwn {

@@ -44,19 +44,23 @@ export function openScheduler(parts: SchedulerParts): () => void {
   const { kit, bus, lifecycle } = parts
   let lastMs = kit.clock.nowMs()
   let deaf = false
+  let told = parts.mapping.state.version
   return () => {
     const nowMs = kit.clock.nowMs()
     const pausedMs = Math.abs(nowMs - lastMs)
     const hearsAgain = bus.connected && (deaf || pausedMs > sleptMs)
     lastMs = nowMs
     deaf = !bus.connected
-    const { mapping } = parts.mapping.state
+    const { mapping, version } = parts.mapping.state
     const pool = lifecycle.change((desk) => {
       if (hearsAgain) forgive(parts, desk, pausedMs)
       if (!deaf) {
         watchHosts(parts, desk)
         endOverdue(parts, desk)
       }
+      // Another mapping has other machines, and every host's orders name them.
+      if (told !== version) for (const { host } of parts.book.all) desk.touch(host.id)
+      told = version
       retire(parts, desk, mapping)
       const placed = placeJobs(parts, desk, mapping)
       return placed === null ? null : parts.pool.turn(desk, placed)
@@ -169,7 +173,7 @@ interface Decided {
 }
 
 /** Puts one decision into rows: the VWN that serves the job, or what the job is told. */
-function carryOut({ db, kit }: SchedulerParts, desk: Desk, { job, decision, mapping, placementMs }: Decided): void {
+function carryOut({ db, kit, book }: SchedulerParts, desk: Desk, { job, decision, mapping, placementMs }: Decided): void {
   const { type, rule } = namesOf(decision)
   if (decision.is === 'wait') {
     for (const id of decision.evict) move(db, desk, id, { kind: 'stop', cause: removedBecause(`room for ${job.job}`) })
@@ -183,7 +187,7 @@ function carryOut({ db, kit }: SchedulerParts, desk: Desk, { job, decision, mapp
   const nowMs = kit.clock.nowMs()
   const made = decision.is === 'reuse' ? decision.made : decision.is === 'boot' ? 'new' : null
   saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, placementMs })
-  saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs }))
+  saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs, facts: book.getOrNew(job.host).facts }))
   desk.touch(job.host)
   kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, made, type, rule, why }, 'job decided')
 }

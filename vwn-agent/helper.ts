@@ -102,6 +102,8 @@ export interface Helper {
   hello(message: object): void
   /** Queues a line for the port; of several that wait for a host that does not read, the newest are kept. */
   tell(message: object): void
+  /** The wall clock is the monotonic clock plus this. */
+  setClock(offsetMs: number): Promise<void>
   /** Wall clock less monotonic clock, as it was set last; null before that. */
   readonly clockOffsetMs: number | null
   /** Processes that a job has left, `PID:NAME`; with `kill` they were killed just now. */
@@ -225,6 +227,10 @@ export function speak(send: Send): { readonly helper: Helper; hear(line: string)
     },
     hello: (message) => send(`hello ${JSON.stringify(message)}\n`),
     tell: (message) => send(`tell ${JSON.stringify(message)}\n`),
+    async setClock(offsetMs) {
+      await ask(`clock ${Math.round(offsetMs)}\n`)
+      clockOffsetMs = offsetMs
+    },
     strangers: async (sshd, kill) => (await ask(`${kill ? 'kill' : 'strangers'} ${sshd}\n`)).slice(1),
     removeIpc: async () => void (await ask('ipc\n')),
     unmount: async (path) => void (await ask(`unmount ${path}\n`)),

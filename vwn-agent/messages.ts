@@ -9,7 +9,9 @@ import { guestVersion } from '../wire/guest-facts.ts'
 export function parseToPort(line: string): Exclude<ToPort, { kind: 'identity' | 'forget' }> | null {
   const message = parsed(line)
   if (!isRecord(message)) return null
-  return message['kind'] === 'ping' && isCount(message['n']) ? { kind: 'ping', n: message['n'] } : null
+  if (message['kind'] === 'ping' && isCount(message['n'])) return { kind: 'ping', n: message['n'] }
+  if (message['kind'] === 'wake' && isCount(message['n']) && typeof message['nowMs'] === 'number') return { kind: 'wake', n: message['n'], nowMs: message['nowMs'] }
+  return null
 }
 
 /** A control message of the job stream; null when it is none. */

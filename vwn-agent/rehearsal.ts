@@ -9,7 +9,9 @@ import { join } from 'node:path'
 import { stream } from '../wire/frames.ts'
 import type { RunTask } from '../wire/guest.ts'
 import { guestVersion } from '../wire/guest-facts.ts'
+import { resetClock } from './clock.ts'
 import { speak, type Helper } from './helper.ts'
+import { parseToPort } from './messages.ts'
 import { forgetFiles } from './own-files.ts'
 import { servePort } from './port.ts'
 import { serveTasks } from './server.ts'
@@ -25,6 +27,8 @@ export async function rehearse(): Promise<void> {
     helper.hello({ kind: 'hello' })
     hear('port {"kind":"nothing"}')
     hear(`became 0 ${join(settings.etc, 'passwd')}`)
+    const woken = parseToPort(JSON.stringify({ kind: 'wake', n: 1, nowMs: 0 }))
+    if (woken?.kind === 'wake') await resetClock(settings, helper, woken.nowMs)
     await give(run)
     await give({ kind: 'clean', v: guestVersion })
   } finally {

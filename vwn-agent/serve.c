@@ -8,6 +8,7 @@
 //                                  directory it starts in.
 //   tasks PATH                     a unix socket there takes connections: streams.c
 //   resize PID ROWS COLS           of a process on a terminal
+//   clock OFFSET                   wall clock = monotonic clock + OFFSET ms
 //   port PATH ETC SSH KERNEL …     serves the virtio-serial port: identity.c
 //   strangers SSHD                 "strangers PID:NAME…": every process but the kernel's, process 1, this one, the agent, and SSHDs
 //   kill SSHD                      the same, after it has killed them
@@ -290,6 +291,13 @@ static const char sshd_config[] =
     "LoginGraceTime 120\nMaxSessions 1024\nLogLevel ERROR\nKexAlgorithms ecdh-sha2-nistp256,curve25519-sha256,curve25519-sha256@libssh.org\n"
     "Ciphers aes128-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com\nMACs hmac-sha2-256-etm@openssh.com,hmac-sha2-256\n"
     "HostKeyAlgorithms ecdsa-sha2-nistp256,ssh-ed25519\nPubkeyAcceptedAlgorithms ecdsa-sha2-nistp256,ssh-ed25519\n";
+
+static void reset_clock(const char *line)
+{
+    if (!set_clock(atoll(line + 6)))
+        return say_failed("clock");
+    say_agent("done\n");
+}
 
 static void make_fifo(const char *path)
 {
@@ -655,6 +663,8 @@ static void obey(const char *line, struct cursor bytes)
         resize_terminal(line);
     else if (strncmp(line, "port ", 5) == 0)
         serve_port(line);
+    else if (strncmp(line, "clock ", 6) == 0)
+        reset_clock(line);
     else if (strncmp(line, "strangers ", 10) == 0 || strncmp(line, "kill ", 5) == 0)
         name_strangers(line, *line == 'k');
     else if (strcmp(line, "ipc") == 0)

@@ -10,7 +10,7 @@
  */
 import { z } from 'zod'
 import { mades } from '../core/placement.ts'
-import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema } from './bait.ts'
+import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
   digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
   usageSchema, vwnIdSchema,
@@ -43,6 +43,8 @@ export const hostViewSchema = z.object({
   hypervisor: z.string(),
   accelerators: z.array(acceleratorSchema),
   images: count,
+  /** What VWNs are cloned from there, and what that takes of the disk at present and at most. */
+  templates: z.object({ kept: z.array(templateFactSchema), diskMib: count, diskMibMax: count }),
 })
 export type HostView = z.output<typeof hostViewSchema>
 
@@ -157,6 +159,8 @@ export const explanationSchema = z.object({
     why: z.string(),
     failure: failureSchema.nullable(),
   }),
+  /** How a VWN that is made for it comes to be; null where none is made. */
+  made: z.object({ by: z.enum(['clone', 'boot']), why: z.string() }).nullable().default(null),
   /** One sentence per host that was looked at. */
   hosts: z.array(z.object({ host: hostIdSchema, why: z.string() })),
 })
@@ -197,6 +201,10 @@ export const typeViewSchema = z.object({
   vwns: count,
   /** Hosts that have the image. */
   hosts: z.array(hostIdSchema),
+  /** What its VWNs are cloned from on each of these hosts; `why` where that is not ready. */
+  templates: z.array(z.object({
+    host: hostIdSchema, id: z.string().nullable(), state: z.enum(templateStates), why: z.string().nullable(), diskMib: count, tookMs: z.number().nullable(),
+  })),
   problem: z.string().nullable(),
 })
 export type TypeView = z.output<typeof typeViewSchema>

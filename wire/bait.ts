@@ -99,12 +99,37 @@ export const endedJobSchema = z.strictObject({
 export type EndedJob = z.output<typeof endedJobSchema>
 
 export const acceleratorSchema = z.strictObject({ name: z.enum(['kvm', 'tcg']), works: z.boolean(), why: z.string().max(1024) })
+
+/** `missing`: none is made at present, for the reason given. `quarantined`: none is made any more until the bait starts again. */
+export const templateStates = ['missing', 'making', 'ready', 'quarantined'] as const
+/** What VWNs of one machine are cloned from on a host. */
+export const templateFactSchema = z.strictObject({
+  /** Null where there can be none. */
+  id: z.string().max(16).nullable(),
+  image: digestSchema,
+  contact: contactSchema,
+  network: networkSchema,
+  shape: shapeSchema,
+  state: z.enum(templateStates),
+  /** Why there is none; null where all is well. */
+  why: z.string().max(1024).nullable(),
+  /** What it takes of the disk; 0 until it is whole. */
+  diskMib: z.int().nonnegative(),
+  /** How long it took to make; null until it is whole. */
+  tookMs: z.number().nonnegative().nullable(),
+})
+export type TemplateFact = z.output<typeof templateFactSchema>
+export const templateFactsMax = 1_024
+
 export const hostFactsSchema = z.strictObject({
   capacity: z.strictObject({ cpus: z.int().nonnegative(), memoryMib: z.int().nonnegative(), scratchGib: z.int().nonnegative() }),
   hypervisor: z.string().max(64),
   accelerators: z.array(acceleratorSchema).max(8),
   images: z.array(z.strictObject({ digest: digestSchema, name: z.string().max(64), contact: contactSchema })).max(1024),
   version: z.string().max(64),
+  templates: z.array(templateFactSchema).max(templateFactsMax),
+  /** What all templates together may take of the disk; 0: there are none. */
+  templatesMibMax: z.int().nonnegative(),
 })
 export type HostFacts = z.output<typeof hostFactsSchema>
 
@@ -160,6 +185,8 @@ export const ordersSchema = z.strictObject({
   generation: z.int().nonnegative(),
   vwns: z.array(wantedVwnSchema).max(10_000),
   answers: z.array(answerSchema).max(10_000),
+  /** What may be asked of this host next: templates of these machines are made before anybody waits for them. */
+  machines: z.array(vwnSpecSchema).max(10_000),
   /** Ended jobs that are in the controller's history: the bait may forget them. */
   acknowledged: z.array(jobIdSchema).max(endedMax),
 })

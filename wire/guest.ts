@@ -4,7 +4,8 @@
  *
  * On the virtio-serial port `org.wnod.agent`, one JSON message a line:
  *   guest → bait   hello (every 500 ms until answered) · ready · pong
- *   bait → guest   identity · ping · forget (to one that is to be a template: a new hello says that it is nobody again)
+ *   bait → guest   identity · ping · wake, which is a ping that sets the clock · forget (to one that is to be a template: a new hello
+ *                  says that it is nobody again)
  *
  * On the agent's unix socket, reached through ssh, one connection for one task, as CONTROL messages of the job stream:
  *   bait → agent   run, then DATA of stage and stdin, signal*, resize*      agent → bait   staged · started | failed, then exited
@@ -52,9 +53,11 @@ export const guestIdentitySchema = z.strictObject({
 })
 export type GuestIdentity = z.output<typeof guestIdentitySchema>
 export const pingSchema = z.strictObject({ kind: z.literal('ping'), n: z.int().nonnegative() })
+/** After the guest has stood still: its clock is the host's again when the pong comes. */
+export const wakeSchema = z.strictObject({ kind: z.literal('wake'), n: z.int().nonnegative(), nowMs: z.number() })
 export const forgetSchema = z.strictObject({ kind: z.literal('forget') })
 /** bait → guest on the port */
-export const toPortSchema = z.discriminatedUnion('kind', [guestIdentitySchema, pingSchema, forgetSchema])
+export const toPortSchema = z.discriminatedUnion('kind', [guestIdentitySchema, pingSchema, wakeSchema, forgetSchema])
 export type ToPort = z.output<typeof toPortSchema>
 
 export const runTaskSchema = z.strictObject({

@@ -38,6 +38,10 @@ export interface FakeVm {
   readonly words: Words
   /** How long its guest has run. */
   ranMs(): number
+  /** How far its guest's clock is behind: as long as it stood still since somebody set it. */
+  lateMs(): number
+  /** It was asked to end, rather than ended. */
+  asked: boolean
 }
 
 export interface Words {
@@ -50,6 +54,8 @@ export interface FakeHypervisor extends Hypervisor {
   readonly vms: readonly FakeVm[]
   /** The VM of this name ends by itself, as after a panic of its guest. */
   crash(name: string): Promise<void>
+  /** From now on nobody in the VM of this name answers, as if its process were stopped; it can be killed. */
+  freeze(name: string): void
 }
 
 interface Life extends FakeVm {
@@ -57,6 +63,7 @@ interface Life extends FakeVm {
   end(exit: VmExit): Promise<void>
   run(): void
   pause(): void
+  frozen: boolean
 }
 
 /** Above the largest pid of Linux: never mistaken for a process. */
@@ -114,6 +121,10 @@ export function fake(script: FakeScript): FakeHypervisor {
     find: (prefix) => Promise.resolve(lives.filter((life) => life.state !== 'ended' && life.handle.name.startsWith(prefix)).map(({ handle }) => handle)),
     destroy: async (handle) => find(handle)?.end(killed),
     crash: async (name) => lives.findLast((life) => life.handle.name === name)?.end({ code: 1, signal: null, said: 'crashed as told' }),
+    freeze(name) {
+      const life = lives.findLast(({ handle }) => handle.name === name)
+      if (life !== undefined) life.frozen = true
+    },
   }
 }
 
@@ -126,14 +137,19 @@ function vmOf(life: Life): Vm {
   return {
     handle: life.handle,
     exit: life.exit,
-    start: () => Promise.resolve(life.run()),
-    pause: () => Promise.resolve(life.pause()),
-    resume: () => Promise.resolve(life.run()),
-    shutdown: () => life.end({ code: 0, signal: null, said: '' }),
+    start: () => told(life, () => life.run()),
+    pause: () => told(life, () => life.pause()),
+    resume: () => told(life, () => life.run()),
+    shutdown: () => told(life, () => {
+      life.asked = true
+      return life.end({ code: 0, signal: null, said: '' })
+    }),
     kill: () => life.end(killed),
     release: () => undefined,
   }
 }
+
+const told = async (life: Life, act: () => void | Promise<void>): Promise<void> => (life.frozen ? new Promise(() => undefined) : act())
 
 interface Passing {
   readonly spec: FileMemorySpec
@@ -213,7 +229,9 @@ async function begin(spec: VmSpec, handle: VmHandle, script: FakeScript, { state
   let ended: (exit: VmExit) => void = () => undefined
   let closing: Promise<void> | null = null
   const exit = new Promise<VmExit>((resolve) => (ended = resolve))
-  const agent = scriptedAgent(flaws)
+  let lateMs = 0
+  let stoodSinceMs: number | null = null
+  const agent = scriptedAgent(flaws, () => (lateMs = 0))
   const servers = await Promise.all([
     serve(spec.sockets.control, sockets, () => undefined),
     serve(spec.sockets.port, sockets, agent.talk),
@@ -226,6 +244,7 @@ async function begin(spec: VmSpec, handle: VmHandle, script: FakeScript, { state
   const stand = (): void => {
     if (runsSinceMs !== null) ranMs += script.clock.monotonicMs() - runsSinceMs
     runsSinceMs = null
+    stoodSinceMs = script.clock.monotonicMs()
     agent.stand()
   }
   const life: Life = {
@@ -234,11 +253,16 @@ async function begin(spec: VmSpec, handle: VmHandle, script: FakeScript, { state
     state,
     exit,
     words: { memory: '', scratch: '' },
+    frozen: false,
+    asked: false,
+    lateMs: () => lateMs + (stoodSinceMs === null ? 0 : script.clock.monotonicMs() - stoodSinceMs),
     ranMs: () => ranMs + (runsSinceMs === null ? 0 : script.clock.monotonicMs() - runsSinceMs),
     run() {
       if (life.state !== 'paused') return
       life.state = 'running'
       runsSinceMs = script.clock.monotonicMs()
+      lateMs += stoodSinceMs === null ? 0 : runsSinceMs - stoodSinceMs
+      stoodSinceMs = null
       agent.go()
       if (begun) return
       begun = true
@@ -268,7 +292,7 @@ async function begin(spec: VmSpec, handle: VmHandle, script: FakeScript, { state
 }
 
 /** An agent as the protocol wants it, except for its flaws. */
-function scriptedAgent(flaws: { mute: boolean; neverReady: boolean }) {
+function scriptedAgent(flaws: { mute: boolean; neverReady: boolean }, clockSet: () => void) {
   let socket: Socket | null = null
   let greets = false
   let runs = false
@@ -281,7 +305,8 @@ function scriptedAgent(flaws: { mute: boolean; neverReady: boolean }) {
   }
   const take = (line: Buffer): void => {
     const message = toPortSchema.parse(JSON.parse(line.toString()))
-    if (message.kind === 'ping') send({ kind: 'pong', n: message.n, memoryBytes: 0, jobs: 0 })
+    if (message.kind === 'identity' || message.kind === 'wake') clockSet()
+    if (message.kind === 'ping' || message.kind === 'wake') send({ kind: 'pong', n: message.n, memoryBytes: 0, jobs: 0 })
     else if (message.kind === 'forget') hello()
     else if (!flaws.neverReady) {
       greets = false

@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Client, utils, type ClientChannel, type ConnectConfig } from 'ssh2'
 import { isVwnError, VwnError } from '../../core/errors.ts'
-import { systemClock, type Clock } from '../../kit/clock.ts'
+import { systemClock, type Clock, type Timer } from '../../kit/clock.ts'
 import { agentSocketPath } from '../../wire/guest.ts'
 import type { GuestAddress, GuestSession } from '../contracts.ts'
 
@@ -15,7 +15,7 @@ const loginMs = 60_000
 /** A port forward accepts before the guest listens: one that stays silent is asked again rather than waited for. */
 const firstByteMs = 10_000
 /** A guest that has not answered for half a minute is dead to us. */
-const keepalive = { keepaliveInterval: 5_000, keepaliveCountMax: 6 }
+const keepalive = { everyMs: 5_000, unansweredMax: 6 }
 
 /** A server that has a key of this kind is quick with this exchange: see KeyKind. */
 const kexFor = (hostKey: string): NonNullable<ConnectConfig['algorithms']> =>
@@ -67,7 +67,6 @@ export async function connectGuest(address: GuestAddress, signal: AbortSignal, o
         authHandler: ['publickey'], // its own would ask for a login without a key first
         algorithms: options.algorithms ?? { ...algorithms, ...kexFor(address.hostKey) },
         readyTimeout: loginMs,
-        ...keepalive,
         hostVerifier: (shown: Buffer) => {
           keyWrong = !shown.equals(publicKeyBytes(address.hostKey))
           return !keyWrong
@@ -80,7 +79,7 @@ export async function connectGuest(address: GuestAddress, signal: AbortSignal, o
     socket.destroy()
     throw loginFailure(address, error, keyWrong)
   }
-  return session(client, closed, agentSocket)
+  return session(client, closed, { agentSocket, life: keepAlive(client, closed, clock) })
 }
 
 /** Logs in as soon as the guest's server is up; gives up on a wrong key, and with the last failure when `signal` aborts. */
@@ -97,7 +96,33 @@ export async function connectWhenUp(address: GuestAddress, signal: AbortSignal, 
   }
 }
 
-function session(client: Client, closed: Promise<void>, agentSocket: string): GuestSession {
+/**
+ * Asks again and again for the end of a forward that there is not: every server answers that, and whatever it answers, it is alive. The
+ * library's own way cannot be told to leave a guest alone that stands still.
+ */
+function keepAlive(client: Client, closed: Promise<void>, clock: Clock): (still: boolean) => void {
+  let unanswered = 0
+  let timer: Timer | null = null
+  const ask = (): void => {
+    if (unanswered >= keepalive.unansweredMax) return void client.destroy()
+    unanswered += 1
+    try {
+      client.unforwardIn('', 0, () => (unanswered = 0))
+    } catch {
+      // it is on its way to be closed
+    }
+  }
+  const stand = (still: boolean): void => {
+    timer?.cancel()
+    unanswered = 0
+    timer = still ? null : clock.every(keepalive.everyMs, ask)
+  }
+  stand(false)
+  void closed.then(() => timer?.cancel())
+  return stand
+}
+
+function session(client: Client, closed: Promise<void>, { agentSocket, life }: { agentSocket: string; life: (still: boolean) => void }): GuestSession {
   const channel = (what: string, ask: (answer: (error: Error | undefined, channel: ClientChannel) => void) => void, signal?: AbortSignal): Promise<ClientChannel> =>
     new Promise((resolve, reject) => {
       const refuse = (cause: unknown): void => reject(new VwnError('GUEST_CHANNEL_REFUSED', { what }, { cause }))
@@ -133,6 +158,7 @@ function session(client: Client, closed: Promise<void>, agentSocket: string): Gu
       }
     },
     close: () => client.destroy(),
+    stand: life,
   }
 }
 

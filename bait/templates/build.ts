@@ -15,6 +15,7 @@ import { writeJson } from '../../kit/atomic-file.ts'
 import type { Kit } from '../../kit/service.ts'
 import { Undo } from '../../kit/undo.ts'
 import { until } from '../../kit/until.ts'
+import type { Cgroups } from '../cgroup.ts'
 import type { ScratchDisks } from '../disk/scratch.ts'
 import type { FileMemorySpec, Hypervisor, TemplateVm } from '../hypervisor/hypervisor.ts'
 import { keepSerialLog, serialTail } from '../serial-log.ts'
@@ -39,12 +40,14 @@ export interface BuildMeans {
   readonly disks: ScratchDisks
   readonly host: HostId
   readonly connectGuest: Connect
+  readonly cgroups: Pick<Cgroups, 'enter' | 'leave'>
   readonly after: (effect: TemplateEffect) => void | Promise<void>
 }
 
 /** The template of this key is in its place, or nothing of it is left. Calls must not overlap. */
 export async function buildTemplate(means: BuildMeans, key: TemplateKey, machine: Machine, signal: AbortSignal): Promise<void> {
   const { kit, folder } = means
+  const startedMs = kit.clock.monotonicMs()
   await using undo = new Undo((step, error) => kit.log.warn({ step, err: error }, 'undo of a template failed'))
   const at = templateFiles(await beginTemplate(folder))
   undo.push('folder', () => abandonTemplate(folder))
@@ -55,10 +58,13 @@ export async function buildTemplate(means: BuildMeans, key: TemplateKey, machine
     const wanted = { ...specIn(at.folder, machine, means.namePrefix), sshPort }
     return { spec: wanted, vm: await means.hypervisor.bootTemplate(wanted, signal) }
   })
+  undo.push('control group', () => means.cgroups.leave(spec.name))
   undo.push('vm', () => vm.kill())
+  await Promise.all([means.cgroups.enter(spec.name, vm.handle.pid), tryEndFirst(vm.handle.pid)])
   await means.after('booting')
   await saveIdle(means, { vm, spec, wanted: machine.spec, file: at.state }, signal)
-  await writeJson(at.manifest, manifestOf(key, kit.clock.nowMs()))
+  await means.cgroups.leave(spec.name)
+  await writeJson(at.manifest, manifestOf(key, kit.clock.nowMs(), Math.round(kit.clock.monotonicMs() - startedMs)))
   await keepTemplate(folder, templateId(key))
   undo.release()
   await means.after('kept')
@@ -74,6 +80,9 @@ interface Idle {
 const seedName = 'seed.tar'
 /** What late-seed.c says on the console when all is there but its seed. */
 const waitsForSeed = 'late-seed: waits for its seed'
+
+/** Where memory runs out, the kernel ends this VM before any that has a job: proc(5), oom_score_adj. */
+const tryEndFirst = (pid: number): Promise<void> => writeFile(`/proc/${pid}/oom_score_adj`, '1000').catch(() => undefined)
 
 /** Waits until the guest is idle and saves it; a failure has its console's last words. */
 async function saveIdle(means: BuildMeans, { vm, spec, wanted: { contact, bootMs }, file }: Idle, signal: AbortSignal): Promise<void> {

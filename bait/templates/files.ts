@@ -31,7 +31,7 @@ export const templateKeySchema = z.strictObject({
 })
 export type TemplateKey = z.output<typeof templateKeySchema>
 
-const manifestSchema = z.strictObject({ v: z.literal(1), key: templateKeySchema, madeAtMs: timeMsSchema })
+const manifestSchema = z.strictObject({ v: z.literal(1), key: templateKeySchema, madeAtMs: timeMsSchema, tookMs: z.number().nonnegative().nullable().default(null) })
 export type TemplateManifest = z.output<typeof manifestSchema>
 
 export const templateIdPattern = /^[0-9a-f]{16}$/
@@ -70,6 +70,8 @@ export interface Kept {
   readonly template: Template
   readonly bytes: number
   readonly usedAtMs: number
+  /** How long it took to make. */
+  readonly tookMs: number | null
 }
 
 const mib = 1024 ** 2
@@ -78,11 +80,11 @@ const mib = 1024 ** 2
 export async function readTemplate(templates: string, id: string): Promise<Kept | null> {
   const files = templateFiles(join(templates, id))
   try {
-    const { key } = await readJson(files.manifest, manifestSchema)
+    const { key, tookMs } = await readJson(files.manifest, manifestSchema)
     const [memory, ...others] = await Promise.all([files.memory, files.state, files.scratch, files.manifest].map((path) => stat(path)))
     if (templateId(key) !== id || memory?.size !== key.shape.memoryMib * mib) return null
     const bytes = [memory, ...others].reduce((sum, file) => sum + file.blocks * 512, 0)
-    return { template: { id, key, files }, bytes, usedAtMs: others.at(-1)?.mtimeMs ?? 0 }
+    return { template: { id, key, files }, bytes, tookMs, usedAtMs: others.at(-1)?.mtimeMs ?? 0 }
   } catch {
     return null // whatever is wrong with it: it is made again
   }
@@ -139,4 +141,4 @@ export async function removePassing(templates: string): Promise<readonly string[
 export const touchTemplate = ({ files }: Template, nowMs: number): Promise<void> => utimes(files.manifest, nowMs / 1000, nowMs / 1000)
 
 /** What a template's manifest says. */
-export const manifestOf = (key: TemplateKey, nowMs: number): TemplateManifest => ({ v: 1, key, madeAtMs: nowMs })
+export const manifestOf = (key: TemplateKey, nowMs: number, tookMs: number): TemplateManifest => ({ v: 1, key, madeAtMs: nowMs, tookMs })

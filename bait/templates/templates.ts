@@ -3,13 +3,17 @@
  *
  *   choose ─▶ clone it        worked | failed ─▶ trust.ts
  *          └▶ why not, and the missing one is made behind the next quiet moment: one at a time, once for however many ask
+ *   want   ─▶ those that are missing are made before anybody asks, and none of them makes room for another (stock.ts)
  *
- * Folders are the truth (files.ts); what is kept here besides, the trust, begins anew with each bait.
+ * Folders are the truth (files.ts); what is kept here besides, the trust, begins anew with each bait: to start it again is how an operator
+ * says that what was wrong has been mended.
  */
 import { readFileSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
+import { freemem } from 'node:os'
 import { explain, isVwnError, VwnError, vwnErrorIn, type ErrorCode } from '../../core/errors.ts'
 import { until } from '../../kit/until.ts'
+import { templateFactsMax, type TemplateFact } from '../../wire/bait.ts'
 import { machineOf } from '../hypervisor/template-files.ts'
 import { vmSpec, type Machine } from '../vwns/machine.ts'
 import { buildTemplate, type BuildMeans } from './build.ts'
@@ -36,10 +40,18 @@ export interface Templates {
   waiting(): Disposable
   /** All that are whole, with what they cost. */
   kept(): readonly Kept[]
+  /** From now on these are kept however long nothing is cloned from them; the answer is those that can be made, and are not there. */
+  want(machines: readonly Machine[]): Promise<readonly Machine[]>
+  /** What to tell of templates: first the wanted ones, in their order. It changes when one of them does. */
+  facts(): readonly TemplateFact[]
 }
 
 export interface TemplatesOptions extends BuildMeans {
   readonly settings: { readonly disk_gib: number; readonly unused_hours: number }
+  /** Memory of the host that nobody uses; tests say. */
+  freeMemoryMib?(): number
+  /** One of the facts has changed. */
+  onChange?(): void
   /** Ids of the templates that VWNs of this host were cloned from: to remove them would free no space. */
   inUse(): ReadonlySet<string>
 }
@@ -55,8 +67,13 @@ const patienceMs = 60_000
  */
 const expectedMib = (memoryMib: number): number => Math.min(memoryMib, 512 + memoryMib / 32) + 64
 
+/** What an emulating QEMU takes beside its guest's memory: translated code above all. */
+const hypervisorMib = 256
+/** What the kernel says can be had without swapping (MemAvailable). */
+const freeMemoryMib = (): number => Math.floor(freemem() / mib)
+
 /** Causes that no template is to blame for. */
-const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DISK_FULL', 'SCRATCH_NO_SPACE', 'TEMPLATE_NO_SPACE', 'HYPERVISOR_MISSING', 'COMMAND_MISSING', 'PORT_IN_USE'])
+const blameless: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['DISK_FULL', 'SCRATCH_NO_SPACE', 'TEMPLATE_NO_SPACE', 'TEMPLATE_NO_MEMORY', 'HYPERVISOR_MISSING', 'COMMAND_MISSING', 'PORT_IN_USE'])
 
 /** Templates that have not been looked at yet. */
 export function openTemplates(options: TemplatesOptions): Templates {
@@ -67,6 +84,12 @@ export function openTemplates(options: TemplatesOptions): Templates {
   const whole = new Map<string, Kept>()
   const trusts = new Map<string, Trust>()
   const making = new Map<string, Promise<Template>>()
+  /** Whatever was ever asked for. */
+  const keys = new Map<string, TemplateKey>()
+  /** Why the last attempt came to nothing, whoever is to blame. */
+  const troubles = new Map<string, string>()
+  let wanted: readonly Known[] = []
+  const changed = (): void => options.onChange?.()
   let line: Promise<unknown> = Promise.resolve()
   let removal: Promise<void> = Promise.resolve()
   let waiting = 0
@@ -74,14 +97,17 @@ export function openTemplates(options: TemplatesOptions): Templates {
 
   /** Nobody finds it from now on; files that cannot be removed are left to the next bait. */
   const remove = (id: string, why: string): Promise<void> => {
-    if (whole.delete(id)) log.info({ template: id, why }, 'template removed')
+    if (whole.delete(id)) {
+      log.info({ template: id, why }, 'template removed')
+      changed()
+    }
     removal = removal.then(() => removeTemplate(folder, id)).catch((error: unknown) => log.warn({ template: id, err: error }, 'template could not be removed'))
     return removal
   }
   /** The oldest first. */
   const unused = (): readonly Kept[] => {
-    const used = options.inUse()
-    return [...whole.values()].filter(({ template }) => !used.has(template.id)).sort((a, b) => a.usedAtMs - b.usedAtMs)
+    const kept = new Set([...options.inUse(), ...wanted.map(({ id }) => id)])
+    return [...whole.values()].filter(({ template }) => !kept.has(template.id)).sort((a, b) => a.usedAtMs - b.usedAtMs)
   }
   /** The oldest go until all others and this many bytes have room; none goes when that would not be enough. */
   const makeRoom = async (bytes: number): Promise<void> => {
@@ -100,6 +126,8 @@ export function openTemplates(options: TemplatesOptions): Templates {
     const id = templateId(key)
     await until(() => waiting === 0, { withinMs: patienceMs, clock, signal }).catch(() => undefined) // then it does not wait any longer
     if (signal.aborted) throw new VwnError('CANCELLED', { template: id }, { cause: signal.reason })
+    const [freeMib, neededMib] = [(options.freeMemoryMib ?? freeMemoryMib)(), machine.spec.shape.memoryMib + hypervisorMib]
+    if (freeMib < neededMib) throw new VwnError('TEMPLATE_NO_MEMORY', { neededMib })
     await ageOut()
     await makeRoom(expectedMib(machine.spec.shape.memoryMib) * mib)
     await remove(id, 'made again') // a folder that is not whole may be in the way
@@ -113,6 +141,7 @@ export function openTemplates(options: TemplatesOptions): Templates {
     whole.set(id, kept)
     await makeRoom(0) // it may be larger than expected
     trusts.set(id, { ...trustOf(id), unmade: 0 })
+    troubles.delete(id)
     log.info({ template: id, image: key.image, shape: key.shape, mib: Math.ceil(kept.bytes / mib), tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'template made')
     return kept.template
   }
@@ -120,11 +149,17 @@ export function openTemplates(options: TemplatesOptions): Templates {
     const id = templateId(key)
     const underWay = making.get(id)
     if (underWay !== undefined) return underWay
+    keys.set(id, key)
     const made = line.then(() => makeNow(key, machine)).catch((error: unknown) => {
       if (!signal.aborted && !isBlameless(error)) trusts.set(id, afterUnmade(trustOf(id), said(error)))
+      troubles.set(id, said(error))
       throw error
-    }).finally(() => making.delete(id))
+    }).finally(() => {
+      making.delete(id)
+      changed()
+    })
     making.set(id, made)
+    changed()
     line = made.catch(() => undefined)
     return made
   }
@@ -132,6 +167,17 @@ export function openTemplates(options: TemplatesOptions): Templates {
     void makeOnce(key, machine).catch((error: unknown) => {
       if (!signal.aborted) log.warn({ template: templateId(key), err: error }, 'template could not be made')
     })
+
+  const isMissing = (id: string): boolean => !whole.has(id) && !making.has(id) && trustOf(id).quarantined === null
+  const factOf = ({ id, why, ...kind }: Known): TemplateFact => {
+    const kept = id === null ? undefined : whole.get(id)
+    if (kept !== undefined) return { ...kind, id, state: 'ready', why: null, diskMib: Math.ceil(kept.bytes / mib), tookMs: kept.tookMs }
+    const none = { ...kind, id, diskMib: 0, tookMs: null }
+    if (id === null) return { ...none, state: 'missing', why }
+    const { quarantined } = trustOf(id)
+    if (quarantined !== null) return { ...none, state: 'quarantined', why: quarantined }
+    return making.has(id) ? { ...none, state: 'making', why: null } : { ...none, state: 'missing', why: troubles.get(id) ?? trustOf(id).last ?? 'its turn has not come yet' }
+  }
 
   const touched = (kept: Kept): Template => {
     const usedAtMs = clock.nowMs()
@@ -196,6 +242,7 @@ export function openTemplates(options: TemplatesOptions): Templates {
       if (whole.get(template.id)?.template !== template) return
       const { trust, drop } = afterFailure(trustOf(template.id), said(error))
       trusts.set(template.id, trust)
+      changed()
       if (drop || damaged) await remove(template.id, trust.quarantined ?? (damaged ? 'it is damaged' : 'its clones failed'))
       if (trust.quarantined !== null) log.error({ template: template.id, why: trust.quarantined }, 'template quarantined')
     },
@@ -210,8 +257,28 @@ export function openTemplates(options: TemplatesOptions): Templates {
       }
     },
     kept: () => [...whole.values()],
+    async want(machines) {
+      const before = JSON.stringify(wanted)
+      const found = await Promise.all(machines.map(async (machine) => ({ machine, found: await keyOf(machine) })))
+      for (const { found: one } of found) if ('key' in one) keys.set(templateId(one.key), one.key)
+      wanted = found.map(({ machine: { spec }, found: one }) => ('why' in one ? { ...kindOf(spec), id: null, why: one.why } : { ...kindOf(spec), id: templateId(one.key), why: null }))
+      if (JSON.stringify(wanted) !== before) changed()
+      return found.flatMap(({ machine, found: one }) => ('key' in one && isMissing(templateId(one.key)) ? [machine] : []))
+    },
+    facts() {
+      const all = new Map<string, Known>(wanted.map((one) => [one.id ?? JSON.stringify(one), one]))
+      for (const [id, key] of [...[...whole.values()].map(({ template }) => [template.id, template.key] as const), ...keys]) {
+        if (!all.has(id) && (whole.has(id) || making.has(id) || trustOf(id).quarantined !== null)) all.set(id, { ...kindOf(key), id, why: null })
+      }
+      return [...all.values()].slice(0, templateFactsMax).map(factOf)
+    },
   }
 }
+
+/** A machine as far as people tell machines apart, with the id of its template, or why there can be none. */
+interface Known extends Pick<TemplateFact, 'id' | 'image' | 'contact' | 'network' | 'shape' | 'why'> {}
+
+const kindOf = ({ image, contact, network, shape }: Pick<Known, 'image' | 'contact' | 'network' | 'shape'>) => ({ image, contact, network, shape })
 
 const bytesOf = (kept: readonly Kept[]): number => kept.reduce((sum, { bytes }) => sum + bytes, 0)
 

@@ -31,7 +31,7 @@ import { vmSpec, type BootImage } from './machine.ts'
 import { lateSeed, noSeed, seedTar } from './seed.ts'
 
 /** Effects of a VWN's life, in their order; tests stop the bait right after each. */
-export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'available', 'ready', 'assigned', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
+export const effects = ['intent', 'disks', 'spawned', 'recorded', 'running', 'available', 'ready', 'paused', 'assigned', 'woken', 'released', 'cleaned', 'stopped', 'removed', 'gone'] as const
 export type EffectName = (typeof effects)[number]
 
 /** What every VWN of a bait works with. */

@@ -15,8 +15,10 @@ import { gate, type Kit } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { guestVersion, type FromPort, type GuestIdentity } from '../../wire/guest.ts'
 import type { GuestAddress, GuestSession } from '../contracts.ts'
+import { orAborted } from './in-time.ts'
 import { newKeyPair, type KeyPair } from './keys.ts'
 import { openGuestPort, type GuestPort } from './port.ts'
+import { setClock } from './wake.ts'
 
 /** One attempt to open an ssh session; bait/ssh/session.ts is the real one. */
 export type Connect = (address: GuestAddress, signal: AbortSignal) => Promise<GuestSession>
@@ -137,17 +139,16 @@ export async function meetSsh(kit: Kit, meeting: Meeting, connectGuest: Connect,
   }
 }
 
-/** Finds a guest again that was met by a bait before this one: it must answer, on the port where it has an agent. */
-export async function meetAgain(kit: Kit, meeting: Meeting, contact: 'agent' | 'ssh', connectGuest: Connect, signal: AbortSignal): Promise<Guest> {
-  if (contact === 'ssh') return meetSsh(kit, meeting, connectGuest, { start: () => Promise.resolve(), hello: () => undefined }, signal)
-  const ponged = gate()
-  const port = await portTo(kit, meeting, signal, (message) => {
-    if (message.kind === 'pong') ponged.open()
-  })
+/** Finds a guest again that was met by a bait before this one: it must answer, on the port where it has an agent. `slept`: it stood still. */
+export async function meetAgain(kit: Kit, meeting: Meeting & { readonly contact: 'agent' | 'ssh'; readonly slept: boolean }, connectGuest: Connect, signal: AbortSignal): Promise<Guest> {
+  if (meeting.contact === 'ssh') return meetSsh(kit, meeting, connectGuest, { start: () => Promise.resolve(), hello: () => undefined }, signal)
+  const port = await portTo(kit, meeting, signal)
   try {
-    port.send({ kind: 'ping', n: 1 })
-    using _deadline = kit.clock.after(pingMs, () => ponged.refuse(new VwnError('VWN_SILENT', { vwn: meeting.vwn, pingMs })))
-    await orAborted(ponged.opened, signal, 'pong of the agent')
+    const late = new AbortController()
+    using _deadline = kit.clock.after(pingMs, () => late.abort(new VwnError('VWN_SILENT', { vwn: meeting.vwn, pingMs })))
+    const soon = AbortSignal.any([late.signal, signal])
+    if (meeting.slept) await setClock(kit, port, soon)
+    else await orAborted(port.ask({ kind: 'ping' }), soon, 'pong of the agent')
     return { port, session: await sessionTo(kit, meeting, connectGuest, signal) }
   } catch (error) {
     port.close()
@@ -168,7 +169,7 @@ export async function sessionTo(kit: Kit, meeting: Meeting, connectGuest: Connec
   }
 }
 
-function portTo(kit: Kit, meeting: { readonly vwn: VwnId | null; readonly portSocket: string }, signal: AbortSignal, onMessage: (message: FromPort) => void): Promise<GuestPort> {
+function portTo(kit: Kit, meeting: { readonly vwn: VwnId | null; readonly portSocket: string }, signal: AbortSignal, onMessage: (message: FromPort) => void = () => undefined): Promise<GuestPort> {
   const log = kit.log.child({ vwn: meeting.vwn })
   return until(() => openGuestPort({ path: meeting.portSocket, clock: kit.clock, log, onMessage }), {
     withinMs: 10_000, everyMs: 10, clock: kit.clock, signal, what: 'port of the guest',
@@ -232,17 +233,5 @@ async function probe(kit: Kit, session: GuestSession, command: string, signal: A
     if (exit === 0) return
     kit.log.debug({ probe: command, exit }, 'guest cannot take a job yet')
     await kit.clock.sleep(pauseMs, signal)
-  }
-}
-
-async function orAborted<T>(promise: Promise<T>, signal: AbortSignal, what: string): Promise<T> {
-  const stop = gate()
-  const abort = (): void => stop.refuse(new VwnError('CANCELLED', { what }, { cause: signal.reason }))
-  if (signal.aborted) abort()
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, stop.opened as Promise<never>])
-  } finally {
-    signal.removeEventListener('abort', abort)
   }
 }

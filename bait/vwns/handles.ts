@@ -35,6 +35,8 @@ export const handleSchema = z.strictObject({
   /** The job that may have touched it since the last scrub. */
   job: jobIdSchema.nullable(),
   jobsRun: z.int().nonnegative(),
+  /** Its VM may stand still, and its clock be late: who takes it on wakes it first. */
+  paused: z.boolean().default(false),
   bootAttempt: z.int().nonnegative(),
   accelerator: z.enum(['kvm', 'tcg']),
   phases: phasesSchema,
@@ -110,7 +112,7 @@ async function read(host: Pick<HostPaths, 'vm'>, vwn: VwnId): Promise<Found> {
 /** What a VWN is made of, without what the host adds. */
 export const freshHandle = (made: { vwn: VwnId; token: Handle['token']; spec: VwnSpec; reuse: WantedVwn['reuse']; owner: WantedVwn['owner']; bootId: string; accelerator: Handle['accelerator']; nowMs: number }): Handle => ({
   v: 1, vwn: made.vwn, token: made.token, spec: made.spec, reuse: made.reuse, owner: made.owner, shared: false, scrub: null, bootId: made.bootId, stage: 'intent',
-  job: null, jobsRun: 0, bootAttempt: 0, accelerator: made.accelerator, phases: {}, sinceMs: made.nowMs,
+  job: null, jobsRun: 0, paused: false, bootAttempt: 0, accelerator: made.accelerator, phases: {}, sinceMs: made.nowMs,
   made: null, template: null, bootedBecause: null, overlay: null,
   sshPort: null, hostKey: null, clientKey: null, vm: null, cause: null,
 })

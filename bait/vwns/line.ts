@@ -7,6 +7,8 @@ import { sessionTo, type Connect, type Meeting } from './guest.ts'
 export interface Line {
   /** The open session, opened again if need be; VWN_SILENT when the guest is out of reach. */
   open(): Promise<GuestSession>
+  /** While its guest stands still, whether the session lives is not asked. */
+  stand(still: boolean): void
   close(): void
 }
 
@@ -44,6 +46,7 @@ export function keepLine(kit: Kit, first: GuestSession, how: { meeting: Meeting;
       opening ??= again().finally(() => (opening = null))
       return opening
     },
+    stand: (still) => session.stand(still),
     close: () => session.close(),
   }
 }

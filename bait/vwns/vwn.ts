@@ -5,6 +5,8 @@
  *       └──────────┴─────────┴───────────┴────────────┴─▶ stopping ─▶ gone        told to go
  *                            └───────────┴────────────┴─▶ dead ─reclaim▶ gone      its VM ended, or never came to life
  *
+ * One that is nobody's, and that no job has been in, is paused while it is idle: its guest takes no time of the host until a job comes.
+ *
  * The record (handles.ts) is written before the effect that it explains, so whatever moment the bait dies at, the next one knows.
  */
 import { VwnError } from '../../core/errors.ts'
@@ -20,6 +22,7 @@ import type { EffectName, Means, Running } from './boot.ts'
 import type { Meeting } from './guest.ts'
 import type { Handle } from './handles.ts'
 import { keepLine, type Line } from './line.ts'
+import { napOf, type Nap } from './nap.ts'
 import { prepareVwn } from './prepare.ts'
 
 export interface LiveVwn {
@@ -83,6 +86,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   let { handle } = from
   let running: Running | null = null
   let line: Line | null = null
+  let nap: Nap | null = null
   let state: LocalState = from.state
   let job = { over: from.state === 'busy', mustClean: true }
   let saved: Promise<void> = Promise.resolve()
@@ -115,6 +119,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
 
   const prepare = async (): Promise<void> => {
     const ledger = {
+      hurry: from.madeFor !== null,
       async record(facts: Partial<Handle>) {
         const now = await record(facts)
         if (facts.stage === 'spawned') enter('booting')
@@ -124,19 +129,44 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     live(await prepareVwn(deps, handle, ledger, stopping.signal))
     enter('idle')
     await after('ready')
+    await rest()
   }
   /** From now on the VM's end and the connection's end are noticed. */
   const live = (now: Running): void => {
     running = now
     line = keepLine(kit, now.guest.session, {
       meeting: meetingOf(deps, handle), connectGuest: deps.connectGuest, signal: stopping.signal,
-      onBroken: () => void (is('idle') && orElseEnd(reach)),
+      onBroken: () => void (is('idle') && orElseEnd(mend)),
     })
+    const { vm, guest: { port } } = now
+    // A guest without agent runs on: nobody in it could set its clock to a fraction of a second.
+    nap = port === null ? null : napOf(kit, { vm, port, line, vwn: handle.vwn, mayPause: () => is('idle') && isNobodys(), record: () => record({ paused: true }) }, stopping.signal)
     void now.vm.exit.then(({ code, signal, said }) => die(failureOf(new VwnError('VWN_DIED', { code, signal, said: said || undefined }), 'VWN_DIED')))
   }
   const hangUp = (): void => {
     line?.close()
     running?.guest.port?.close()
+  }
+  /** Never used, and not promised to anybody. */
+  const isNobodys = (): boolean => from.madeFor === null && handle.owner === null && handle.job === null && handle.jobsRun === 0
+  const rest = async (): Promise<void> => {
+    if (nap === null || !(await deps.hypervisor.fingerprint()).can.pause) return
+    await nap.pause()
+    if (nap.still) await after('paused')
+  }
+  const woken = async (): Promise<ReadyVwn> => {
+    if (nap?.still === true) {
+      const startedMs = kit.clock.monotonicMs()
+      await nap.wake()
+      log.info({ tookMs: Math.round(kit.clock.monotonicMs() - startedMs) }, 'vwn woken')
+      handle = { ...handle, paused: false } // on record with what comes next: until then a bait that finds it wakes it in vain
+      await after('woken')
+    }
+    return reach()
+  }
+  const mend = async (): Promise<void> => {
+    await woken()
+    await rest()
   }
   const reach = async (): Promise<ReadyVwn> => {
     if (line === null) throw new VwnError('VWN_SILENT', { vwn: handle.vwn })
@@ -199,7 +229,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   }
   const endVm = async ({ vm }: Running, insist: boolean): Promise<void> => {
     hangUp()
-    if (!insist) {
+    if (!insist && nap?.still !== true) {
       await vm.shutdown().catch((error: unknown) => log.debug({ err: error }, 'vm does not listen'))
       await Promise.race([vm.exit, kit.clock.sleep(askMs)])
     }
@@ -223,10 +253,10 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     return removal
   }
 
-  const driven: Promise<void> = from.state !== 'preparing' ? Promise.resolve() : prepare().catch(async (error: unknown) => {
+  if (from.running !== null) live(from.running)
+  const driven: Promise<void> = (from.state === 'preparing' ? prepare() : rest()).catch(async (error: unknown) => {
     if (!stopping.signal.aborted) await die(failureOf(error, 'HYPERVISOR_FAILED'))
   })
-  if (from.running !== null) live(from.running)
 
   return {
     id: handle.vwn,
@@ -244,7 +274,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       handle = { ...handle, ...facts }
       enter('busy')
       return orElseEnd(async () => {
-        const [place] = await Promise.all([reach(), record(facts)])
+        const [place] = await Promise.all([woken(), record(facts)])
         await after('assigned')
         return place
       })

@@ -14,6 +14,13 @@ const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds)
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)
 const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
 
+/** How many hosts have it, and how many not. */
+function templateWords({ templates }: TypeView): string {
+  const states = [...new Set(templates.map(({ state }) => state))]
+  if (states.length <= 1) return states[0] ?? '-'
+  return states.map((state) => `${templates.filter((one) => one.state === state).length} ${state}`).join(', ')
+}
+
 const hostColumns: readonly Column<HostView>[] = [
   { title: 'HOST', cell: (host) => host.host },
   { title: 'WANT', cell: (host) => host.want },
@@ -23,6 +30,7 @@ const hostColumns: readonly Column<HostView>[] = [
   { title: 'SCRATCH', cell: (host) => `${host.used.scratchGib}G/${host.capacity.scratchGib}G`, right: true },
   { title: 'VWNS', cell: (host) => host.vwns, right: true },
   { title: 'JOBS', cell: (host) => host.jobs, right: true },
+  { title: 'TEMPLATES', cell: (host) => (host.templates.diskMibMax === 0 ? 'none' : `${gib(host.templates.diskMib)}/${gib(host.templates.diskMibMax)}`), right: true },
   { title: 'ACCEL', cell: (host) => host.accelerators.filter((one) => one.works).map((one) => one.name).join(',') || 'none' },
   { title: 'HEARD', cell: (host) => (host.lastReportAtMs === null ? 'never' : `${age(host.lastReportAtMs)} ago`) },
 ]
@@ -66,6 +74,7 @@ const typeColumns: readonly Column<TypeView>[] = [
   { title: 'REUSE', cell: (type) => (type.reuse === 'never' ? 'never' : `${type.reuse}, ${type.jobsMax} jobs, ${duration(type.ageMaxMs)}`) },
   { title: 'READY', cell: (type) => (type.pool === null ? null : `${sum(type.pools.map(({ ready }) => ready))}/${sum(type.pools.map(({ wanted }) => wanted))}`), right: true },
   { title: 'VWNS', cell: (type) => `${type.vwns}${type.limit === null ? '' : `/${type.limit}`}`, right: true },
+  { title: 'TEMPLATE', cell: (type) => templateWords(type) },
   { title: 'HOSTS', cell: (type) => listed(type.hosts), cut: true },
   { title: 'PROBLEM', cell: (type) => type.problem, cut: true },
 ]
@@ -107,10 +116,16 @@ export async function jobs(context: Context, query: Query): Promise<void> {
 export async function types(context: Context): Promise<void> {
   show(context, await context.api.get('/types', typesReplySchema), (reply) => {
     const pools = reply.types.flatMap(({ type, pools: some }) => some.map((pool) => ({ ...pool, type })))
-    return table(typeColumns, reply.types, context.width) + (pools.length === 0 ? '' : `\n${table(poolColumns, pools, context.width)}`)
+    return table(typeColumns, reply.types, context.width) + (pools.length === 0 ? '' : `\n${table(poolColumns, pools, context.width)}`) + templateNotes(reply.types)
   })
   const { mapping } = await context.api.get('/status', statusSchema)
   if (mapping.problem !== null) context.say(`the mapping file is refused, the one before stays in force: ${mapping.problem.message} (${mapping.problem.code})`)
+}
+
+/** Why a type has no template on a host, one line each. */
+function templateNotes(types: readonly TypeView[]): string {
+  const lines = types.flatMap(({ type, templates }) => templates.flatMap(({ host, state, why }) => (why === null ? [] : [`${type} on ${host}: template ${state}, ${why}\n`])))
+  return lines.length === 0 ? '' : `\n${lines.join('')}`
 }
 
 /** The controller itself: its bus, its mapping, and how many of what there are. */

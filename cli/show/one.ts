@@ -106,10 +106,18 @@ const hostText = (host: HostView): string =>
     ['vwns', host.vwns],
     ['jobs', host.jobs],
     ['images', host.images],
+    ['templates', `${host.templates.diskMib} of ${host.templates.diskMibMax} MiB of disk used`],
+    ...host.templates.kept.map((one) => [one.id ?? '-', templateText(one)] as const),
     ['hypervisor', host.hypervisor],
     ...host.accelerators.map((one) => [one.name, one.works ? 'works' : `does not work: ${one.why}`] as const),
     ['version', host.version],
   ])
+
+function templateText({ image, shape, network, state, why, diskMib, tookMs }: HostView['templates']['kept'][number]): string {
+  const kind = `${state}: image ${image.slice(0, 12)}, ${shape.cpus} cpus, ${shape.memoryMib} MiB memory, ${shape.scratchGib} GiB scratch, ${network}`
+  if (state !== 'ready') return why === null ? kind : `${kind}; ${why}`
+  return `${kind}; takes ${diskMib} MiB${tookMs === null ? '' : `, made in ${duration(tookMs)}`}`
+}
 
 function explanationText(reply: Explanation): string {
   const { asked, decision } = reply
@@ -126,6 +134,7 @@ function explanationText(reply: Explanation): string {
       ['shape', reply.shape === null ? null : `${reply.shape.cpus} cpus, ${reply.shape.memoryMib} MiB memory, ${reply.shape.scratchGib} GiB scratch`],
       ['decision', [decision.is, decision.vwn, decision.host === null ? null : `on ${decision.host}`].filter((word) => word !== null).join(' ')],
       ['because', decision.why],
+      ['made by', reply.made === null ? null : `${reply.made.by}: ${reply.made.why}`],
       ['failure', decision.failure === null ? null : `${decision.failure.message} (${decision.failure.code})`],
     ]) +
     (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, null)}`) +

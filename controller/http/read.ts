@@ -79,6 +79,6 @@ function requestedType(name: string): ReturnType<typeof typeName> {
 }
 
 const farmOf = ({ book, db }: Parts, mapping: Parameters<typeof explainQuestion>[2]['mapping']): Parameters<typeof explainQuestion>[2] =>
-  ({ hosts: book.hosts, vwns: presentVwns(db), mapping })
+  ({ hosts: book.hosts, vwns: presentVwns(db), mapping, factsOf: (host) => book.getOrNew(host).facts })
 
 const absentMapping = ({ mapping }: Parts): VwnError => new VwnError('MAPPING_ABSENT', { file: mapping.file }, { cause: mapping.state.problem ?? undefined })

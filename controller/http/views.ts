@@ -2,7 +2,8 @@
 import type { VwnError } from '../../core/errors.ts'
 import { imageDigest, type HostId, type ImageDigest, type TypeName } from '../../core/ids.ts'
 import { showToken } from '../../core/lease.ts'
-import { held } from '../../core/placement.ts'
+import type { VwnType } from '../../core/mapping.ts'
+import { held, imageOn } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import { vwnEvents } from '../../db/queries/event.ts'
 import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
@@ -13,6 +14,7 @@ import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames, phasesSchema } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
 import type { KnownHost } from '../hosts.ts'
+import { templateOn } from '../templates.ts'
 import { replyOf } from './errors.ts'
 
 /** Every host, with what its VWNs hold. */
@@ -29,6 +31,7 @@ function hostView({ host, facts }: KnownHost, vwns: readonly Vwn[], jobs: readon
     vwns: vwns.filter((vwn) => vwn.host === host.id).length,
     jobs: jobs.filter((job) => job.host === host.id).length,
     version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, images: facts.images.length,
+    templates: { kept: facts.templates, diskMib: facts.templates.reduce((sum, { diskMib }) => sum + diskMib, 0), diskMibMax: facts.templatesMibMax },
   }
 }
 
@@ -89,6 +92,7 @@ export function typeViews({ mapping, book, db, pool }: Parts): TypeView[] {
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
       pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name),
       vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
+      templates: hosts.flatMap((host) => templateView(book.getOrNew(host), type)),
       problem: hosts.length === 0 ? `no host has image ${type.image}` : null,
     }
   })
@@ -97,6 +101,14 @@ export function typeViews({ mapping, book, db, pool }: Parts): TypeView[] {
 const poolViews = ({ plans }: Parts['pool'], name: TypeName): PoolView[] =>
   [...plans].flatMap(([host, each]) =>
     each.flatMap(({ type, making, ready, going, wanted, kept, target, why }) => (type === name ? [{ host, making, ready, going, wanted, kept, target, why }] : [])))
+
+function templateView({ host, facts }: KnownHost, { image, network, shape }: VwnType): TypeView['templates'] {
+  const found = imageOn(host, image)
+  const fact = found === null ? null : templateOn(facts, { image: found.digest, network, shape })
+  if (fact === null) return []
+  const { id, state, why, diskMib, tookMs } = fact
+  return [{ host: host.id, id, state, why, diskMib, tookMs }]
+}
 
 /** Every OS image that some host has. */
 export function imageViews(parts: Parts): ImageView[] {

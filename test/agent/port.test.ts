@@ -2,7 +2,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { until } from '../../kit/until.ts'
-import { guestIdentitySchema, toAgentSchema } from '../../wire/guest.ts'
+import { guestIdentitySchema, toAgentSchema, toPortSchema } from '../../wire/guest.ts'
 import { portLineBytesMax } from '../../wire/guest-facts.ts'
 import { guestEnvironment } from '../../vwn-agent/environment.ts'
 import { groupLines, passwdLines } from '../../vwn-agent/accounts.ts'
@@ -14,10 +14,10 @@ import { buildPrograms, identity, missingPower, runMessage, startAgent, type Age
 describe('what the agent reads', () => {
   test('every message that the schemas allow, and no other shape', () => {
     expect(guestIdentitySchema.parse(identity(1))).toEqual(identity(1)) // the helper takes it
-    expect(parseToPort('{"kind":"ping","n":3}')).toEqual({ kind: 'ping', n: 3 })
+    for (const message of [{ kind: 'ping', n: 3 }, { kind: 'wake', n: 4, nowMs: 1.5 }]) expect(parseToPort(JSON.stringify(message))).toEqual(toPortSchema.parse(message))
     for (const message of [runMessage({ argv: ['true'] }), { kind: 'clean', v: 1 }, { kind: 'signal', signal: 'SIGTERM' }, { kind: 'resize', rows: 1, cols: 2 }])
       expect(parseControl(JSON.stringify(message))).toEqual(toAgentSchema.parse(message))
-    for (const line of ['', 'x', '1', 'null', '[]', '{}', '{"kind":"ping"}', '{"kind":"ping","n":-1}', '{"kind":"identity"}', '{"kind":"hello"}'])
+    for (const line of ['', 'x', '1', 'null', '[]', '{}', '{"kind":"ping"}', '{"kind":"ping","n":-1}', '{"kind":"wake","n":1}', '{"kind":"wake","nowMs":1}', '{"kind":"identity"}', '{"kind":"hello"}'])
       expect(parseToPort(line)).toBeNull()
     for (const message of [null, 1, 'x', [], {}, { kind: 'run' }, { kind: 'run', v: 2 }, { kind: 'signal' }, { kind: 'resize', rows: -1, cols: 1 }, { kind: 'clean' }])
       expect(parseControl(JSON.stringify(message))).toBeNull()
@@ -126,6 +126,11 @@ describe.skipIf(missingPower !== null)(`the agent on its port${missingPower === 
     agent.send({ kind: 'ping', n: 7 })
     await until(() => agent.heard.some((message) => message.kind === 'pong' && message.n === 7), { withinMs: 10_000, what: 'pong' })
     expect(count('ready')).toBe(before)
+  })
+
+  test('answers whoever wakes it', async () => {
+    agent.send({ kind: 'wake', n: 9, nowMs: 1 })
+    expect(await until(() => agent.heard.find((message) => message.kind === 'pong' && message.n === 9), { withinMs: 10_000, what: 'pong' })).toMatchObject({ jobs: 0 })
   })
 
   test('counts its jobs for whoever asks', async () => {

@@ -142,11 +142,11 @@ test('a silent controller ends nothing; one that has forgotten a VWN, or claims 
   await lab.start()
   await until(() => lab.bait.parts.vwns.all().length === 2, { withinMs: 5_000 })
   lab.bait.parts.reconciler.runOnce()
-  expect(lab.hypervisor.vms.map((vm) => vm.state)).toEqual(['running', 'running'])
+  expect(lab.hypervisor.vms.filter((vm) => vm.state !== 'ended')).toHaveLength(2)
 
   lab.silent = false
   lab.order(lab.wanted('v2', { token: { term: 2, epoch: 1 } }))
-  await until(() => lab.hypervisor.vms.filter((vm) => vm.state === 'running').length === 1, { withinMs: 5_000, what: 'only a new v2 runs' })
+  await until(() => lab.hypervisor.vms.filter((vm) => vm.state !== 'ended').length === 1, { withinMs: 5_000, what: 'only a new v2 is there' })
   expect(await lab.seen('v2', 'idle')).toMatchObject({ token: { term: 2, epoch: 1 } })
   expect(lab.hypervisor.vms).toHaveLength(3)
 })
@@ -206,7 +206,7 @@ test('a second bait for the same host is refused', async () => {
   await expect(lab.start()).rejects.toMatchObject({ code: 'PROGRAM_RUNNING' })
 })
 
-test.each(effects)('a failure right after %s is undone whole', async (effect) => {
+test.each(effects.filter((effect) => effect !== 'paused' && effect !== 'woken'))('a failure right after %s is undone whole', async (effect) => {
   await using lab = await baitLab()
   let failed = false
   await lab.start({

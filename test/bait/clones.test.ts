@@ -6,23 +6,25 @@ import type { EffectName } from '../../bait/vwns/boot.ts'
 import type { Handle } from '../../bait/vwns/handles.ts'
 import { VwnError } from '../../core/errors.ts'
 import { until } from '../../kit/until.ts'
-import { vwnId } from '../../core/ids.ts'
+import { jobId, vwnId } from '../../core/ids.ts'
 import { baitLab, type BaitLab } from './lab.ts'
 
 const handleOf = (lab: BaitLab, vwn: string): Handle | undefined => lab.bait.parts.vwns.get(vwnId(vwn))?.handle
+/** Made for a job that is not there any more: it is not paused, and did not wait for a template. */
+const hurried = (lab: BaitLab) => lab.wanted('v1', { job: jobId('h1-99') })
 const templateMade = (lab: BaitLab) => until(() => lab.bait.parts.templates.kept()[0]?.template.id, { withinMs: 8_000, what: 'a template' })
-const running = (lab: BaitLab): string[] => lab.hypervisor.vms.filter(({ state }) => state === 'running').map(({ handle }) => handle.name.split('.').at(-1) ?? '')
+const there = (lab: BaitLab): string[] => lab.hypervisor.vms.filter(({ state }) => state !== 'ended').map(({ handle }) => handle.name.split('.').at(-1) ?? '')
 
 test('the first VWN is booted and its template made behind it; the next ones are clones, which later baits adopt', async () => {
   await using lab = await baitLab({ templates: true })
   await lab.start()
-  lab.order(lab.wanted('v1'))
+  lab.order(hurried(lab))
   await lab.seen('v1', 'idle')
   expect(handleOf(lab, 'v1')).toMatchObject({ made: 'boot', template: null, bootedBecause: expect.stringContaining('is being made') as string })
   const template = await templateMade(lab)
   expect(await lab.audit()).toEqual([])
 
-  lab.order(lab.wanted('v1'), lab.wanted('v2'))
+  lab.order(hurried(lab), lab.wanted('v2'))
   expect(await lab.seen('v2', 'idle')).toMatchObject({ bootAttempt: 1, phases: { boot: expect.any(Number) as number, contact: expect.any(Number) as number } })
   expect(handleOf(lab, 'v2')).toMatchObject({ made: 'clone', template, bootedBecause: null })
   expect(lab.hypervisor.vms).toHaveLength(3)
@@ -31,11 +33,11 @@ test('the first VWN is booted and its template made behind it; the next ones are
   await lab.stop()
   expect(await lab.audit()).toEqual([])
   await lab.start()
-  lab.order(lab.wanted('v1'), lab.wanted('v2'), lab.wanted('v3'))
+  lab.order(hurried(lab), lab.wanted('v2'), lab.wanted('v3'))
   await Promise.all([lab.seen('v1', 'idle'), lab.seen('v2', 'idle'), lab.seen('v3', 'idle')])
   expect(handleOf(lab, 'v2')).toMatchObject({ made: 'clone', template })
   expect(handleOf(lab, 'v3')).toMatchObject({ made: 'clone', template })
-  expect(running(lab)).toEqual(['v1', 'v2', 'v3'])
+  expect(there(lab)).toEqual(['v1', 'v2', 'v3'])
   expect(lab.hypervisor.vms).toHaveLength(4)
   expect(await lab.audit()).toEqual([])
 })
@@ -43,11 +45,11 @@ test('the first VWN is booted and its template made behind it; the next ones are
 test('each clone that fails is booted in the same attempt, and the template is thrown away in the end', async () => {
   await using lab = await baitLab({ templates: true, failAt: 'restore' })
   await lab.start()
-  lab.order(lab.wanted('v1'))
+  lab.order(hurried(lab))
   await lab.seen('v1', 'idle')
   const template = await templateMade(lab)
   for (const vwn of ['v2', 'v3', 'v4']) {
-    lab.order(lab.wanted('v1'), lab.wanted(vwn))
+    lab.order(hurried(lab), lab.wanted(vwn))
     expect(await lab.seen(vwn, 'idle')).toMatchObject({ bootAttempt: 1, cause: null })
     expect(handleOf(lab, vwn)).toMatchObject({ made: 'boot', template: null, bootedBecause: expect.stringMatching(/^a clone failed: .*as scripted/) as string })
     expect(await lab.audit()).toEqual([])
@@ -63,7 +65,7 @@ test.each([
 ])('the job runs in a booted VWN when of a template %s', async (_, words, spoil) => {
   await using lab = await baitLab({ templates: true })
   await lab.start()
-  lab.order(lab.wanted('v1'))
+  lab.order(hurried(lab))
   await lab.seen('v1', 'idle')
   await templateMade(lab)
   for (const { template } of lab.bait.parts.templates.kept()) await spoil(template.files)
@@ -85,7 +87,7 @@ test('a clone that does not become available leaves time for a boot', async () =
       return new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
     },
   })
-  lab.order(lab.wanted('v1'))
+  lab.order(hurried(lab))
   await lab.seen('v1', 'idle')
   await templateMade(lab)
   hangs = true
@@ -104,13 +106,88 @@ test.each(['disks', 'spawned', 'recorded', 'running', 'available'] as const)('a 
       throw new VwnError('VWN_MISBEHAVED', { effect })
     },
   })
-  lab.order(lab.wanted('v1'))
+  lab.order(hurried(lab))
   await lab.seen('v1', 'idle')
   await templateMade(lab)
   failing = true
   lab.order(lab.wanted('v2'))
   expect(await lab.seen('v2', 'idle')).toMatchObject({ bootAttempt: 1 })
   expect(handleOf(lab, 'v2')?.made).toBe('boot')
-  await until(() => running(lab).length === 1, { withinMs: 5_000 })
+  await until(() => there(lab).length === 1, { withinMs: 5_000 })
+  expect(await lab.audit()).toEqual([])
+})
+
+test('a VWN that no job waits for waits for its template, and is a clone; where there can be none it is booted', async () => {
+  await using lab = await baitLab({ templates: true })
+  await lab.start()
+  lab.order(lab.wanted('v1'), lab.wanted('v2'))
+  await Promise.all([lab.seen('v1', 'idle'), lab.seen('v2', 'idle')])
+  expect([handleOf(lab, 'v1')?.made, handleOf(lab, 'v2')?.made]).toEqual(['clone', 'clone'])
+  expect(lab.hypervisor.vms.map(({ handle }) => handle.name.split('.').at(-1)).sort()).toEqual(['template', 'v1', 'v2'])
+
+  await using none = await baitLab({ templates: true, failAt: 'save' })
+  await none.start()
+  none.order(none.wanted('v1'))
+  await none.seen('v1', 'idle')
+  expect(handleOf(none, 'v1')).toMatchObject({ made: 'boot', bootedBecause: expect.stringContaining('could not be saved') as string })
+  expect(await none.audit()).toEqual([])
+})
+
+test('a VWN that is told to go while it waits for its template goes at once', async () => {
+  await using lab = await baitLab({ templates: true, bootMs: 60_000, deadlineMs: 60_000 })
+  await lab.start()
+  lab.order(lab.wanted('v1'))
+  await until(() => lab.hypervisor.vms.some(({ handle, state }) => handle.name.endsWith('.template') && state === 'running'), { withinMs: 5_000, what: 'a template that boots' })
+  lab.order(lab.wanted('v1', { want: 'gone' }))
+  await lab.seen('v1', 'gone')
+  expect(await lab.audit()).toEqual([])
+})
+
+test('templates of the machines that may be asked for are made before anybody asks, and told of', async () => {
+  await using lab = await baitLab({ templates: true })
+  await lab.start()
+  const large = { ...lab.spec, shape: { ...lab.spec.shape, memoryMib: 128 } }
+  lab.expect(lab.spec, large)
+  const facts = () => lab.reports.at(-1)?.facts.templates ?? []
+  await until(() => facts().length === 2 && facts().every(({ state }) => state === 'ready'), { withinMs: 8_000, what: `two templates; last: ${JSON.stringify(facts())}` })
+  expect(facts().map(({ shape }) => shape.memoryMib)).toEqual([64, 128])
+  for (const fact of facts()) expect(fact).toMatchObject({ why: null, diskMib: expect.any(Number) as number, tookMs: expect.any(Number) as number })
+  expect(lab.reports.at(-1)?.facts.templatesMibMax).toBe(8 * 1024)
+  lab.order(lab.wanted('v1', { job: lab.jobs.submit('h1-1') }))
+  await lab.seen('v1', 'busy')
+  expect(handleOf(lab, 'v1')).toMatchObject({ made: 'clone' })
+  const seen = JSON.stringify(facts())
+  const session = lab.reports.at(-1)?.session
+  await lab.stop()
+  await lab.start()
+  await until(() => JSON.stringify(facts()) === seen && lab.reports.at(-1)?.session !== session, { withinMs: 8_000, what: 'the same of the next bait' })
+  expect(lab.hypervisor.vms.filter(({ handle }) => handle.name.endsWith('.template'))).toHaveLength(2)
+})
+
+test('where memory is short for a template, or for a clone, the job runs in a VWN that is booted', async () => {
+  await using lab = await baitLab({ templates: true })
+  const noMemory = (): Promise<never> => Promise.reject(new VwnError('HYPERVISOR_FAILED', { said: 'cannot set up guest memory: Cannot allocate memory' }))
+  let short: 'template' | 'clone' = 'template'
+  const { bootTemplate, blank } = lab.hypervisor
+  await lab.start({
+    hypervisor: {
+      ...lab.hypervisor,
+      bootTemplate: (spec, signal) => (short === 'template' ? noMemory() : bootTemplate(spec, signal)),
+      blank: (spec, signal) => (short === 'clone' ? noMemory() : blank(spec, signal)),
+    },
+  })
+  lab.expect(lab.spec)
+  const first = lab.jobs.submit('h1-1')
+  lab.order(lab.wanted('v1', { job: first }))
+  await lab.seen('v1', 'busy')
+  expect(handleOf(lab, 'v1')?.made).toBe('boot')
+  await until(() => lab.reports.at(-1)?.facts.templates[0]?.why?.includes('Cannot allocate memory'), { withinMs: 5_000, what: 'a reason for no template' })
+  short = 'clone'
+  lab.expect(lab.spec, { ...lab.spec, network: 'outbound' }) // other orders: its turn has come again
+  await templateMade(lab)
+  const second = lab.jobs.submit('h1-2')
+  lab.order(lab.wanted('v1', { job: first }), lab.wanted('v2', { job: second }))
+  await lab.seen('v2', 'busy')
+  expect(handleOf(lab, 'v2')).toMatchObject({ made: 'boot', bootAttempt: 1, bootedBecause: expect.stringContaining('Cannot allocate memory') as string })
   expect(await lab.audit()).toEqual([])
 })

@@ -58,6 +58,8 @@ export interface BaitLab extends AsyncDisposable {
   wanted(vwn: string, changes?: Partial<WantedVwn>): WantedVwn
   /** These Orders are in force from now on, and pushed. */
   order(...vwns: readonly WantedVwn[]): void
+  /** These machines may be asked for from now on. */
+  expect(...machines: readonly VwnSpec[]): void
   /** Whether the controller answers. */
   silent: boolean
   /** The last report of this VWN, once it says so. */
@@ -94,7 +96,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
   const kit: Kit = { clock: script.clock ?? systemClock, log, signal: ending.signal }
   const controller = await connectBus({ ...kit, signal: new AbortController().signal }, { servers: [nats.url], name: 'controller', firstConnectMs: 5_000 })
   const reports: Report[] = []
-  let current: Orders = { v: baitVersion, host, term: 1, generation: 1, vwns: [], answers: [], acknowledged: [] }
+  let current: Orders = { v: baitVersion, host, term: 1, generation: 1, vwns: [], answers: [], machines: [], acknowledged: [] }
   let bait: Bait | null = null
   const spec: VwnSpec = { type: typeName('small'), image, contact: script.contact ?? 'agent', shape: { cpus: 1, memoryMib: script.memoryMib ?? 64, scratchGib: 1 }, network: 'isolated', bootMs: script.deadlineMs ?? 5_000 }
 
@@ -114,6 +116,10 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
     order(...vwns) {
       current = { ...current, generation: current.generation + 1, vwns: [...vwns] }
       if (!self.silent) controller.publish(subjects.orders(host), current)
+    },
+    expect(...machines) {
+      current = { ...current, machines: [...machines] }
+      self.order(...current.vwns)
     },
     seen: (vwn, state, withinMs = 8_000) =>
       until(() => reports.at(-1)?.vwns.find((one) => one.vwn === vwn && one.state === state), { withinMs, what: `${vwn} is ${state}; last: ${JSON.stringify(reports.at(-1)?.vwns)}` }),

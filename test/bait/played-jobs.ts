@@ -16,7 +16,7 @@ export interface PlayedJobs extends Jobs {
   readonly assigned: readonly Assigned[]
   readonly answers: readonly Answer[]
   readonly scrubs: { job: JobId; tookMs: number }[]
-  readonly sessions: (GuestSession & { breakOff(): void })[]
+  readonly sessions: (GuestSession & { breakOff(): void; readonly still: boolean })[]
   /** A job of this user, group and project waits from now on. */
   submit(job: string, uid?: number, gid?: number, project?: string | null): JobId
   session(): GuestSession

@@ -33,31 +33,36 @@ function machine(changes: Partial<Machine['spec']> = {}, image: Partial<Machine[
 interface LabOptions extends Partial<FakeScript> {
   readonly settings?: TemplatesOptions['settings']
   readonly after?: (effect: TemplateEffect) => void
+  readonly onChange?: () => void
+  readonly freeMemoryMib?: () => number
   readonly hypervisor?: (scripted: Hypervisor) => Hypervisor
 }
 
-async function templateLab({ settings = { disk_gib: 8, unused_hours: 1 }, after = () => undefined, hypervisor = (same) => same, ...script }: LabOptions = {}) {
+async function templateLab({ settings = { disk_gib: 8, unused_hours: 1 }, after = () => undefined, onChange = () => undefined, freeMemoryMib = () => 1_024, hypervisor = (same) => same, ...script }: LabOptions = {}) {
   const temp = await tempFolder()
   const folder = join(temp.path, 'templates')
   const scripted = fake({ clock: systemClock, ...script })
   const used = new Set<string>()
   const disks = scratchDisks(join(temp.path, 'scratch'))
   const opened: Templates[] = []
+  const groups = new Set<string>()
+  const cgroups = { enter: (vm: string) => Promise.resolve(void groups.add(vm)), leave: (vm: string) => Promise.resolve(void groups.delete(vm)) }
   const open = async (): Promise<Templates> => {
     const store = openTemplates({
-      kit: { clock: systemClock, log: silentLog, signal: new AbortController().signal }, folder, namePrefix: prefix, hypervisor: hypervisor(scripted), disks, settings, host: hostId('h1'), connectGuest: () => Promise.resolve(playedSession()), inUse: () => used, after,
+      kit: { clock: systemClock, log: silentLog, signal: new AbortController().signal }, folder, namePrefix: prefix, hypervisor: hypervisor(scripted), disks, cgroups, settings, host: hostId('h1'), connectGuest: () => Promise.resolve(playedSession()), inUse: () => used, after, onChange, freeMemoryMib,
     })
     opened.push(store)
     await store.start()
     return store
   }
   return {
-    folder, used, open,
+    folder, used, open, groups,
     vms: scripted.vms,
     names: () => readdir(folder).catch(() => []),
     async [Symbol.asyncDispose]() {
       for (const store of opened) await store.stop()
       expect(scripted.vms.filter(({ state }) => state !== 'ended')).toEqual([])
+      expect([...groups]).toEqual([])
       await temp[Symbol.asyncDispose]()
     },
   }
@@ -199,6 +204,18 @@ test('what cannot be saved is given up after three times, with the console of th
   expect(await lab.names()).toEqual([])
 })
 
+test('a template is made in a control group of its own, and not at all while the host has no memory for it', async () => {
+  const grouped: string[][] = []
+  let freeMib = 100
+  await using lab = await templateLab({ freeMemoryMib: () => freeMib, after: () => void grouped.push([...lab.groups]) })
+  const store = await lab.open()
+  for (let times = 0; times < 5; times += 1) await expect(store.make(machine())).rejects.toMatchObject({ code: 'TEMPLATE_NO_MEMORY', facts: { neededMib: 64 + 256 } })
+  expect(lab.vms).toEqual([])
+  freeMib = 320
+  await store.make(machine())
+  expect(grouped).toEqual([[], ...['booting', 'idle', 'saved'].map(() => [`${prefix}template`]), []])
+})
+
 test('a guest that says nothing is given up at the deadline', async () => {
   await using lab = await templateLab({ failAt: 'hello' })
   const store = await lab.open()
@@ -248,6 +265,46 @@ test('when templates have no room left the oldest that no VWN uses goes; where a
   await expect((async () => {
     for (let cpus = 20; cpus < 40; cpus += 1) lab.used.add((await store.make(machine({ shape: { cpus, memoryMib: 64, scratchGib: 1 } }))).id)
   })()).rejects.toMatchObject({ code: 'TEMPLATE_NO_SPACE' })
+})
+
+test('wanted templates stay however old they are, and none of them makes room for another', async () => {
+  await using lab = await templateLab({ settings: { disk_gib: roomForOneGib, unused_hours: 1 } })
+  const store = await lab.open()
+  const shapes = Array.from({ length: 20 }, (_, nth) => machine({ shape: { cpus: nth + 1, memoryMib: 64, scratchGib: 1 } }))
+  const missing = await store.want(shapes)
+  expect(missing).toEqual(shapes)
+  expect(store.facts().map(({ state, why }) => [state, why])).toEqual(shapes.map(() => ['missing', 'its turn has not come yet']))
+  for (const one of missing) await store.make(one).catch(() => undefined)
+  const made = store.kept().map(({ template }) => template.id)
+  expect(made.length).toBeGreaterThan(0)
+  expect(made.length).toBeLessThan(shapes.length)
+  const left = await store.want(shapes)
+  expect(left).toEqual(shapes.slice(made.length))
+  for (const one of left) await expect(store.make(one)).rejects.toMatchObject({ code: 'TEMPLATE_NO_SPACE' })
+  for (const { template } of store.kept()) await utimes(template.files.manifest, 1_000, 1_000)
+  await expect(store.make(machine({ network: 'outbound' }))).rejects.toMatchObject({ code: 'TEMPLATE_NO_SPACE' })
+  expect(store.kept().map(({ template }) => template.id)).toEqual(made)
+  expect(store.facts().filter(({ state }) => state !== 'ready')).toEqual(left.map(() => expect.objectContaining({ state: 'missing', why: expect.stringContaining('templates may not take so much disk') as string }) as unknown))
+})
+
+test('the facts say what is made, kept, not possible or given up, and change only when that does', async () => {
+  let told = 0
+  let meanwhile: unknown = null
+  await using lab = await templateLab({ onChange: () => (told += 1), after: (effect) => void (effect === 'booting' && (meanwhile = states())) })
+  const store = await lab.open()
+  expect(await store.want([machine(), machine({ contact: 'ssh' })])).toEqual([machine()])
+  const states = () => store.facts().map(({ state, why }) => [state, why])
+  await store.make(machine())
+  expect(meanwhile).toEqual([['making', null], ['missing', expect.stringContaining('reads its keys')]])
+  expect(store.facts()[0]).toMatchObject({ state: 'ready', why: null, diskMib: Math.ceil((store.kept()[0]?.bytes ?? 0) / 1024 ** 2), tookMs: expect.any(Number) as number })
+  const [before, count] = [JSON.stringify(store.facts()), told]
+  expect(count).toBeGreaterThan(0)
+  await store.want([machine(), machine({ contact: 'ssh' })])
+  await store.choose(machine())
+  expect([JSON.stringify(store.facts()), told]).toEqual([before, count])
+  await failClones(store, 6)
+  expect(states()[0]).toEqual(['quarantined', expect.stringContaining('clones in a row failed')])
+  expect(await store.want([machine()])).toEqual([])
 })
 
 test('a template that nothing was cloned from for long is removed, unless a VWN uses it', async () => {

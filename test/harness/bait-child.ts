@@ -24,6 +24,8 @@ export interface ChildOrders {
 }
 
 const { home, images, nats, dieAfter, job, templates } = JSON.parse(process.argv[2] ?? '') as ChildOrders
+/** A job that is to wake its VWN comes when that stands still. */
+const wakes = dieAfter === 'woken'
 const jobs = playedJobs({ endsAtOnce: true })
 const settings = baitSchema(images).parse({ host: 'h1', nats: { servers: [nats] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 }, templates: { disk_gib: templates ? 8 : 0 } })
 const kit = { clock: systemClock, log: createLog({ program: 'bait', level: 'debug' }), signal: new AbortController().signal }
@@ -34,7 +36,8 @@ const bait = createBait(kit, homePaths(home), settings, {
 })
 function dieAt(effect: EffectName | TemplateEffect): void {
   if (effect === dieAfter) process.kill(process.pid, 'SIGKILL')
+  if (effect === 'paused' && job !== null && wakes) jobs.submit(job)
 }
 await bait.start()
-if (job !== null) jobs.submit(job)
+if (job !== null && !wakes) jobs.submit(job)
 process.once('SIGTERM', () => void bait.stop().then(() => process.exit(0)))

@@ -37,6 +37,7 @@ export interface FakeHostOptions extends Partial<Script> {
   readonly host?: string
   readonly capacity?: HostFacts['capacity']
   readonly images?: HostFacts['images']
+  readonly templates?: HostFacts['templates']
   readonly clock?: Clock
 }
 
@@ -90,7 +91,7 @@ const healthy: Script = { boot: 'ready', bootMs: 1, attach: 'works', jobMs: 1, c
 
 /** A host with 8 cpus and two images, `debian12` (agent) and `tiny` (ssh), that obeys at once. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
-  const { host: name = 'h1', capacity = { cpus: 8, memoryMib: 16_384, scratchGib: 100 }, clock = systemClock, images, ...script } = options
+  const { host: name = 'h1', capacity = { cpus: 8, memoryMib: 16_384, scratchGib: 100 }, clock = systemClock, images, templates, ...script } = options
   const host = hostId(name)
   const facts: HostFacts = {
     capacity,
@@ -101,6 +102,8 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       { digest: fakeDigest('b'), name: 'tiny', contact: 'ssh' },
     ],
     version: '0.0.0-fake',
+    templates: templates ?? [],
+    templatesMibMax: 8_192,
   }
   const state = {
     script: { ...healthy, ...script },

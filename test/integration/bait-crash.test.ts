@@ -125,6 +125,32 @@ test.skipIf(image === null).each(['stopped', 'removed', 'gone'] as const)(`death
   await end('SIGTERM')
 })
 
+test.skipIf(agentImage === null)(`a paused VWN outlives the death of its bait, and takes a job of the next one${agentImage === null ? ': no image debian12' : ''}`, { timeout: 400_000 }, async () => {
+  await using crash = await crashLab({ of: agentImage })
+  const { lab, run, end } = crash
+  lab.order(lab.wanted('v1'))
+  await run('paused')
+  const recorded = async () => (await openHandles(lab.home.host('h1')).peek())[0]?.handle
+  const before = await recorded()
+  expect(before).toMatchObject({ paused: true, stage: 'ready', job: null })
+  expect(await lab.audit()).toEqual([])
+  await run('paused') // taken on: woken, checked and paused again
+  expect((await recorded())?.vm).toEqual(before?.vm)
+  expect(await lab.audit()).toEqual([])
+
+  const job = lab.jobs.submit('h1-1')
+  lab.order(lab.wanted('v1', { job, owner: { uid: 1000, gid: 1000, project: null } }))
+  await run('woken', job)
+  expect(await lab.audit()).toEqual([])
+  await run(null)
+  expect(await latest(lab, 'idle', bootMs)).toMatchObject({ pid: before?.vm?.pid, cause: null })
+  await end('SIGTERM')
+  lab.order()
+  await run(null)
+  await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: bootMs, what: 'nothing is reported' })
+  expect(await lab.audit()).toEqual([])
+})
+
 test.skipIf(agentImage === null)(`death while a template is made, or a VWN cloned from it, leaves nothing that is not explained${agentImage === null ? ': no image debian12' : ''}`, { timeout: 600_000 }, async () => {
   await using crash = await crashLab({ of: agentImage, templates: true })
   const { lab, run, end } = crash

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { qemu } from '../../bait/hypervisor/qemu.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
-import { vwnId } from '../../core/ids.ts'
+import { jobId, vwnId } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
 import type { StoredImage } from '../../kit/image-store.ts'
 import { until } from '../../kit/until.ts'
@@ -29,7 +29,7 @@ async function clones(image: StoredImage, ask: string): Promise<void> {
     templates: true, contact: image.manifest.contact, deadlineMs: bootMs, hypervisor, images: images.store, image: image.digest, memoryMib: Math.max(256, image.manifest.minMemoryMib),
   })
   await lab.start({ connectGuest })
-  lab.order(lab.wanted('v1'))
+  lab.order(lab.wanted('v1', { job: jobId('h1-99') })) // a job waits for it, or did: it is not made to wait for its template
   const booted = tookMs(await lab.seen('v1', 'idle', bootMs))
   lab.order(lab.wanted('v1', { want: 'gone' }))
   await lab.seen('v1', 'gone')
