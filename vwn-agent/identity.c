@@ -2,7 +2,7 @@
 // wnod-guest; serve.c calls it. A clone becomes somebody before node has run an instruction: all that node runs first after a restore has
 // to be translated anew where the processor is emulated, which takes longer than all that is done here.
 //
-//   identity ─▶ random pool, clock, keys ─▶ names, while the ssh server goes on ─▶ it listens ─▶ ready
+//   identity ─▶ random pool, card's address, clock, keys ─▶ names, while the ssh server goes on ─▶ it listens ─▶ ready
 //   forget ─▶ no key, no ssh server of before ─▶ a new one waits for its key ─▶ hello        before a template is saved
 //
 // Commands of the agent: "port PATH ETC SSH KERNEL SSHD PORT" (the port's device or fd:N, the folders where its files go, of which `-` is
@@ -291,6 +291,8 @@ static const char *become(const struct identity *who)
     bool kernel = !is_none(places.kernel);
     if (kernel && !mix_entropy(entropy, from_base64(who->entropy, entropy, sizeof entropy)))
         return "entropy";
+    if (kernel && !set_card_address())
+        return "card";
     if (kernel && !set_clock(self.offset_ms))
         return "clock";
     written.count = 0;

@@ -75,6 +75,7 @@ static void say_agent(const char *format, ...)
 
 static void say_failed(const char *step) { say_agent("failed %s %d\n", step, errno); }
 
+#include "../images/initramfs/card.c"
 #include "streams.c"
 
 // ---------------------------------------------------------------- processes

@@ -1,6 +1,7 @@
 // late-seed: for images whose seed may come when they have booted already, so that they can be cloned. Started by the image's own init
 // before its ssh server; while the seed disk is empty it waits, and says so on the console, for that is the moment to save a template.
-// Then this guest becomes who the seed says it is, and nothing that other clones have as well is left: random state, time, name, keys.
+// Then this guest becomes who the seed says it is, and nothing that other clones have as well is left: random state, card's address,
+// time, name, keys.
 //
 // The disk: a tar as init.c reads it, and, where it is as large as one that may come late, in its last 4096 bytes "wnod-late", eight bytes of milliseconds since 1970 and 64 random ones.
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 #define PROGRAM "late-seed"
+#include "card.c"
 #include "seed.c"
 
 enum { SEED_BYTES = 65536, TAIL_BYTES = 4096, ENTROPY_BYTES = 64, LOOK_MS = 5 };
@@ -92,6 +94,8 @@ int main(void)
     const struct tail *tail = bytes < SEED_BYTES ? NULL : look(fd, SEED_BYTES - TAIL_BYTES);
     if (tail != NULL && strcmp(tail->magic, "wnod-late") == 0) {
         mix(tail->entropy);
+        if (!set_card_address())
+            die("card");
         set_clock(tail->now_ms);
     }
     ioctl(fd, BLKFLSBUF);
