@@ -35,7 +35,7 @@ test('the whole command line, as it is', () => {
       "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
       "-machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,x-option-roms=off,memory-backend=memory",
       "-object memory-backend-ram,id=memory,size=512M",
-      "-accel tcg,thread=multi",
+      "-accel tcg,thread=multi,tb-size=256",
       "-cpu max,-avx,-avx2,-erms,-fsrm,-la57",
       "-smp 2",
       "-m 512M",
