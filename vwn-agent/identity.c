@@ -324,17 +324,26 @@ static void tell_became(void)
     tell_agent(line, (size_t)length + 1);
 }
 
+// Said again, an identity is about the time alone, which may have been long on its way the first time.
+static void be_right_in_time(void)
+{
+    if (!is_none(places.kernel) && !set_clock(self.offset_ms))
+        return tell_trouble("clock");
+    untold = !is_none(places.kernel);
+    be_ready();
+}
+
 static void take_identity(const struct identity *who)
 {
     port.hello_at = 0;
     self.forgetting = false;
     bool same = self.known && strcmp(self.vwn, who->vwn) == 0 && self.term == who->term && self.epoch == who->epoch;
-    if (same && self.ready)
-        be_ready(); // said again
-    if (same)
+    if (same && !self.ready)
         return;
     self.began_at = now_us();
     self.offset_ms = who->now_ms - self.began_at / 1000;
+    if (same)
+        return be_right_in_time();
     self.known = true;
     self.ready = false;
     self.term = who->term;

@@ -59,6 +59,8 @@ const anyCommand = 'exit 0'
  * guest's card was not up yet. Longer each time, for each asking costs a busy guest another process.
  */
 const bannerMs = { first: 300, longest: 2_000, grows: 1.3 } as const
+/** What a new guest's clock may be wrong by; on a busy host no answer may ever be so quick, and then the guest is taken all the same. */
+const clock = { errorMs: 50, tries: 6 } as const
 const pauseMs = 50
 const pingMs = 15_000
 
@@ -68,26 +70,41 @@ export const addressOf = (meeting: Pick<Meeting, 'sshPort' | 'hostKey' | 'client
 
 /** Meets a guest that has the agent. */
 export async function meetAgent(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
-  const ready = gate()
+  const [ready, onTime] = [gate(), gate()]
   const identity = identityOf(meeting)
   let greeted = false
+  let saidMs = 0
+  let timed = 0
   const identify = (): void => {
     if (!greeted) on.hello()
+    if (!greeted || timed > 0) saidMs = kit.clock.monotonicMs() // what it takes of several greetings is the first
     greeted = true
-    port.send({ ...identity, nowMs: kit.clock.nowMs() }) // said again to every hello: the agent takes it once
+    port.send({ ...identity, nowMs: kit.clock.nowMs() }) // said again to every hello: the agent takes it once, but for the time
+  }
+  /** Its clock was set between our word and its answer, less what it was busy with: nobody can know when, but it is wrong by no more. */
+  const checkTime = (tookMs: number): void => {
+    timed += 1
+    if (kit.clock.monotonicMs() - saidMs - tookMs <= clock.errorMs || timed >= clock.tries) onTime.open()
+    else identify()
   }
   const port = await portTo(kit, meeting, signal, (message) => {
     if (message.kind === 'hello') identify()
     else if (message.kind === 'ready' && message.vwn === meeting.vwn && sameToken(message.token, meeting.token)) {
       kit.log.debug({ vwn: meeting.vwn, tookMs: message.tookMs }, 'guest has taken its identity')
       ready.open()
+      checkTime(message.tookMs)
     } else if (message.kind === 'trouble') kit.log.warn({ vwn: meeting.vwn, what: message.what }, 'guest has trouble')
   })
   try {
     await on.start()
     if (meeting.booted === true) identify()
     await orAborted(ready.opened, signal, 'hello and ready of the agent')
-    return { port, session: await sessionTo(kit, meeting, connectGuest, signal) }
+    const session = await sessionTo(kit, meeting, connectGuest, signal)
+    await orAborted(onTime.opened, signal, 'time of the guest').catch((error: unknown) => {
+      session.close()
+      throw error
+    })
+    return { port, session }
   } catch (error) {
     port.close()
     throw error
