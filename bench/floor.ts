@@ -1,17 +1,17 @@
 /** The floors: the bare parts doing the same work, without any program of ours on the host. */
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { connectGuest } from '../bait/ssh/session.ts'
 import type { GuestSession } from '../bait/contracts.ts'
+import { giveState } from '../bait/hypervisor/qemu-state.ts'
+import { openQmp } from '../bait/hypervisor/qmp.ts'
+import { systemClock } from '../kit/clock.ts'
 import { run } from '../kit/command.ts'
-import { commandLine } from '../kit/process.ts'
 import { freePort } from '../kit/socket.ts'
 import { until } from '../kit/until.ts'
-import type { Home } from '../kit/paths.ts'
 import { jobId } from '../core/ids.ts'
 import { stream } from '../wire/frames.ts'
 import { guestVersion, type FromAgent, type RunTask } from '../wire/guest.ts'
@@ -19,22 +19,54 @@ import { JobStream } from '../wire/job-stream.ts'
 import { feed } from './farm.ts'
 
 const helloMs = 120_000
+/** As bait/vwns/guest.ts: a forwarded port accepts before the guest listens, and asks the guest again only after seconds. */
+const silentMs = 300
 
 /**
  * Bare QEMU from spawn to the agent's hello: the very command line of one of the farm's own VMs, with other sockets, another port and
  * a new scratch overlay, which is made before the clock starts.
  */
 export async function bareBoot(args: readonly string[], folder: string): Promise<number> {
+  return bareVm(args, folder, (at) => says(join(at, 'agent.sock'), '"hello"'))
+}
+
+/** A template's folder, and how a guest of it is spoken to. */
+export interface KnownTemplate {
+  readonly folder: string
+  readonly contact: 'agent' | 'ssh'
+}
+
+/**
+ * The same of a clone: from spawn, over taking in the template's state, to the first answer to one message on the virtio port. A guest
+ * without agent finds its seed already there, and answers when its ssh server sends its first byte.
+ */
+export async function bareRestore(args: readonly string[], folder: string, template: KnownTemplate): Promise<number> {
+  const state = readFileSync(join(template.folder, 'state'))
+  return bareVm(args, folder, async (at, port) => {
+    const qmp = await until(() => openQmp(join(at, 'qmp.sock'), { clock: systemClock }), { withinMs: helloMs, everyMs: 2, what: 'the bare QEMU answers' })
+    const ping = template.contact === 'agent' ? says(join(at, 'agent.sock'), '"pong"', `${JSON.stringify({ kind: 'ping', n: 1 })}\n`) : null
+    await giveState(qmp, join(at, 'state.sock'), state.subarray(state.indexOf('\n') + 1), AbortSignal.timeout(helloMs))
+    await qmp.execute('cont')
+    await (ping ?? says({ host: '127.0.0.1', port }, 'SSH-'))
+    qmp.close()
+  })
+}
+
+/** Milliseconds from spawn until `answered` resolves; the VM gets a folder of its own for its sockets and disk. */
+async function bareVm(args: readonly string[], folder: string, answered: (at: string, port: number) => Promise<unknown>): Promise<number> {
   const own = mkdtempSync(join(tmpdir(), 'wnod-floor-'))
-  const backing = z.object({ 'backing-filename': z.string() }).parse(JSON.parse((await run('qemu-img', ['info', '-U', '--output=json', join(folder, 'scratch.qcow2')], { timeoutMs: 10_000 })).stdout))
-  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', backing['backing-filename'], join(own, 'scratch.qcow2')], { timeoutMs: 10_000 })
+  const info = await run('qemu-img', ['info', '-U', '--output=json', join(folder, 'scratch.qcow2')], { timeoutMs: 10_000 })
+  const backing = backingSchema.parse(JSON.parse(info.stdout))
+  await run('qemu-img', ['create', '-q', '-f', 'qcow2', '-F', backing['backing-filename-format'], '-b', backing['backing-filename'], join(own, 'scratch.qcow2')], { timeoutMs: 10_000 })
+  const seed = join(folder, 'seed.tar')
+  if (existsSync(seed)) copyFileSync(seed, join(own, 'seed.tar'))
   const port = await freePort()
   const [file = '', ...rest] = args.filter((arg) => arg !== '-S').map((arg) => arg.replaceAll(folder, own).replace(/hostfwd=tcp:127\.0\.0\.1:\d+/, `hostfwd=tcp:127.0.0.1:${port}`))
   const startedMs = performance.now()
   const child = spawn(file, rest, { stdio: 'ignore' })
   const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
   try {
-    await hello(join(own, 'agent.sock'))
+    await answered(own, port)
     return performance.now() - startedMs
   } finally {
     child.kill('SIGKILL')
@@ -43,49 +75,23 @@ export async function bareBoot(args: readonly string[], folder: string): Promise
   }
 }
 
-/** Resolves at the agent's first word; QEMU makes its socket a moment after it was spawned. */
-function hello(socketPath: string): Promise<boolean> {
+const backingSchema = z.object({ 'backing-filename': z.string(), 'backing-filename-format': z.string() })
+
+/** Resolves when this word comes from there, where `asked` was said; whoever does not listen yet, or is silent, is asked again. */
+function says(at: string | { host: string; port: number }, word: string, asked = ''): Promise<boolean> {
   const said = (): Promise<boolean> =>
     new Promise((resolve) => {
-      const socket = connect(socketPath)
+      const socket = typeof at === 'string' ? connect(at) : connect(at).setTimeout(silentMs, () => socket.destroy())
+      socket.once('connect', () => socket.write(asked))
       socket.once('error', () => resolve(false))
       socket.once('close', () => resolve(false))
       socket.on('data', (chunk: Buffer) => {
-        if (!chunk.includes('"hello"')) return
+        if (!chunk.includes(word)) return
         resolve(true)
         socket.destroy()
       })
     })
-  return until(said, { withinMs: helloMs, everyMs: 2, what: 'the bare guest says hello' })
-}
-
-const handleSchema = z.object({
-  stage: z.string(), sshPort: z.number().nullable(), spec: z.object({ type: z.string() }),
-  hostKey: z.object({ shared: z.string() }).nullable(), clientKey: z.object({ secret: z.string() }).nullable(),
-  vm: z.object({ pid: z.number() }).nullable(),
-})
-
-/** A VM of the farm, as its record describes it. */
-export interface KnownVm {
-  readonly folder: string
-  readonly args: readonly string[]
-  /** Logs in with the VWN's own keys: a second connection, beside the bait's. */
-  connect(): Promise<GuestSession>
-}
-
-/** The farm's VM behind this VWN. */
-export function knownVm(home: Home, vwn: string): KnownVm {
-  const paths = home.host('h1').vm(vwn)
-  const handle = handleSchema.parse(JSON.parse(readFileSync(paths.handle, 'utf8')))
-  return {
-    folder: paths.folder,
-    args: commandLine(handle.vm?.pid ?? 0) ?? [],
-    connect: () =>
-      connectGuest(
-        { host: '127.0.0.1', port: handle.sshPort ?? 0, hostKey: handle.hostKey?.shared ?? '', clientKey: handle.clientKey?.secret ?? '' },
-        AbortSignal.timeout(helloMs),
-      ),
-  }
+  return until(said, { withinMs: helloMs, everyMs: 2, what: `the bare guest says ${word}` })
 }
 
 const bytes = (text: string): string => Buffer.from(text).toString('base64')

@@ -1,14 +1,15 @@
-/** Medians and spread of a handful of measurements; the machine is shared, so nothing else is ever quoted. */
+/** What a handful of measurements comes to; the machine is shared, so nothing but medians, quantiles and extremes is ever quoted. */
 
 export interface Summary {
   readonly runs: number
   readonly medianMs: number
   readonly minMs: number
   readonly p95Ms: number
+  readonly p99Ms: number
   readonly maxMs: number
 }
 
-/** The value below which `share` of the sorted values lie, interpolated. */
+/** The value below which `share` of the sorted values lie, interpolated; of a few dozen values p99 is the largest or near to it. */
 export function quantile(values: readonly number[], share: number): number {
   if (values.length === 0) return Number.NaN
   const sorted = [...values].sort((a, b) => a - b)
@@ -24,18 +25,9 @@ export const summarize = (values: readonly number[]): Summary => ({
   medianMs: round(quantile(values, 0.5)),
   minMs: round(Math.min(...values)),
   p95Ms: round(quantile(values, 0.95)),
+  p99Ms: round(quantile(values, 0.99)),
   maxMs: round(Math.max(...values)),
 })
 
-const round = (value: number): number => Math.round(value * 10) / 10
-
-/** One comparison of ours with its floor, as the results file keeps it. */
-export interface Comparison {
-  readonly name: string
-  readonly ours: Summary
-  readonly floor: Summary
-  readonly ratio: number
-  readonly bound: string
-  readonly holds: boolean
-  readonly note: string
-}
+/** To a tenth. */
+export const round = (value: number): number => Math.round(value * 10) / 10
