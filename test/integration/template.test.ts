@@ -1,5 +1,4 @@
 /** A real guest with the agent, booted once without an identity; its clones meet the bait as a booted VM would. */
-import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
@@ -7,16 +6,13 @@ import { scratchDisks } from '../../bait/disk/scratch.ts'
 import type { FileMemorySpec } from '../../bait/hypervisor/hypervisor.ts'
 import { qemu } from '../../bait/hypervisor/qemu.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
-import { meetAgent, type Meeting } from '../../bait/vwns/guest.ts'
-import { newKeyPair } from '../../bait/vwns/keys.ts'
+import { meetAgent } from '../../bait/vwns/guest.ts'
 import { openGuestPort } from '../../bait/vwns/port.ts'
-import { hostId, vwnId } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
-import { kernelCommandLine, type StoredImage } from '../../kit/image-store.ts'
 import { createLog } from '../../kit/log.ts'
 import type { Kit } from '../../kit/service.ts'
-import { freePort } from '../../kit/socket.ts'
 import { until } from '../../kit/until.ts'
+import { agentMachine, meetingAs, scratchOf } from '../harness/agent-machine.ts'
 import { testImages } from '../harness/images.ts'
 import { tempFolder } from '../harness/temp.ts'
 
@@ -29,11 +25,11 @@ test.skipIf(image === null)(`clones of a booted template become available, each 
   await using folder = await tempFolder()
   const disks = scratchDisks(join(folder.path, 'scratch'))
   const state = join(folder.path, 'state')
-  const template = await machine(image, folder.path, 'template')
+  const template = await agentMachine(image, folder.path, 'template')
   await disks.overlay(scratchOf(template), 2)
   await makeTemplate(template, state)
   for (const name of ['v1', 'v2']) {
-    const spec = await machine(image, folder.path, name)
+    const spec = await agentMachine(image, folder.path, name)
     await disks.clone(scratchOf(template), scratchOf(spec))
     const vm = await (await hypervisor.blank(spec, kit.signal)).restore(state, kit.signal)
     try {
@@ -60,35 +56,9 @@ async function makeTemplate(spec: FileMemorySpec, state: string): Promise<void> 
 
 /** What the guest calls itself, asked over its own ssh server with the keys that it was given just now. */
 async function availableAs(spec: FileMemorySpec, name: string, start: () => Promise<void>): Promise<string> {
-  const meeting: Meeting = {
-    host: hostId('h1'), vwn: vwnId(name), token: { term: 1, epoch: 1 }, portSocket: spec.sockets.port, sshPort: spec.sshPort ?? 0, hostKey: newKeyPair(), clientKey: newKeyPair(),
-  }
-  const guest = await meetAgent(kit, meeting, connectGuest, { start, hello: () => undefined }, AbortSignal.timeout(60_000))
+  const guest = await meetAgent(kit, meetingAs(spec, name), connectGuest, { start, hello: () => undefined }, AbortSignal.timeout(60_000))
   const hostname = await text(await guest.session.exec('hostname'))
   guest.session.close()
   guest.port?.close()
   return hostname
-}
-
-const scratchOf = (spec: FileMemorySpec): string => spec.disks.find(({ serial }) => serial === 'scratch')?.path ?? ''
-
-async function machine({ os, kernel, initrd, manifest }: StoredImage, folder: string, name: string): Promise<FileMemorySpec> {
-  const at = (file: string): string => join(folder, name, file)
-  await mkdir(at(''))
-  return {
-    name: `wnod.0c10e${process.pid}.h1.${name}`,
-    sockets: { control: at('qmp.sock'), port: at('agent.sock'), console: at('serial.sock') },
-    stateSocket: at('state.sock'),
-    output: at('hypervisor.log'),
-    memoryFile: join(folder, 'memory'),
-    accelerator: 'tcg',
-    cpus: 1,
-    memoryMib: Math.max(256, manifest.minMemoryMib),
-    kernel,
-    initrd,
-    cmdline: kernelCommandLine(manifest, { accelerator: 'tcg', cpuinfo: await readFile('/proc/cpuinfo', 'utf8') }),
-    network: 'isolated',
-    sshPort: await freePort(),
-    disks: [{ serial: 'os', path: os, format: 'raw', readOnly: true }, { serial: 'scratch', path: at('scratch.qcow2'), format: 'qcow2', readOnly: false }],
-  }
 }
