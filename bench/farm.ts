@@ -1,9 +1,10 @@
 /** A farm to measure, brought up and taken down by the same commands that an administrator uses. */
 import { spawn } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync, mkdirSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { peekTemplates } from '../bait/templates/files.ts'
 import { run } from '../kit/command.ts'
 import { homePaths, type Home } from '../kit/paths.ts'
 import { readPidFile } from '../kit/pid-file.ts'
@@ -19,7 +20,6 @@ const templateMs = 120_000
 
 /** MiB of the types that templates are asked for; no two images have the same. */
 const shapes = { fresh: 512, 'fresh-tiny': 128 } as const
-const manifestSchema = z.object({ key: z.object({ shape: z.object({ memoryMib: z.int() }) }) })
 
 /** `fresh` makes a VWN for every job, `warm` keeps it. */
 const mapping = `
@@ -114,11 +114,8 @@ export const everyMade = (farm: BenchFarm): readonly Made[] =>
 
 /** The folder of the template for VWNs of this type, once there is one: it is made behind the first VWN, if not before. */
 export async function templateOf(farm: BenchFarm, type: keyof typeof shapes): Promise<string> {
-  const folder = farm.home.host('h1').templates
-  const whole = (): string | undefined => (existsSync(folder) ? readdirSync(folder) : []).map((name) => join(folder, name)).find((at) => {
-    const manifest = join(at, 'manifest.json')
-    return existsSync(manifest) && manifestSchema.parse(JSON.parse(readFileSync(manifest, 'utf8'))).key.shape.memoryMib === shapes[type]
-  })
+  const whole = async (): Promise<string | undefined> =>
+    (await peekTemplates(farm.home.host('h1').templates)).find(({ template }) => template.key.shape.memoryMib === shapes[type])?.template.files.folder
   await jobOf(farm, type, ['true'])
   return until(whole, { withinMs: templateMs, what: `a template for ${type}` })
 }
