@@ -26,7 +26,7 @@ const mapping = `
 types:
   fresh: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, reuse: never }
   warm: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, idle_max_s: 3600, jobs_max: 100000 }
-  fresh-tiny: { image: tiny, cpus: 1, memory_mib: 128, scratch_gib: 1, reuse: false }
+  fresh-tiny: { image: tiny, cpus: 1, memory_mib: 128, scratch_gib: 1, reuse: never }
   warm-tiny: { image: tiny, cpus: 1, memory_mib: 128, scratch_gib: 1, idle_max_s: 3600, jobs_max: 100000 }
 default: { type: warm, allow: [fresh, fresh-tiny, warm-tiny] }
 `
