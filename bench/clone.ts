@@ -1,5 +1,5 @@
 /** What it takes to make a VWN: by a clone of a template, by a boot, and the bare QEMU doing the same; in turn, in one run. */
-import { everyMade, jobOf, startBenchFarm, templateOf, warmVm, type BenchFarm, type Made } from './farm.ts'
+import { everyMade, holdVm, jobOf, startBenchFarm, templateOf, type BenchFarm, type Made } from './farm.ts'
 import { bareRestore } from './floor.ts'
 import { compare, type Found } from './results.ts'
 
@@ -18,8 +18,8 @@ export async function clone(images: string, runs: number): Promise<Found> {
 
 async function cloneOf({ image, contact, fresh, warm }: (typeof kinds)[number], booting: BenchFarm, cloning: BenchFarm, runs: number) {
   const template = { folder: await templateOf(cloning, fresh), contact }
-  await jobOf(cloning, warm, ['true'])
-  const vm = await warmVm(cloning, warm)
+  await using held = await holdVm(cloning, warm)
+  const { vm } = held
   const made = { clone: [] as Made[], boot: [] as Made[] }
   const floor: number[] = []
   for (let run = 0; run < runs; run += 1) {

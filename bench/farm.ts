@@ -104,6 +104,20 @@ export function publicStarter(farm: BenchFarm): string {
 export const readyVwns = async (farm: BenchFarm): Promise<readonly VwnView[]> =>
   (await farm.vwns()).filter(({ type, state, owner, job }) => type === 'ready' && state === 'idle' && owner === null && job === null)
 
+/** A VM of this type that stays for as long as the scope: a job sits in it, for one that root's job has left may be thrown away. */
+export async function holdVm(farm: BenchFarm, type: string): Promise<AsyncDisposable & { readonly vm: KnownVm }> {
+  const child = spawn(starterFile, ['--home', farm.home.home, '--type', type, '-n', '--', 'sleep', '86400'], { stdio: 'ignore' })
+  const gone = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  const vwn = await until(async () => (await farm.vwns()).find((one) => one.type === type && one.state === 'busy')?.vwn, { withinMs: templateMs, what: `a job in ${type}` })
+  return {
+    vm: knownVm(farm.home, vwn),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM')
+      await gone
+    },
+  }
+}
+
 const madeSchema = z.object({ msg: z.literal('vwn made'), vwn: z.string(), made: z.enum(['boot', 'clone']), bootedBecause: z.string().nullable(), phases: z.record(z.string(), z.number()) })
 /** How a VWN was made. */
 export type Made = z.output<typeof madeSchema>
