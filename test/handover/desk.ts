@@ -1,6 +1,6 @@
 /** The jobs half of a bait, alone: real socket, real records, a real starter process; a test says when a job gets a place. */
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { GuestAddress, GuestSession, PlaceFacts, ReadyVwn } from '../../bait/contracts.ts'
@@ -13,6 +13,7 @@ import type { JobLimits } from '../../core/job.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { until } from '../../kit/until.ts'
+import { removeFolder } from '../harness/temp.ts'
 
 const root = join(import.meta.dirname, '../..')
 /** The starter as it ships, built once per run. */
@@ -69,7 +70,7 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
       await door.stop()
       // A job that the closed door has cancelled still writes its end.
       await until(() => jobs.live().length === 0, { withinMs: 5_000, what: 'no job is left' }).catch(() => undefined)
-      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 })
+      if (options.folder === undefined) await removeFolder(folder)
     },
   }
 }

@@ -22,6 +22,7 @@ import { conditions } from '../../cli/farm/ready.ts'
 import { startProgram, type FarmProgram } from '../../cli/farm/supervisor.ts'
 import { vmGroups, vmProcesses } from '../../cli/farm/vms.ts'
 import { programFile } from '../../cli/programs.ts'
+import { errnoOf } from '../../kit/atomic-file.ts'
 import { randomId } from '../../kit/clock.ts'
 import { chooseImageStore } from '../../kit/image-store.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
@@ -250,10 +251,18 @@ function keepLogs(home: Home, logs: readonly string[]): void {
   mkdirSync(kept(home), { recursive: true })
   for (const path of [...logs, home.etc, home.hosts, home.db]) {
     if (!existsSync(path)) continue
-    cpSync(path, join(kept(home), path.slice(home.home.length + 1).replaceAll('/', '-')), {
-      recursive: true,
-      filter: (from) => !/\.(sock|qcow2|tar)$|creds$|[/]proof$/.test(from),
-    })
+    copyLive(path, join(kept(home), path.slice(home.home.length + 1).replaceAll('/', '-')))
+  }
+}
+
+/** Copies what programs write meanwhile: a file may go while it is looked at. What is large, secret or no file is left out. */
+function copyLive(from: string, to: string): void {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return cpSync(from, to, { recursive: true, filter: (path) => !/\.(sock|qcow2|tar|tmp)$|creds$|[/](proof|templates)$/.test(path) })
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT' || tried === 10) throw error
+    }
   }
 }
 
