@@ -14,7 +14,7 @@ import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
 import type { VwnType } from './mapping.ts'
 import { mismatch } from './reuse.ts'
-import { isSpare, isUnclaimed, type Owner, type Vwn, type VwnState } from './vwn.ts'
+import { isNobodys, isSpare, isUnclaimed, type Owner, type Vwn, type VwnState } from './vwn.ts'
 
 /** What one job asks for, once the mapping has spoken. */
 export interface PlacementWant {
@@ -167,7 +167,7 @@ function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snap
   const base: Room = { free: subtract(host.capacity, promised), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
   const left = (staying: readonly Vwn[]): Amount => subtract(subtract(base.free, held(staying, here)), want.shape)
   const hold = (kept: readonly Vwn[]): Hold => ({ host: here, amount: want.shape, vwns: kept.map(({ id }) => id) })
-  const evictSome = (spare: readonly Vwn[], rest: readonly Vwn[]): Answer => {
+  const evictSome = (spare: readonly Vwn[], rest: readonly Vwn[]): Extract<Answer, { is: 'evict' }> => {
     const kept = [...spare].reverse().filter(keepWhileItFits(base, rest, here, want))
     const evict = spare.filter((vwn) => !kept.includes(vwn))
     return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `${listSpare(evict)} must go first` }
@@ -175,11 +175,15 @@ function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snap
   if (gap(base, vwns, here, want) === null) return { is: 'room', host: here, image, left: left(vwns), why: 'it has room' }
 
   const spare = vwns.filter((vwn) => isSpare(vwn) && alive.has(vwn.host) && matters(vwn, here, want)).sort(byWorth)
+  const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))
   const nobodys = spare.filter(isUnclaimed)
   const somebodys = vwns.filter((vwn) => !nobodys.includes(vwn))
-  if (gap(base, somebodys, here, want) === null) return evictSome(nobodys, somebodys)
+  // What is nobody's and going already may go for another job: this one needs more of them, if it can have them.
+  for (const rest of [somebodys, somebodys.filter((vwn) => !(going.includes(vwn) && isNobodys(vwn)))]) {
+    const evict = gap(base, rest, here, want) === null ? evictSome(nobodys, rest) : null
+    if (evict !== null && evict.evict.length > 0) return evict
+  }
 
-  const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))
   const staying = vwns.filter((vwn) => !going.includes(vwn))
   if (gap(base, staying, here, want) === null) {
     const awaited = list(going.filter((vwn) => matters(vwn, here, want)))

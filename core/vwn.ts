@@ -166,8 +166,11 @@ export function wantedOf(vwn: Vwn): { readonly want: 'run' | 'gone'; readonly in
 /** True while a VWN may yet serve jobs. */
 export const isLive = (vwn: Vwn): boolean => vwn.state !== 'stopping' && vwn.state !== 'fencing' && vwn.state !== 'gone'
 
+/** True of a VWN that no user has had. */
+export const isNobodys = ({ owner, job }: Vwn): boolean => owner === null && job === null
+
 /** True of a VWN that is ready, or will be, and nobody's yet. */
-export const isUnclaimed = (vwn: Vwn): boolean => vwn.owner === null && vwn.job === null && isLive(vwn)
+export const isUnclaimed = (vwn: Vwn): boolean => isNobodys(vwn) && isLive(vwn)
 
 /** True of a VWN that may be stopped without anybody missing it. */
 export const isSpare = (vwn: Vwn): boolean => vwn.state === 'idle' || isUnclaimed(vwn)

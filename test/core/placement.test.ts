@@ -306,12 +306,14 @@ describe('whatever the farm looks like', () => {
   })
 
   test('no job runs later for VWNs that are kept ready', () => {
-    /** The jobs that have a VWN when all that was stopped for them is gone. */
+    /** The jobs that have a VWN when all that was stopped for them is gone, and all that was scrubbed is clean. */
     const placed = (farm: Farm, jobs: readonly WaitingJob[]): readonly WaitingJob[] => {
       let { vwns } = farm
       for (let turn = 0; turn <= jobs.length; turn += 1) {
         const before = vwns
-        vwns = carriedOut({ ...farm, vwns }, jobs, plan(jobs, { ...farm, vwns }, 50)).filter((row) => row.owner !== null || !['stopping', 'fencing'].includes(row.state) || before.includes(row))
+        vwns = carriedOut({ ...farm, vwns }, jobs, plan(jobs, { ...farm, vwns }, 50))
+          .filter((row) => !['stopping', 'fencing'].includes(row.state) || before.includes(row))
+          .map((row) => (row.state === 'cleaning' && row.job === null ? { ...row, state: 'idle' } : row))
       }
       return jobs.filter(({ id }) => vwns.some((row) => isReservedFor(row, id)))
     }
