@@ -20,6 +20,7 @@ import { dirname, join } from 'node:path'
 import type { FromAgent } from '../wire/guest.ts'
 import type { scrubChecks } from '../wire/guest-facts.ts'
 import { cgroupNames, foundCgroup } from './cgroup.ts'
+import { monotonicMs } from './clock.ts'
 import type { Helper } from './helper.ts'
 import { changedFiles } from './own-files.ts'
 import type { Settings } from './settings.ts'
@@ -264,7 +265,7 @@ function watchKernel({ kernel }: Settings, helper: Helper): Check {
 
 /** Both clocks go at one rate: their distance is what it was when the agent set the one by the other. */
 function clockError(offsetMs: number | null): readonly string[] {
-  const errorMs = offsetMs === null ? 0 : Date.now() - Number(process.hrtime.bigint()) / 1e6 - offsetMs
+  const errorMs = offsetMs === null ? 0 : Date.now() - monotonicMs() - offsetMs
   return Math.abs(errorMs) > clockMsMax ? [`clock is ${(errorMs / 1000).toFixed(1)} s off`] : []
 }
 
