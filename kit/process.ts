@@ -1,6 +1,7 @@
 /**
  * Processes are named by pid *and* start ticks, because pids are reused; a record that outlives the machine's boot also
- * keeps the boot id, because start ticks count from there. A zombie has ended: only its parent has not looked yet.
+ * keeps the boot id, because start ticks count from there. A zombie without other threads has ended: only its parent has not looked
+ * yet. One whose first thread is dead while others still end holds its files, locks and sockets as before.
  */
 import { readFileSync, readdirSync } from 'node:fs'
 import { VwnError } from '../core/errors.ts'
@@ -15,17 +16,17 @@ export interface ProcessRef {
 }
 
 /** Fields of /proc/PID/stat by proc(5)'s numbers, of which the name may hold blanks and parentheses. */
-export function parseStat(text: string): { readonly state: string; readonly parent: number; readonly startTicks: number } | null {
+export function parseStat(text: string): { readonly state: string; readonly parent: number; readonly threads: number; readonly startTicks: number } | null {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ') // the first of these is field 3
-  const [state, parent, startTicks] = [fields[0], Number(fields[1]), Number(fields[19])]
+  const [state, parent, threads, startTicks] = [fields[0], Number(fields[1]), Number(fields[17]), Number(fields[19])]
   if (state === undefined || !Number.isSafeInteger(parent) || !Number.isSafeInteger(startTicks)) return null
-  return { state, parent, startTicks }
+  return { state, parent, threads, startTicks }
 }
 
-/** The process that has this pid now, or null when none has or it is a zombie. */
+/** The process that has this pid now, or null when none has or it has ended and only waits for its parent. */
 export function processOf(pid: number): ProcessRef | null {
   const stat = parseStat(readProc(pid, 'stat')?.toString('latin1') ?? '')
-  return stat === null || stat.state === 'Z' || stat.state === 'X' ? null : { pid, startTicks: stat.startTicks }
+  return stat === null || ((stat.state === 'Z' || stat.state === 'X') && stat.threads <= 1) ? null : { pid, startTicks: stat.startTicks }
 }
 
 /** True while that very process runs. */

@@ -33,6 +33,8 @@ export interface QemuOptions {
 const driver = 'qemu'
 /** How often a process that is not our child is looked at, where its control connection did not tell. */
 const watchMs = 500
+/** How long a QEMU that has lost its command line may take to give back its memory and to be gone. */
+const dyingMs = 10_000
 
 /** The driver for this machine's own architecture. */
 export function qemu(options: QemuOptions): Hypervisor {
@@ -236,7 +238,8 @@ function startFailure(spec: VmSpec, { code, signal, said }: VmExit): VwnError {
 
 async function recover(handle: VmHandle, clock: Clock): Promise<Vm | null> {
   if (handle.driver !== driver || !isOurs(handle)) return null
-  const qmp = await openQmp(handle.control, { clock }).catch((cause: unknown) => {
+  const qmp = await openQmp(handle.control, { clock }).catch(async (cause: unknown) => {
+    if (commandLine(handle.pid) === null) await until(() => !isAlive(handle), { withinMs: dyingMs, clock }).catch(() => undefined)
     if (!isOurs(handle)) return null
     throw new VwnError('HYPERVISOR_SILENT', { vm: handle.name, pid: handle.pid }, { cause })
   })
@@ -261,7 +264,12 @@ async function runState(qmp: Qmp): Promise<string> {
   return typeof answer === 'object' && answer !== null && 'status' in answer ? String(answer.status) : ''
 }
 
-const isOurs = (handle: VmHandle): boolean => isAlive(handle) && nameInArgs(commandLine(handle.pid) ?? []) === handle.name
+/** A process that dies has lost its command line already, while its threads may still hold its disks and ports. */
+function isOurs(handle: VmHandle): boolean {
+  if (!isAlive(handle)) return false
+  const args = commandLine(handle.pid)
+  return args === null || nameInArgs(args) === handle.name
+}
 
 /** QEMU closes its control connection when it ends; the process is looked at until it is really gone. */
 async function strangerExit(handle: ProcessRef, qmp: Qmp, clock: Clock, released: AbortSignal): Promise<VmExit> {

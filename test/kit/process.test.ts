@@ -1,7 +1,10 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { bootId, commandLine, findProcesses, isAlive, killAndWait, parseStat, processOf, type ProcessRef } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
+import { tempFolder } from '../harness/temp.ts'
 
 /** A child that is killed when the scope is left. */
 function child(script: string): Disposable & { readonly process: ChildProcess; readonly pid: number } {
@@ -14,7 +17,7 @@ const says = (process: ChildProcess): Promise<string> => new Promise((resolve) =
 
 test('a name with blanks and parentheses does not shift the fields', () => {
   const after = Array.from({ length: 30 }, (_, index) => String(index + 5)).join(' ')
-  expect(parseStat(`42 (evil) S 1 ) (x) S 7 ${after}`)).toEqual({ state: 'S', parent: 7, startTicks: 22 })
+  expect(parseStat(`42 (evil) S 1 ) (x) S 7 ${after}`)).toEqual({ state: 'S', parent: 7, threads: 20, startTicks: 22 })
   expect(parseStat('')).toBeNull()
   expect(parseStat('42 (cut) S')).toBeNull()
 })
@@ -42,6 +45,27 @@ test('a zombie has ended', async () => {
   const pid = Number(await says(parent.process))
   await until(() => processOf(pid) === null, { withinMs: 5_000, what: 'the child to end' })
   expect(commandLine(pid)).toBeNull()
+})
+
+/** Its first thread is dead once it says so; another one lives on and keeps what the process has open. */
+const headless = `
+#include <pthread.h>
+#include <unistd.h>
+static void *live_on(void *first) { pthread_join(*(pthread_t *)first, NULL); write(1, "headless\\n", 9); pause(); return NULL; }
+int main(void) { static pthread_t first, other; first = pthread_self(); pthread_create(&other, NULL, live_on, &first); pthread_exit(NULL); }`
+
+test('one whose first thread is dead has not ended while another lives', async () => {
+  await using folder = await tempFolder()
+  const program = join(folder.path, 'headless')
+  execFileSync('cc', ['-x', 'c', '-pthread', '-o', program, '-'], { input: headless })
+  using headed = child(`exec ${program}`)
+  expect(await says(headed.process)).toBe('headless\n')
+  const stat = await until(() => parseStat(readFileSync(`/proc/${headed.pid}/stat`, 'latin1')), { withinMs: 5_000 })
+  expect(stat).toMatchObject({ state: 'Z', threads: 2 })
+  const ref = await refOf(headed.pid)
+  expect(isAlive(ref)).toBe(true)
+  expect(await killAndWait(ref)).toBe('asked')
+  expect(isAlive(ref)).toBe(false)
 })
 
 test('one that does not listen is killed', async () => {
