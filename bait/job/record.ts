@@ -41,6 +41,17 @@ export function jobRecords(folder: string, host: HostId, log: Log): JobRecords {
   const fileOf = (job: JobId): string => join(folder, `${job}.json`)
   let last = 0
   let lastSaved = 0
+  const writing = new Map<JobId, Promise<unknown>>()
+  /** What is written about one job is written in the order of asking: on a slow disk an older state must not come to lie over a newer one. */
+  const inOrder = <T>(job: JobId, write: () => Promise<T>): Promise<T> => {
+    const written = (writing.get(job) ?? Promise.resolve()).then(write, write)
+    const over = (): void => {
+      if (writing.get(job) === written) writing.delete(job)
+    }
+    writing.set(job, written)
+    written.then(over, over)
+    return written
+  }
   return {
     async load() {
       await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -59,12 +70,12 @@ export function jobRecords(folder: string, host: HostId, log: Log): JobRecords {
       }
       return records.sort((a, b) => numberOf(a.job) - numberOf(b.job))
     },
-    save: (record) => writeJson(fileOf(record.job), record),
+    save: (record) => inOrder(record.job, () => writeJson(fileOf(record.job), record)),
     async forget(jobs) {
       const highest = Math.max(lastSaved, ...jobs.map(numberOf))
       if (highest > lastSaved) await writeJson(counterFile, { last: highest })
       lastSaved = highest
-      for (const job of jobs) await tryUnlink(fileOf(job))
+      for (const job of jobs) await inOrder(job, () => tryUnlink(fileOf(job)))
     },
     nextId() {
       last += 1
