@@ -59,8 +59,11 @@ const anyCommand = 'exit 0'
  * guest's card was not up yet. Longer each time, for each asking costs a busy guest another process.
  */
 const bannerMs = { first: 300, longest: 2_000, grows: 1.3 } as const
-/** What a new guest's clock may be wrong by; on a busy host no answer may ever be so quick, and then the guest is taken all the same. */
-const clock = { errorMs: 50, tries: 6 } as const
+/**
+ * What a new guest's clock may be wrong by: half of the 50 ms that are promised, for whoever compares cannot know it without an error of his
+ * own. On a busy host no answer may ever be so quick, and then the guest is taken all the same.
+ */
+const clock = { errorMs: 25, tries: 8 } as const
 const pauseMs = 50
 const pingMs = 15_000
 
