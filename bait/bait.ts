@@ -141,7 +141,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       }
       const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       await templates.start()
-      const reconciler = createReconciler({ vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
+      const reconciler = createReconciler({ session: who.session, vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
       parts = { vwns, jobs, templates, reconciler }
       stock = templateStock(guarded, { templates, machines: () => reconciler.machines, accelerator: known.accelerator, image: vwnDeps.image })
       jobs.onChange(onChange)

@@ -5,7 +5,7 @@
  */
 import { failure } from '../core/failure.ts'
 import { compareIds, type JobId, type VwnId } from '../core/ids.ts'
-import { isNewer, reconcile, type Action } from '../core/reconcile.ts'
+import { isNews, reconcile, type Action } from '../core/reconcile.ts'
 import type { Orders, VwnSpec, WantedVwn } from '../wire/bait.ts'
 import type { Clean, Jobs } from './contracts.ts'
 import type { Log } from '../kit/log.ts'
@@ -28,6 +28,8 @@ export interface Reconciler {
 }
 
 export interface ReconcilerParts {
+  /** This process of the bait. */
+  readonly session: string
   readonly vwns: Vwns
   readonly jobs: Jobs
   readonly clean: Clean
@@ -40,7 +42,7 @@ export interface ReconcilerParts {
 
 /** A reconciler that has no Orders yet. */
 export function createReconciler(parts: ReconcilerParts): Reconciler {
-  const { vwns, jobs, clean, log, clock, wake, onMachines } = parts
+  const { session, vwns, jobs, clean, log, clock, wake, onMachines } = parts
   const underWay = new Map<string, Promise<void>>()
   let orders: Orders | null = null
   let machines: readonly VwnSpec[] = []
@@ -109,7 +111,7 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
       return machines
     },
     take(news) {
-      if (orders !== null && !isNewer(news, orders)) return false
+      if (!isNews(news, session, orders)) return false
       orders = news
       if (JSON.stringify(news.machines) !== JSON.stringify(machines)) {
         machines = news.machines

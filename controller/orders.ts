@@ -26,11 +26,13 @@ export interface OrdersParts {
 
 /** The orders of this host at this moment. */
 export function ordersOf({ db, book, term, reports, mapping }: OrdersParts, host: HostId): Orders {
+  const known = book.getOrNew(host)
   return {
     v: baitVersion,
     host,
+    session: known.host.session,
     term,
-    generation: book.getOrNew(host).generation,
+    generation: known.generation,
     vwns: presentVwnsOn(db, host).map(wanted),
     answers: [...liveJobsOn(db, host).flatMap(answersTo), ...reports.turnedAway(host)],
     machines: machinesOn(book, host, mapping.state.mapping),

@@ -83,6 +83,15 @@ function gone(wanted: Wanted, local: Local): Action {
   }
 }
 
-/** Which of two Orders is newer; a bait follows an Orders only when it is newer than the last one it followed. */
-export const isNewer = (a: { readonly term: number; readonly generation: number }, b: { readonly term: number; readonly generation: number }): boolean =>
-  a.term > b.term || (a.term === b.term && a.generation > b.generation)
+/** How new an Orders is. */
+export interface OrdersNumber {
+  readonly term: number
+  readonly generation: number
+}
+
+/**
+ * A bait follows an Orders only when it is newer than the last one it followed, and for the very process that it is: one for the process
+ * before it was written before the controller could know what that one has left, and whether the host has booted since.
+ */
+export const isNews = (orders: OrdersNumber & { readonly session: string }, session: string, followed: OrdersNumber | null): boolean =>
+  orders.session === session && (followed === null || orders.term > followed.term || (orders.term === followed.term && orders.generation > followed.generation))

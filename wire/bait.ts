@@ -181,6 +181,8 @@ export type Answer = z.output<typeof answerSchema>
 export const ordersSchema = z.strictObject({
   v: z.literal(baitVersion),
   host: hostIdSchema,
+  /** The bait process that they are for: the one whose Report was heard last. Any other ignores them. */
+  session: z.string().max(64),
   term: z.int().positive(),
   generation: z.int().nonnegative(),
   vwns: z.array(wantedVwnSchema).max(10_000),

@@ -96,13 +96,14 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
   const kit: Kit = { clock: script.clock ?? systemClock, log, signal: ending.signal }
   const controller = await connectBus({ ...kit, signal: new AbortController().signal }, { servers: [nats.url], name: 'controller', firstConnectMs: 5_000 })
   const reports: Report[] = []
-  let current: Orders = { v: baitVersion, host, term: 1, generation: 1, vwns: [], answers: [], machines: [], acknowledged: [] }
+  let current: Orders = { v: baitVersion, host, session: '', term: 1, generation: 1, vwns: [], answers: [], machines: [], acknowledged: [] }
   let bait: Bait | null = null
   const spec: VwnSpec = { type: typeName('small'), image, contact: script.contact ?? 'agent', shape: { cpus: 1, memoryMib: script.memoryMib ?? 64, scratchGib: 1 }, network: 'isolated', bootMs: script.deadlineMs ?? 5_000 }
 
   controller.answer(subjects.anyReport, reportSchema, (report) => {
     if (self.silent) throw new Error('silent')
     reports.push(report)
+    current = { ...current, session: report.session }
     return current
   })
   const self: BaitLab = {

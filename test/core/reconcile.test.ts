@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isNewer, localStates, reconcile, type Action, type Local, type LocalState, type Wanted } from '../../core/reconcile.ts'
+import { isNews, localStates, reconcile, type Action, type Local, type LocalState, type Wanted } from '../../core/reconcile.ts'
 import { job, token } from './samples.ts'
 
 const local = (state: LocalState, facts: Partial<Local> = {}): Local => ({ token, state, job: state === 'busy' ? job('h1-1') : null, jobOver: false, ...facts })
@@ -49,10 +49,13 @@ test('a running job is never ended by orders that know it, unless they insist', 
   }))
 })
 
-test('orders are newer by term, then by number; the same again is no news', () => {
-  const orders = (term: number, generation: number) => ({ term, generation })
-  expect(isNewer(orders(1, 2), orders(1, 1))).toBe(true)
-  expect(isNewer(orders(2, 1), orders(1, 9))).toBe(true)
-  expect(isNewer(orders(1, 1), orders(1, 1))).toBe(false)
-  expect(isNewer(orders(1, 9), orders(2, 1))).toBe(false)
+test('orders are news for the process that they are for, by term, then by number; the same again is none', () => {
+  const orders = (term: number, generation: number) => ({ session: 's1', term, generation })
+  expect(isNews(orders(1, 0), 's1', null)).toBe(true)
+  expect(isNews(orders(1, 2), 's1', orders(1, 1))).toBe(true)
+  expect(isNews(orders(2, 1), 's1', orders(1, 9))).toBe(true)
+  expect(isNews(orders(1, 1), 's1', orders(1, 1))).toBe(false)
+  expect(isNews(orders(1, 9), 's1', orders(2, 1))).toBe(false)
+  expect(isNews(orders(1, 2), 's2', null)).toBe(false)
+  expect(isNews(orders(1, 2), 's2', orders(1, 1))).toBe(false)
 })

@@ -9,7 +9,7 @@
  */
 import { connect, type NatsConnection } from 'nats'
 import { hostId, imageDigest, jobId, typeName, type HostId, type ImageDigest, type JobId, type VwnId } from '../../core/ids.ts'
-import { isNewer } from '../../core/reconcile.ts'
+import { isNews } from '../../core/reconcile.ts'
 import { randomId, systemClock, type Clock } from '../../kit/clock.ts'
 import {
   ordersSchema, reportSchema,
@@ -197,8 +197,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   }
 
   function take(orders: Orders): void {
-    const last = state.orders
-    if (last !== null && !isNewer(orders, last)) return
+    if (!isNews(orders, state.session, state.orders)) return
     state.orders = orders
     for (const wanted of orders.vwns) {
       const seen = state.vwns.get(wanted.vwn)

@@ -7,7 +7,7 @@ import { needsProof, promise, sharerIn, text, type Brain, type LocalVwn, type Or
 
 /** Orders arrive; older ones than those it follows are ignored. */
 export function follow(world: World, brain: Brain, scenario: Scenario, site: Site, orders: Orders): void {
-  if (site.orders !== null && !brain.isNewer(orders, site.orders)) return
+  if (!brain.isNews(orders, `s${site.session}`, site.orders)) return
   site.orders = orders
   for (const { job, failure: why } of orders.says.refused) stepJob(world, brain, site, job, { kind: 'refused', failure: why })
   for (const job of orders.says.acknowledged) {
@@ -50,8 +50,9 @@ export function settle(world: World, brain: Brain, scenario: Scenario, site: Sit
     }
     if (!changed) break
   }
-  const cpus = [...site.locals.values()].filter(({ state }) => state !== 'gone' && state !== 'dead').length
-  promise(world, cpus <= scenario.capacity.cpus, 'a host never runs more VMs than it has room for')
+  const vms = [...site.locals.values()].filter(({ state }) => state !== 'gone' && state !== 'dead')
+  promise(world, vms.length <= scenario.capacity.memoryMib, 'a host never runs more VMs than it has room for')
+  promise(world, vms.filter(({ state }) => state === 'busy').length <= scenario.capacity.cpus, 'a host never runs more jobs than it has processors')
 }
 
 function attach(world: World, brain: Brain, scenario: Scenario, site: Site, id: VwnId, job: JobId): void {

@@ -111,7 +111,7 @@ function post(world: World, site: Site, refused: Demand['refused']): void {
   if (last !== null && site.generation <= last.generation) site.generation = last.generation + 1
   if (last === null) site.generation = Math.max(1, site.generation)
   site.posted = site.generation
-  site.mail = [...site.mail, { term: world.term, generation: site.generation, says: content }].slice(-mailMax(world))
+  site.mail = [...site.mail, { session: site.host.session, term: world.term, generation: site.generation, says: content }].slice(-mailMax(world))
 }
 
 const nothingWanted: Demand = { vwns: [], refused: [], acknowledged: [] }
@@ -121,8 +121,10 @@ export const mailMax = (world: World): number => (world.faultsLeft > 0 ? 2 : 1)
 
 function checkRows(world: World, scenario: Scenario): void {
   for (const site of world.sites) {
-    const cpus = world.rows.reduce((sum, row) => (row.host === site.id && row.state !== 'gone' ? sum + row.shape.cpus : sum), 0)
-    promise(world, cpus <= scenario.capacity.cpus, 'the controller never promises more than a host has')
+    const here = world.rows.filter((row) => row.host === site.id && row.state !== 'gone')
+    const memoryMib = here.reduce((sum, { shape }) => sum + shape.memoryMib, 0)
+    const cpus = here.reduce((sum, { shape, job: theirs }) => (theirs === null ? sum : sum + shape.cpus), 0)
+    promise(world, memoryMib <= scenario.capacity.memoryMib && cpus <= scenario.capacity.cpus, 'the controller never promises more than a host has')
   }
   const limit = scenario.mapping.types[0]?.limit ?? Infinity
   promise(world, world.rows.filter((row) => row.state !== 'gone').length <= limit, 'the limit of a type holds')

@@ -82,7 +82,7 @@ export function advanceJob(world: World, brain: Brain, scenario: Scenario, site:
 function faults(world: World, site: Site, brain: Brain, scenario: Scenario): readonly Happening[] {
   const fault = (label: string, apply: Happening['apply']): Happening => ({ label, fault: true, apply })
   const rows = world.rows.filter((row) => row.host === site.id)
-  const busyAtAll = [...site.locals.values()].some(({ state }) => state !== 'gone') || rows.some((row) => row.state !== 'gone')
+  const busyAtAll = site.reports.length > 0 || [...site.locals.values()].some(({ state }) => state !== 'gone') || rows.some((row) => row.state !== 'gone')
   return [
     ...arrivals(site, brain, scenario).filter((arrival) => arrival.fault),
     ...site.reports.map((report, index) => fault(`report ${index} is doubled`, (next, at) => receive(next, brain, scenario, at, report))),

@@ -6,13 +6,15 @@ export interface Mutant {
   readonly bug: string
   /** Part of the promise that it breaks. */
   readonly breaks: RegExp
-  /** Number of the scenario that shows it. */
+  /** Number of the scenario that shows it, and how much must go wrong there if more than usual. */
   readonly scenario: number
+  readonly faults?: number
   readonly brain: Brain
 }
 
-const mutant = (bug: string, breaks: RegExp, scenario: number, planted: Partial<Brain>): Mutant => ({ bug, breaks, scenario, brain: { ...realBrain, ...planted } })
-const { step, eventsFrom, plan, planPools, hear, reconcile, stepJob } = realBrain
+const mutant = (bug: string, breaks: RegExp, scenario: number, planted: Partial<Brain>, more: Pick<Mutant, 'faults'> = {}): Mutant =>
+  ({ bug, breaks, scenario, brain: { ...realBrain, ...planted }, ...more })
+const { step, eventsFrom, plan, planPools, hear, reconcile, isNews, stepJob } = realBrain
 
 export const mutants: readonly Mutant[] = [
   mutant('the controller takes a VWN for gone before its bait has followed that it should be', /never runs more VMs|quiet network/, 1, {
@@ -21,6 +23,9 @@ export const mutants: readonly Mutant[] = [
   mutant('the controller takes late reports for news', /./, 1, {
     hear: (host, beat, nowMs) => hear({ ...host, session: '', seq: 0 }, beat, nowMs),
   }),
+  mutant('a bait follows orders that were meant for the process before it', /never runs more VMs|quiet network/, 7, {
+    isNews: (orders, _session, followed) => isNews(orders, orders.session, followed),
+  }, { faults: 2 }),
   mutant('the controller plans every job as if it were alone', /more than a host has|never runs more/, 3, {
     plan: (jobs, farm, nowMs) => jobs.flatMap((job) => plan([job], farm, nowMs)),
   }),

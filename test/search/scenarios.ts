@@ -40,4 +40,8 @@ export const scenarios: readonly [Scenario, ...Scenario[]] = [
     name: 'one is kept ready on each host, one VWN allowed in all', capacity: single, mapping: mappingWith({ perType: 1, reuse: 'never', ready: 1 }),
     jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h2-1'), host: h2, uid: 2 }], vwnsMax: 3, faults: 1,
   },
+  {
+    name: 'two users, room for two, a processor for one: each waits for the other\'s', capacity: { ...two, cpus: 1 }, mapping: mappingWith({ perType: null, reuse: 'same-user' }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h1-2'), host: h1, uid: 2 }], vwnsMax: 3, faults: 1,
+  },
 ]

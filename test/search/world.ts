@@ -24,14 +24,14 @@ export interface Brain {
   readonly planPools: typeof pools.planPools
   readonly hear: typeof hosts.hear
   readonly reconcile: typeof reconciling.reconcile
-  readonly isNewer: typeof reconciling.isNewer
+  readonly isNews: typeof reconciling.isNews
   readonly stepJob: typeof jobs.step
 }
 
 /** The code that is shipped. */
 export const realBrain: Brain = {
   step: vwns.step, eventsFrom: observe.eventsFrom, plan: schedule.plan, planPools: pools.planPools, hear: hosts.hear,
-  reconcile: reconciling.reconcile, isNewer: reconciling.isNewer, stepJob: jobs.step,
+  reconcile: reconciling.reconcile, isNews: reconciling.isNews, stepJob: jobs.step,
 }
 
 export interface LocalVwn {
@@ -57,6 +57,8 @@ export interface Sighting {
 }
 
 export interface Orders {
+  /** As the controller knew it. */
+  readonly session: string
   readonly term: number
   readonly generation: number
   readonly says: Demand
@@ -183,16 +185,17 @@ export function normal(world: World): World {
   next.rows = next.rows.map((row) => (row.state === 'gone' ? { ...row, generation: 0, jobsRun: 0, insist: false, cause: null } : row))
   for (const site of next.sites) {
     const { host, orders, mail, reports } = site
+    const letters = [...mail, ...(orders === null ? [] : [orders])]
     const proofs = next.rows.filter((row) => row.host === site.id && needsProof(row)).map((row) => row.generation)
-    const generation = ranks([...proofs, site.generation, site.posted, ...(orders === null ? [] : [orders.generation]), ...mail.map((each) => each.generation)])
+    const generation = ranks([...proofs, site.generation, site.posted, ...letters.map((each) => each.generation)])
     const proven = (seen: number): number => generation(Math.max(0, ...proofs.filter((proof) => proof <= seen)))
     const seq = ranks([site.seq, host.seq, ...reports.map(({ beat }) => beat.seq)])
-    const session = ranks([site.session, host.startedAtMs, ...reports.map(({ beat }) => beat.startedAtMs)])
-    const boot = ranks([site.bootId, bootNumber(host.bootId), ...reports.map(({ beat }) => bootNumber(beat.bootId))])
+    const session = ranks([site.session, host.startedAtMs, ...reports.map(({ beat }) => beat.startedAtMs), ...letters.map((each) => countOf(each.session))])
+    const boot = ranks([site.bootId, countOf(host.bootId), ...reports.map(({ beat }) => countOf(beat.bootId))])
     const ranked = { seq, session, boot, proven }
     const rankOrders = (each: Orders): Orders => {
-      const numbers = { term: term(each.term), generation: generation(each.generation) }
-      return numbers.term === each.term && numbers.generation === each.generation ? each : { ...each, ...numbers }
+      const numbers = { session: `s${session(countOf(each.session))}`, term: term(each.term), generation: generation(each.generation) }
+      return numbers.session === each.session && numbers.term === each.term && numbers.generation === each.generation ? each : { ...each, ...numbers }
     }
     next.rows = next.rows.map((row) => (row.host === site.id ? { ...row, generation: needsProof(row) ? generation(row.generation) : 0 } : row))
     const { bootId, ...beat } = rankedBeat({ ...host, bootId: host.bootId ?? '' }, ranked)
@@ -210,10 +213,11 @@ export function normal(world: World): World {
 }
 
 type Rank = (value: number) => number
-const bootNumber = (bootId: string | null): number => Number(bootId?.slice(1) ?? 0)
+/** Of `b2` or `s2`: 2. */
+const countOf = (id: string | null): number => Number(id?.slice(1) ?? 0)
 
 const rankedBeat = (beat: Report['beat'], rank: { readonly seq: Rank; readonly session: Rank; readonly boot: Rank; readonly proven: Rank }): Report['beat'] => ({
-  bootId: `b${rank.boot(bootNumber(beat.bootId))}`, session: beat.session === '' ? '' : `s${rank.session(beat.startedAtMs)}`, startedAtMs: rank.session(beat.startedAtMs),
+  bootId: `b${rank.boot(countOf(beat.bootId))}`, session: beat.session === '' ? '' : `s${rank.session(beat.startedAtMs)}`, startedAtMs: rank.session(beat.startedAtMs),
   seq: rank.seq(beat.seq), ordersSeen: { term: 0, generation: rank.proven(beat.ordersSeen.generation) },
 })
 
