@@ -31,3 +31,6 @@ export const fits = (want: Amount, free: Amount): boolean => shortOf(want, free)
 
 /** True when both are the same in every component. */
 export const sameAmount = (a: Amount, b: Amount): boolean => a.cpus === b.cpus && a.memoryMib === b.memoryMib && a.scratchGib === b.scratchGib
+
+/** The same but for its processors. */
+export const withoutCpus = (amount: Amount): Amount => ({ ...amount, cpus: 0 })

@@ -8,7 +8,7 @@
  *                  → a host where stopping spare VWNs makes room: nobody's first, then idle ones of others (fewest, then tightest, then id)
  *                  → wait, or refuse when waiting cannot help
  */
-import { add, fits, noAmount, shortOf, subtract, type Amount } from './amount.ts'
+import { add, fits, noAmount, shortOf, subtract, withoutCpus, type Amount } from './amount.ts'
 import { failure, type Failure } from './failure.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
@@ -49,7 +49,7 @@ export type Choice = { readonly why: string } & (
 )
 export type Placement = Choice & { readonly perHost: readonly HostSentence[] }
 
-/** What is kept for a job that waits for room: its amount on a host, and spare VWNs that nobody may take up. */
+/** What is kept for a job that waits for room: an amount of a host, and spare VWNs that nobody may take up. */
 export interface Hold {
   readonly host: HostId
   readonly amount: Amount
@@ -135,13 +135,19 @@ export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | 
 
 /**
  * A VWN that waits for the next job of those who share it, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile.
- * Or one that is nobody's.
+ * Or one that is nobody's. Nothing has to go for its processors: those that none of the host's jobs has are free.
  */
 function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
-  const free = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
-  const fit = free.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
+  const jobless = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
+  const fit = jobless.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
   const vwn = least(fit.filter(({ owner }) => owner !== null || mayClaim(want, vwns)), byUse)
-  return vwn === null ? null : { is: 'warm', host: host.id, vwn, why: whyTaken(vwn, want) }
+  if (vwn === null) return null
+  const why = whyTaken(vwn, want)
+  const { cpus } = want.shape
+  const free = freeOn(host, vwns, holds).cpus
+  if (cpus <= free) return { is: 'warm', host: host.id, vwn, why }
+  const hold: Hold = { host: host.id, amount: { ...noAmount, cpus }, vwns: [vwn.id] }
+  return { is: 'later', host: host.id, hold, why: `${why}, but ${cpus} cpus wanted, ${Math.max(0, free)} free` }
 }
 
 /** What was nobody's becomes the user's own, and counts as such. */
@@ -163,8 +169,7 @@ const madeLike = ({ type, shape, owner }: PlacementWant, image: ImageDigest) => 
 function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snapshot): Answer {
   const here = host.id
   const alive = new Set(hosts.filter(({ fact }) => fact === 'alive').map(({ id }) => id))
-  const promised = holds.reduce((sum, hold) => (hold.host === here ? add(sum, hold.amount) : sum), noAmount)
-  const base: Room = { free: subtract(host.capacity, promised), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
+  const base: Room = { free: freeOn(host, [], holds), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
   const left = (staying: readonly Vwn[]): Amount => subtract(subtract(base.free, held(staying, here)), want.shape)
   const hold = (kept: readonly Vwn[]): Hold => ({ host: here, amount: want.shape, vwns: kept.map(({ id }) => id) })
   const evictSome = (spare: readonly Vwn[], rest: readonly Vwn[]): Extract<Answer, { is: 'evict' }> => {
@@ -239,6 +244,13 @@ const listSpare = (vwns: readonly Vwn[]): string =>
 const list = (vwns: readonly Vwn[]): string =>
   [...vwns].sort((a, b) => compareIds(a.id, b.id)).map(({ id, owner }) => (owner === null ? id : `${id} of ${owner.user}`)).join(', ')
 
-/** What the VWNs of a host hold of it; all that are not gone do. */
+/** What nobody holds of a host, beside these VWNs and what jobs wait for. */
+const freeOn = (host: Host, vwns: readonly Vwn[], holds: readonly Hold[]): Amount =>
+  holds.reduce((left, hold) => (hold.host === host.id ? subtract(left, hold.amount) : left), subtract(host.capacity, held(vwns, host.id)))
+
+/**
+ * What the VWNs of a host hold of it: memory and scratch all that are not gone, processors those that have a job or are made for one. What is
+ * merely warm or ready computes nothing (decision 0015).
+ */
 export const held = (vwns: readonly Vwn[], host: HostId): Amount =>
-  vwns.reduce((sum, vwn) => (vwn.host === host && vwn.state !== 'gone' ? add(sum, vwn.shape) : sum), noAmount)
+  vwns.reduce((sum, vwn) => (vwn.host === host && vwn.state !== 'gone' ? add(sum, vwn.job === null ? withoutCpus(vwn.shape) : vwn.shape) : sum), noAmount)

@@ -309,7 +309,7 @@ function whyNotMore(line: Line, made: number, held: string | null): string {
   if (missing <= 0) return `${line.here.length} there`
   if (made === missing) return `makes ${made}`
   const { holds, places } = line.it
-  const reason = made === places.left ? places.why : (held ?? `no more of ${holds.cpus} cpus, ${holds.memoryMib} MiB fit beside jobs and other clones`)
+  const reason = made === places.left ? places.why : (held ?? `no more of ${holds.memoryMib} MiB of memory, ${holds.scratchGib} GiB of scratch fit beside jobs and other clones`)
   return `makes ${made} of ${missing}, for ${reason}`
 }
 

@@ -4,7 +4,7 @@
  *
  *   mapping, VWNs, waiting jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
  */
-import { add, noAmount, subtract, times } from './amount.ts'
+import { add, noAmount, subtract, times, withoutCpus } from './amount.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type TypeName, type VwnId } from './ids.ts'
 import type { Mapping, VwnType } from './mapping.ts'
@@ -63,7 +63,8 @@ function planHost(host: Host, farm: PoolFarm, settings: PoolSettings, nowMs: num
   const pooled = kinds.reduce((sum, { it }) => add(sum, times(it.holds, it.clones.length)), noAmount)
   const used = subtract(held(here, host.id), pooled)
   const handOversWaiting = Math.max(0, farm.handOversOn(host.id) + 1 - host.capacity.cpus) // one processor makes clones, or a stream of jobs would leave the pool dry
-  const poolHost = { capacity: host.capacity, used, waiting, handOversWaiting, closed: closedBecause(host) }
+  const standing = { capacity: withoutCpus(host.capacity), used: withoutCpus(used), waiting: withoutCpus(waiting) } // a ready one computes nothing
+  const poolHost = { ...standing, handOversWaiting, closed: closedBecause(host) }
   const plans = planPool(kinds.map(({ it }) => it), poolHost, settings, nowMs)
   const requests = plans.flatMap((plan) => {
     const type = kinds.find((kind) => kind.type.name === plan.type)?.type
@@ -83,7 +84,7 @@ function kindOf(type: VwnType, host: Host, here: readonly Vwn[], { vwns, demandF
   const experience = image === null ? { makeMs: usualMakeMs, failing: `${host.id} does not have image ${type.image}` } : experienceWith(host.id, type.name, image)
   const clones = here.filter((vwn) => vwn.type === type.name).flatMap(cloneOf)
   const places = experience.failing === null ? placesOf(type, vwns) : { left: 0, why: experience.failing }
-  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: type.shape, makeMs: experience.makeMs, places }
+  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: withoutCpus(type.shape), makeMs: experience.makeMs, places }
   return { type, it }
 }
 

@@ -4,7 +4,7 @@
  *
  * Nobody starves. A job that waits for room on a host holds it: what it needs is taken off that host for all later jobs, and spare
  * VWNs that it will need are closed to them, turn after turn, until everything is free together. That costs idle cores for a while; the
- * batch system has counted the job's cores on its host already, so what it waits for is only what warm VWNs keep.
+ * batch system has counted the job's cores on its host already, so what it waits for is only the memory and scratch that warm VWNs keep.
  */
 import type { Amount } from './amount.ts'
 import { failure, type Failure } from './failure.ts'

@@ -112,16 +112,16 @@ test('what is ready outlives the idle time of its type, and goes when its host d
 })
 
 test('a job that needs the room gets it from the pool, even from what is only being made', async () => {
-  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 1 }') })
-  await using bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null, boot: 'hang', capacity: { cpus: 2, memoryMib: 16_384, scratchGib: 100 } })
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 1, memory_share: 1 }') })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null, boot: 'hang', capacity: { cpus: 2, memoryMib: 1100, scratchGib: 100 } })
   await until(async () => (await controller.vwns())[0]?.state === 'booting', { withinMs: 20_000 })
   bait.script.boot = 'ready'
   const job = bait.submit({ want: { type: 'small' } })
   expect(await controller.untilJob(job, (view) => view.state === 'running')).toMatchObject({ vwn: 'v2', made: 'new' })
   expect((await controller.vwn('v1')).cause).toMatchObject({ code: 'VWN_REMOVED', message: expect.stringContaining(`room for ${job}`) as string })
-  await until(async () => (await poolOf(controller))?.why === '1 wanted, min is 1: makes 0 of 1, for no more of 2 cpus, 1024 MiB fit beside jobs and other clones', { withinMs: 20_000 })
+  await until(async () => (await poolOf(controller))?.why === '1 wanted, min is 1: makes 0 of 1, for no more of 1024 MiB of memory, 4 GiB of scratch fit beside jobs and other clones', { withinMs: 20_000 })
   const next = bait.submit(bob)
-  expect(await controller.untilJob(next, (view) => view.why !== null)).toMatchObject({ state: 'waiting', why: expect.stringContaining('2 cpus wanted, 1 free') as string })
+  expect(await controller.untilJob(next, (view) => view.why !== null)).toMatchObject({ state: 'waiting', why: expect.stringContaining('1024 MiB of memory wanted, 972 free') as string })
   bait.finish(job)
   expect(await controller.untilJob(next, (view) => view.state === 'running')).toMatchObject({ vwn: 'v3', made: 'new' })
 })

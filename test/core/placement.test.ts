@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { add, fits } from '../../core/amount.ts'
+import { fits } from '../../core/amount.ts'
 import { failure } from '../../core/failure.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Host } from '../../core/host.ts'
@@ -65,14 +65,31 @@ describe('a job', () => {
   })
 
   test('has what is nobody\'s give way first, half made before ready, and does not wait for other room then', () => {
-    const host = hostWith({ capacity: { cpus: 6, memoryMib: 4096, scratchGib: 64 } })
+    const host = hostWith({ capacity: { cpus: 9, memoryMib: 1536, scratchGib: 64 } })
     const vwns = [warm('v1', { owner: ben }), ready('v2', { stateSinceMs: 10 }), ready('v3', { state: 'preparing', stateSinceMs: 20 })]
-    const wide = (cpus: number): PlacementWant => want({ shape: { ...type.shape, cpus } })
+    const wide = (times: number): PlacementWant => want({ shape: { ...type.shape, memoryMib: 256 * times } })
     expect(place(wide(1), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3'], why: 'half-made v3 must go first' })
     expect(place(wide(4), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3', 'v2'], why: 'half-made v3 and ready v2 must go first' })
     expect(place(wide(5), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3', 'v2', 'v1'], why: 'half-made v3 and ready v2 and idle v1 of ben must go first' })
     expect(place(wide(1), [host], [warm('v1', { state: 'stopping' }), busy('v2'), ready('v3')], [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v3'] })
     expect(place(wide(1), [host], [warm('v1', { state: 'stopping' }), busy('v2'), ready('v3', { host: h2 }), busy('v4')], [], 50)).toMatchObject({ is: 'wait' })
+  })
+
+  test('needs nobody to go for processors: what is warm or ready has none, what has a job or is made for one has its own', () => {
+    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const spare = [warm('v1', { owner: ben }), ready('v2'), ready('v3', { state: 'booting' }), warm('v4', { owner: ben, state: 'cleaning' })]
+    expect(place(want({ shape: { ...type.shape, cpus: 4 } }), [host], spare, [], 0)).toMatchObject({ is: 'boot' })
+    expect(place(want(), [host], [...spare, busy('v5'), vwnWith({ id: vwnId('v6'), state: 'booting' })], [], 0)).toMatchObject({ is: 'wait' })
+  })
+
+  test('waits with its warm VWN in hand for processors that other jobs have, or are to have', () => {
+    const host = hostWith({ capacity: { cpus: 5, memoryMib: 4096, scratchGib: 64 } })
+    const vwns = [warm('v1'), busy('v2', { owner: ben }), busy('v3', { owner: ben })]
+    const hold = { host: h1, amount: { cpus: 2, memoryMib: 0, scratchGib: 0 }, vwns: ['v1'] }
+    expect(place(want(), [host], vwns, [], 0)).toMatchObject({ is: 'wait', hold, why: 'h1: v1 is warm, but 2 cpus wanted, 1 free' })
+    expect(place(want(), [host], vwns.slice(0, 2), [{ ...hold, vwns: [] }], 0)).toMatchObject({ is: 'wait', hold })
+    expect(place(want(), [host], vwns.slice(0, 2), [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    expect(place(want({ pinnedHost: null }), [host, hostWith({ id: h2 })], vwns, [], 0)).toMatchObject({ is: 'boot', host: 'h2' })
   })
 
   test('without a host goes where the hole is tightest', () => {
@@ -81,20 +98,20 @@ describe('a job', () => {
   })
 
   test('makes idle VWNs of others give way, oldest first and no more than needed', () => {
-    const host = hostWith({ capacity: { cpus: 6, memoryMib: 4096, scratchGib: 64 } })
+    const host = hostWith({ capacity: { cpus: 8, memoryMib: 1536, scratchGib: 64 } })
     const vwns = [warm('v1', { owner: ben, stateSinceMs: 30 }), warm('v2', { owner: ben, stateSinceMs: 10 }), warm('v3', { owner: ben, stateSinceMs: 20 })]
     expect(place(want(), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v2'], why: 'idle v2 of ben must go first' })
-    expect(place(want({ shape: { ...type.shape, cpus: 4 } }), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v2', 'v3'] })
+    expect(place(want({ shape: { ...type.shape, memoryMib: 1024 } }), [host], vwns, [], 50)).toMatchObject({ is: 'makeRoom', evict: ['v2', 'v3'] })
   })
 
   test('waits for room that is on its way instead of ending another warm VWN', () => {
-    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const host = hostWith({ capacity: { cpus: 8, memoryMib: 1024, scratchGib: 64 } })
     const placement = place(want(), [host], [vwnWith({ state: 'stopping', owner: ben }), warm('v2', { owner: ben })], [], 0)
     expect(placement).toMatchObject({ is: 'wait', why: 'h1: room is on its way: v1 of ben must be gone first' })
   })
 
   test('does not wait for a job that runs on in a VWN which is to go', () => {
-    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const host = hostWith({ capacity: { cpus: 8, memoryMib: 1024, scratchGib: 64 } })
     expect(place(want(), [host], [vwnWith({ state: 'fencing', owner: ben }), warm('v2', { owner: ben })], [], 0)).toMatchObject({ is: 'makeRoom', evict: ['v2'] })
   })
 
@@ -159,9 +176,9 @@ describe('a turn', () => {
   })
 
   test('keeps the room that a wide job waits for, and the warm VWNs that it will need', () => {
-    const wide = jobWith({ cpus: 4, owner: ben })
+    const wide = jobWith({ memoryMib: 1024, owner: ben })
     const later = jobWith({ id: jobId('h1-2') })
-    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
+    const host = hostWith({ capacity: { cpus: 8, memoryMib: 1024, scratchGib: 64 } })
     const decisions = plan([wide, later], farm({ hosts: [host], vwns: [busy('v1'), warm('v2')] }), 0)
     expect(decisions).toMatchObject([{ is: 'wait', evict: [] }, { is: 'wait', evict: [] }])
     expect(plan([wide, later], farm({ hosts: [host], vwns: [warm('v1'), warm('v2')] }), 0)).toMatchObject([{ is: 'wait', evict: ['v1', 'v2'] }, { is: 'wait', evict: [] }])
@@ -218,15 +235,15 @@ const manyRules: Mapping = { ...mapping(types), rules: [{ name: 'ben', match: { 
 
 const anyHost = (id: Host['id']): fc.Arbitrary<Host> =>
   fc.record({
-    cpus: fc.integer({ min: 1, max: 9 }), fact: fc.constantFrom('alive' as const, 'alive' as const, 'alive' as const, 'silent' as const),
+    cpus: fc.integer({ min: 1, max: 9 }), memory: fc.integer({ min: 1, max: 9 }), fact: fc.constantFrom('alive' as const, 'alive' as const, 'alive' as const, 'silent' as const),
     want: fc.constantFrom('open' as const, 'open' as const, 'open' as const, 'draining' as const, 'closed' as const),
-  }).map(({ cpus, fact, want }) => hostWith({ id, fact, want, capacity: { cpus, memoryMib: 4096, scratchGib: 64 } }))
+  }).map(({ cpus, memory, fact, want }) => hostWith({ id, fact, want, capacity: { cpus, memoryMib: 256 * memory, scratchGib: 64 } }))
 const anyVwn = fc.record({
   host: fc.constantFrom(...hostIds), of: fc.constantFrom(...types), owner: fc.constantFrom(...users), jobsRun: fc.nat(3), stateSinceMs: fc.nat(50),
   unclaimed: fc.boolean(),
   state: fc.constantFrom('idle' as const, 'idle' as const, 'busy' as const, 'cleaning' as const, 'stopping' as const, 'booting' as const, 'fencing' as const),
 })
-const anyJob = fc.record({ host: fc.constantFrom(...hostIds), owner: fc.constantFrom(...users), type: fc.constantFrom(null, ...types.map(({ name }) => name)), cpus: fc.constantFrom(null, 1, 3, 6), submittedAtMs: fc.nat(5) })
+const anyJob = fc.record({ host: fc.constantFrom(...hostIds), owner: fc.constantFrom(...users), type: fc.constantFrom(null, ...types.map(({ name }) => name)), cpus: fc.constantFrom(null, null, 1, 3, 6), memoryMib: fc.constantFrom(null, null, 256, 1536), submittedAtMs: fc.nat(5) })
 
 /** A farm in which nothing is overcommitted yet, and its waiting jobs. */
 const anyFarm = fc.record({ hosts: fc.tuple(...hostIds.map(anyHost)), vwns: fc.array(anyVwn, { maxLength: 9 }), jobs: fc.array(anyJob, { minLength: 1, maxLength: 6 }) }).map(({ hosts, vwns, jobs }) => {
@@ -236,7 +253,7 @@ const anyFarm = fc.record({ hosts: fc.tuple(...hostIds.map(anyHost)), vwns: fc.a
     const reserved = facts.state === 'busy' || (facts.state === 'booting' && !pooled) ? jobId(`h1-${90 + index}`) : null
     const row = vwnWith({ ...facts, ...(pooled ? { pooled, owner: null, jobsRun: 0 } : {}), id: vwnId(`v${index + 1}`), type: of.name, shape: of.shape, limits: of.limits, job: reserved })
     const host = hosts.find(({ id }) => id === row.host)
-    if (host !== undefined && fits(add(held(rows, row.host), row.shape), host.capacity)) rows.push(row)
+    if (host !== undefined && fits(held([...rows, row], row.host), host.capacity)) rows.push(row)
   }
   const waiting: WaitingJob[] = jobs.map((job, index) => jobWith({ ...job, id: jobId(`${job.host}-${index + 1}`) }))
   return { farm: { hosts, vwns: rows, mapping: manyRules }, jobs: waiting }
@@ -320,7 +337,7 @@ describe('whatever the farm looks like', () => {
     const unlimited = { ...manyRules, rules: [], types: types.map((each) => ({ ...each, limit: null })) }
     const seen = { taken: 0, evicted: 0 } // or the property has seen nothing
     fc.assert(fc.property(anyFarm, fc.boolean(), fc.boolean(), ({ farm, jobs }, withLimits, usual) => {
-      const queue = jobs.map((job) => (usual ? { ...job, cpus: null } : job)).sort((a, b) => a.submittedAtMs - b.submittedAtMs || (a.id < b.id ? -1 : 1))
+      const queue = jobs.map((job) => (usual ? { ...job, cpus: null, memoryMib: null } : job)).sort((a, b) => a.submittedAtMs - b.submittedAtMs || (a.id < b.id ? -1 : 1))
       const mine = withLimits ? queue.slice(0, 1) : queue // under a limit, one that is served earlier may take the place of a later one
       const hosts = farm.hosts.map((host) => ({ ...host, fact: 'alive' as const, want: 'open' as const }))
       const over: Farm = { ...farm, hosts, mapping: withLimits ? farm.mapping : unlimited }
@@ -337,10 +354,11 @@ describe('whatever the farm looks like', () => {
 
   test('a wide job is not starved by a stream of small ones', () => {
     const tiny: VwnType = { ...type, shape: { cpus: 1, memoryMib: 64, scratchGib: 1 }, limits: { ...limits, jobsRunMax: 99 } }
-    const host = hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })
     const turnsOfAJob = 3
-    fc.assert(fc.property(fc.array(fc.nat(turnsOfAJob - 1), { minLength: 4, maxLength: 4 }), fc.boolean(), (begun, sameUser) => {
-      const wide = jobWith({ id: jobId('h1-1'), cpus: 4, owner: sameUser ? anna : ben, submittedAtMs: 1 })
+    const anyWidth = fc.constantFrom({ cpus: 4 }, { memoryMib: 256 }, { cpus: 4, memoryMib: 256 })
+    fc.assert(fc.property(fc.array(fc.nat(turnsOfAJob - 1), { minLength: 4, maxLength: 4 }), fc.boolean(), anyWidth, fc.constantFrom(256, 4096), (begun, sameUser, width, memoryMib) => {
+      const host = hostWith({ capacity: { cpus: 4, memoryMib, scratchGib: 64 } })
+      const wide = jobWith({ id: jobId('h1-1'), ...width, owner: sameUser ? anna : ben, submittedAtMs: 1 })
       let vwns: readonly Vwn[] = begun.map((since, index) => busy(`v${index + 1}`, { shape: tiny.shape, limits: tiny.limits, job: jobId(`h1-9${index}`), stateSinceMs: since - turnsOfAJob }))
       for (let turn = 0; turn < 3 * turnsOfAJob; turn += 1) {
         vwns = vwns.map((row) => (row.state === 'busy' && turn - row.stateSinceMs >= turnsOfAJob ? { ...row, state: 'idle', job: null } : row))

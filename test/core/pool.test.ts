@@ -117,7 +117,7 @@ describe('a host', () => {
   test('makes none that its processors or its scratch cannot take beside jobs', () => {
     const it = poolType('el9', { policy: policy(3, 4), holds: { cpus: 2, memoryMib: 64, scratchGib: 4 } })
     const on = hostWith({ capacity: { cpus: 8, memoryMib: 8192, scratchGib: 64 }, used: { cpus: 3, memoryMib: 0, scratchGib: 0 }, waiting: { cpus: 2, memoryMib: 0, scratchGib: 0 } })
-    expect(planOne(it, on)).toMatchObject({ target: 1, make: 1, why: '3 wanted, min is 3: makes 1 of 3, for no more of 2 cpus, 64 MiB fit beside jobs and other clones' })
+    expect(planOne(it, on)).toMatchObject({ target: 1, make: 1, why: '3 wanted, min is 3: makes 1 of 3, for no more of 64 MiB of memory, 4 GiB of scratch fit beside jobs and other clones' })
     expect(planOne({ ...it, clones: clones(2) }, on).giveBack).toMatchObject([{ why: 'jobs need its room' }])
     expect(planOne(it, { ...on, used: { ...on.used, scratchGib: 61 } }).make).toBe(0)
   })
@@ -125,7 +125,7 @@ describe('a host', () => {
   test('makes none in memory that is not free', () => {
     const it = poolType('el9', { policy: policy(3, 4), clones: clones(1) })
     expect(planOne(it, hostWith({ capacity: roomy(1024) }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 3, but its share of the memory holds 2: makes 1' })
-    expect(planOne(it, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 1, why: '3 wanted, min is 3: makes 1 of 2, for no more of 0 cpus, 512 MiB fit beside jobs and other clones' })
+    expect(planOne(it, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 1, why: '3 wanted, min is 3: makes 1 of 2, for no more of 512 MiB of memory, 0 GiB of scratch fit beside jobs and other clones' })
     const tight = { ...it, policy: policy(2, 4), clones: clones(0, 0, 1) }
     expect(planOne(tight, hostWith({ used: mib(7168) }))).toMatchObject({ target: 2, make: 1, why: '2 wanted, min is 2: makes 1 of 2, for what is given back is not free yet' })
     const going = { ...it, clones: clones(1, 0, 1) }

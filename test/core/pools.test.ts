@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { add, fits } from '../../core/amount.ts'
+import { add, fits, withoutCpus } from '../../core/amount.ts'
 import { failure } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Mapping, VwnType } from '../../core/mapping.ts'
@@ -47,12 +47,12 @@ describe('a host', () => {
     expect(pools({ hosts: [hostWith({ images: [] })], vwns: [ready('v1')], mapping: mapping([pooled(policy(2))]) })).toMatchObject([{ plans: [{ why: expect.stringContaining('h1 does not have image el9') as string }], requests: [] }])
   })
 
-  test('leaves room to jobs that wait, also its processors', () => {
-    const hosts = [hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 64 } })]
+  test('leaves room to jobs that wait, and wants no processors', () => {
+    const hosts = [hostWith({ capacity: { cpus: 2, memoryMib: 1024, scratchGib: 64 } })]
     expect(made(pools({ hosts, vwns: [busy('v1')] }))).toEqual([1])
     expect(made(pools({ hosts, vwns: [busy('v1'), busy('v2')] }))).toEqual([0])
-    expect(made(pools({ hosts, vwns: [busy('v1')], holds: [{ host: h1, amount: { cpus: 4, memoryMib: 64, scratchGib: 1 }, vwns: [] }] }))).toEqual([0])
-    expect(made(pools({ hosts, vwns: [busy('v1')], holds: [{ host: h2, amount: { cpus: 4, memoryMib: 64, scratchGib: 1 }, vwns: [] }] }))).toEqual([1])
+    expect(made(pools({ hosts, vwns: [busy('v1')], holds: [{ host: h1, amount: { cpus: 4, memoryMib: 256, scratchGib: 1 }, vwns: [] }] }))).toEqual([0])
+    expect(made(pools({ hosts, vwns: [busy('v1')], holds: [{ host: h2, amount: { cpus: 4, memoryMib: 256, scratchGib: 1 }, vwns: [] }] }))).toEqual([1])
     expect([0, 7, 8].map((handOvers) => made(pools({ handOversOn: () => handOvers })))).toEqual([[1], [1], [0]]) // of its 8 processors one is left, or none
   })
 
@@ -102,24 +102,24 @@ describe('experience', () => {
 
 // ── properties ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const kinds = [pooled(policy(1, 3)), pooled(policy(0, 4), { name: typeName('wide'), shape: { cpus: 3, memoryMib: 1024, scratchGib: 8 }, limit: 3 }), { ...type, name: typeName('none') }]
+const kinds = [pooled(policy(1, 3)), pooled(policy(0, 4), { name: typeName('wide'), shape: { cpus: 3, memoryMib: 768, scratchGib: 8 }, limit: 3 }), { ...type, name: typeName('none') }]
 const hostIds = ['h1', 'h2', 'h10'].map(hostId)
 const anyVwn = fc.record({
   host: fc.constantFrom(...hostIds), of: fc.constantFrom(...kinds), mine: fc.boolean(), stateSinceMs: fc.nat(50),
   state: fc.constantFrom('idle' as const, 'booting' as const, 'requested' as const, 'stopping' as const, 'fencing' as const),
 })
 const anyFarm: fc.Arbitrary<PoolFarm> = fc.record({
-  cpus: fc.tuple(fc.nat(9), fc.nat(9), fc.nat(9)), vwns: fc.array(anyVwn, { maxLength: 12 }), held: fc.option(fc.nat(6), { nil: null }), silent: fc.nat(5), jobs: fc.nat(40), waits: fc.nat(4),
-}).map(({ cpus, vwns, held: amount, silent, jobs, waits }) => {
-  const hosts = hostIds.map((id, index) => hostWith({ id, fact: silent === index ? 'silent' : 'alive', capacity: { cpus: cpus[index] ?? 0, memoryMib: 4096, scratchGib: 64 } }))
+  memory: fc.tuple(fc.nat(9), fc.nat(9), fc.nat(9)), vwns: fc.array(anyVwn, { maxLength: 12 }), held: fc.option(fc.nat(6), { nil: null }), silent: fc.nat(5), jobs: fc.nat(40), waits: fc.nat(4),
+}).map(({ memory, vwns, held: amount, silent, jobs, waits }) => {
+  const hosts = hostIds.map((id, index) => hostWith({ id, fact: silent === index ? 'silent' : 'alive', capacity: { cpus: 1, memoryMib: 256 * (memory[index] ?? 0), scratchGib: 64 } }))
   const rows: Vwn[] = []
   for (const [index, { of, mine, ...facts }] of vwns.entries()) {
     const row = vwnWith({ ...facts, id: vwnId(`v${index + 1}`), type: of.name, shape: of.shape, job: null, ...(mine ? {} : { owner: null, pooled: true }) })
-    if (hosts.some((host) => host.id === row.host && fits(add(held(rows, row.host), row.shape), host.capacity))) rows.push(row)
+    if (hosts.some((host) => host.id === row.host && fits(held([...rows, row], row.host), host.capacity))) rows.push(row)
   }
   return farm({
     hosts, vwns: rows, mapping: mapping(kinds), demandFor: () => ({ ...noDemand, arrived: jobs }), handOversOn: (host) => (waits === 0 && host === 'h1' ? 1 : 0),
-    holds: amount === null ? [] : [{ host: h2, amount: { cpus: amount, memoryMib: 512, scratchGib: 1 }, vwns: [] }],
+    holds: amount === null ? [] : [{ host: h2, amount: { cpus: amount, memoryMib: 256 * amount, scratchGib: 1 }, vwns: [] }],
   })
 })
 
@@ -133,7 +133,8 @@ test('whatever the farm looks like, a pool overcommits nothing, breaks no limit 
       const mine = requested.filter((request) => request.host === host.id)
       if (mine.length === 0) continue
       const waiting = some.holds.filter((hold) => hold.host === host.id).map(({ amount }) => amount)
-      expect(fits([...mine.map(({ shape }) => shape), ...waiting].reduce(add, held(some.vwns, host.id)), host.capacity)).toBe(true)
+      const all = [...mine.map(({ shape }) => shape), ...waiting].reduce(add, held(some.vwns, host.id))
+      expect(fits(withoutCpus(all), host.capacity)).toBe(true)
     }
     for (const each of kinds) {
       const exist = some.vwns.filter((vwn) => vwn.type === each.name).length
