@@ -159,8 +159,8 @@ test('garbage on the virtio port ends that VWN at most, and never the bait', asy
 test('an image whose bytes are not what its digest says is never booted', async () => {
   await using folder = await tempFolder()
   const store = join(folder.path, 'images')
-  cpSync(farm.home.images, store, { recursive: true, mode: constants.COPYFILE_FICLONE })
-  const digest = readFileSync(join(store, 'names/tiny'), 'utf8').trim()
+  const digest = readFileSync(join(farm.home.images, 'names/tiny'), 'utf8').trim()
+  for (const part of ['names/tiny', digest]) cpSync(join(farm.home.images, part), join(store, part), { recursive: true, mode: constants.COPYFILE_FICLONE })
   appendFileSync(join(store, digest, 'kernel'), 'x')
   await using bad = await startFarm({ baits: 1, mapping, before: (home) => {
     for (const file of [home.controllerConfig, home.host('h1').config]) writeFileSync(file, readFileSync(file, 'utf8').replace(/^images = .*$/m, `images = ${JSON.stringify(store)}`))
