@@ -19,11 +19,12 @@ import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
+import { frontEndOf, type FrontEnd, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, type Forwarded } from './starter/signals.ts'
 import { look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
-import { surroundings, withEntries } from './starter/surroundings.ts'
+import { lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
 
 /** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
@@ -36,6 +37,7 @@ interface State {
   readonly options: Options
   readonly stdio: { readonly stdin: FdFacts; readonly stdout: FdFacts; readonly stderr: FdFacts }
   readonly run: Run
+  readonly deathBySignal: Reading['deathBySignal']
   /** `over`: the bait has nothing more to say. */
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
@@ -58,14 +60,21 @@ let onSignal = (signal: Forwarded): void => {
 }
 const unlisten = listen((signal) => onSignal(signal))
 
-try {
-  main(process.argv.slice(2))
-} catch (error) {
+function misused(error: unknown): never {
   if (!(error instanceof UsageError)) throw error
   complain(error.message)
   process.exit(2)
 }
 
+try {
+  const load = frontEndOf(process.env)
+  if (load === null) main(process.argv.slice(2))
+  else load().then(called).catch(misused)
+} catch (error) {
+  misused(error)
+}
+
+/** By a person or a script, with options of ours. */
 function main(args: readonly string[]): void {
   const { options, used, asks } = parseOptions(args, process.env)
   if (asks !== null) {
@@ -74,10 +83,22 @@ function main(args: readonly string[]): void {
   }
   const count = args.length - used
   if (count === 0) throw new UsageError('no command given; see --help')
+  begin(options, { argv: lastArguments(count, process.env), deathBySignal: 'raise', drops: [] })
+}
+
+/** By a batch system, in its own way. */
+function called(read: FrontEnd): void {
+  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync })
+  begin(parseOptions([], process.env, reading.known).options, reading)
+}
+
+type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops'>
+
+function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, run: describe(options, stdio, count), phase: 'calling', receivers: [], terminal: null, stager: null, unwritten: null,
-    seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
+    options, stdio, run: describe(options, stdio, command), deathBySignal: command.deathBySignal, phase: 'calling', receivers: [], terminal: null, stager: null,
+    unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   if (!options.stage) return call(state, null)
   import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
@@ -87,13 +108,13 @@ function main(args: readonly string[]): void {
 }
 
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], count: number): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops }: Command): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
-  const ours = surroundings(count, before, process.env)
+  const ours = surroundings(argv, before, process.env)
   return {
     ...ours,
-    env: withEntries(ours.env, options.env),
+    env: withEntries(without(ours.env, drops), options.env),
     stdin: options.waitStdin ? modeOf(stdin) : 'null',
     stdout: modeOf(stdout),
     stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
@@ -129,11 +150,11 @@ function call(state: State, stager: Stager | null): void {
 function pass(state: State, via: JobStream, signal: Forwarded): void {
   const deadly = isDeadly(signal)
   if (ignores(signal) && state.phase !== 'started') return
-  if (state.phase === 'calling') return deadly ? end(state, () => die(signal)) : stopAlike(signal)
+  if (state.phase === 'calling') return deadly ? end(state, () => endBy(state, signal)) : stopAlike(signal)
   if (signal === 'SIGWINCH' && state.terminal !== null) return via.control({ kind: 'resize', ...terminalSize() })
   via.control({ kind: 'signal', signal })
   stopAlike(signal)
-  if (deadly && state.phase === 'submitted') setTimeout(() => state.phase === 'submitted' && end(state, () => die(signal)), cancelMs)
+  if (deadly && state.phase === 'submitted') setTimeout(() => state.phase === 'submitted' && end(state, () => endBy(state, signal)), cancelMs)
 }
 
 /** Our own stop, while it is on its way. */
@@ -210,7 +231,7 @@ function receive(state: State, via: JobStream, streamId: number, facts: FdFacts)
 /** The job is over; every byte that has come is written before we are. */
 function finish(state: State, via: JobStream, outcome: Outcome): void {
   state.phase = 'over'
-  onSignal = (signal) => (isDeadly(signal) ? end(state, () => die(signal)) : stopAlike(signal))
+  onSignal = (signal) => (isDeadly(signal) ? end(state, () => endBy(state, signal)) : stopAlike(signal))
   const wait = (): void => {
     if (state.receivers.some((receiver) => !receiver.idle) || state.stager?.busy === true) return void setTimeout(wait, 1)
     via.destroy()
@@ -225,12 +246,18 @@ function conclude(state: State, outcome: Outcome): void {
       if (state.stager !== null && state.stager.failure !== null) return lost(state, state.stager.failure)
       if (state.unwritten !== null && outcome.code === 0) return lost(state, { code: 'FILE_UNWRITABLE', message: `output of the job could not be written: ${state.unwritten.message}`, hint: 'the job itself has exited with 0' })
       return end(state, () => process.exit(outcome.code))
-    case 'signalled': return end(state, () => die(outcome.signal))
-    case 'cancelled': return end(state, () => die(outcome.signal ?? early ?? 'SIGTERM'))
+    case 'signalled': return end(state, () => endBy(state, outcome.signal))
+    case 'cancelled': return end(state, () => endBy(state, outcome.signal ?? early ?? 'SIGTERM'))
     case 'refused': return refused(state, outcome.failure)
     case 'lost': return lost(state, outcome.failure)
     default: return outcome satisfies never
   }
+}
+
+/** As a job that this signal has killed. */
+function endBy({ deathBySignal }: State, signal: string): void {
+  if (deathBySignal === 'raise') die(signal)
+  else process.exit(128 + (signalNumber(signal) ?? 0))
 }
 
 function refused(state: State, { code, message, hint }: Failure): void {

@@ -3,6 +3,8 @@
 // files. They are noted in WNOD_BEFORE (hooks/starter/before.ts reads it), then this process becomes `node starter.cjs`. Nothing else
 // of it changes: environment and arguments stay as they are, byte for byte.
 //
+// Called as `wnod-slurm`, by a link of that name, it says so in WNOD_FRONT_END (hooks/starter/front-end.ts).
+//
 // starter.cjs lies beside this program. Node is WNOD_NODE, else the one in the PATH.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -67,6 +69,18 @@ static const char *script(void)
     return path;
 }
 
+// A batch system that puts us in the job's place can give us no options: our name is all that it can choose.
+static void name_front_end(const char *path)
+{
+    static const char ours[] = "wnod-";
+    const char *slash = strrchr(path, '/');
+    const char *name = slash == NULL ? path : slash + 1;
+    if (strncmp(name, ours, sizeof ours - 1) != 0 || strcmp(name, "wnod-starter") == 0)
+        return;
+    if (setenv("WNOD_FRONT_END", name + sizeof ours - 1, 1) != 0)
+        refuse("environment");
+}
+
 int main(int argc, char **argv)
 {
     const char *node = getenv("WNOD_NODE");
@@ -78,6 +92,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++)
         words[i + 1] = argv[i];
     note();
+    if (argc > 0)
+        name_front_end(argv[0]);
     execvp(words[0], words);
     refuse(words[0]);
 }

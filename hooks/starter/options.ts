@@ -54,8 +54,8 @@ const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as
 const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
 const isFlag: ReadonlySet<string> = new Set(flags)
 
-/** Options, and how many of `args` were options: the rest is the job's command, untouched. */
-export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): { readonly options: Options; readonly used: number; readonly asks: 'help' | 'version' | null } {
+/** Options, and how many of `args` were options: the rest is the job's command, untouched. What neither says is taken from `known`. */
+export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, known: Partial<Options> = {}): { readonly options: Options; readonly used: number; readonly asks: 'help' | 'version' | null } {
   const given = new Map<string, string[]>()
   const used = readArguments(args, given)
   const all = (name: string): readonly string[] => given.get(name) ?? fromEnv(env, name)
@@ -68,12 +68,12 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv): {
     return Number(text)
   }
   const options: Options = {
-    socket: last('socket'), home: last('home'), type: last('type'), queue: last('queue'), project: last('project'),
-    batchSystem: last('batch-system'), batchJobId: last('batch-job-id'),
-    cpus: number('cpus'), memoryMib: number('memory'), scratchGib: number('scratch'),
+    socket: last('socket'), home: last('home'), type: last('type') ?? known.type ?? null, queue: last('queue') ?? known.queue ?? null, project: last('project') ?? known.project ?? null,
+    batchSystem: last('batch-system') ?? known.batchSystem ?? null, batchJobId: last('batch-job-id') ?? known.batchJobId ?? null,
+    cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
     stage: flag('stage'), include: all('include'), exclude: all('exclude'), env: all('env').map(assignment),
-    tty: flag('tty'), waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
-    refusedCode: exitCode(number('refused-code') ?? 75), lostCode: exitCode(number('lost-code') ?? 76),
+    tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
+    refusedCode: exitCode(number('refused-code') ?? known.refusedCode ?? 75), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }
   return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }
 }

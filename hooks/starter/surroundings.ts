@@ -9,11 +9,23 @@ import type { Before } from './before.ts'
 
 type Surroundings = Pick<Run, 'argv' | 'env' | 'cwd' | 'umask' | 'limits' | 'nice' | 'ignored'>
 
-/** The job's command are the last `count` arguments of ours, or of the process that `wnod run --as` has named to us. */
-export function surroundings(count: number, before: Before, vars: NodeJS.ProcessEnv): Surroundings {
+/** The last `count` arguments of ours, or of the process that `wnod run --as` has named to us, as bytes. */
+export function lastArguments(count: number, vars: NodeJS.ProcessEnv): readonly Buffer[] {
   const args = splitZero(readFileSync(vars['WNOD_CMDLINE'] ?? '/proc/self/cmdline'))
+  return args.slice(args.length - count)
+}
+
+/** The bytes of a variable of ours; null where it is not set. */
+export function variable(name: string): Buffer | null {
+  const start = Buffer.from(`${name}=`)
+  const entry = splitZero(readFileSync('/proc/self/environ')).find((each) => each.subarray(0, start.length).equals(start))
+  return entry?.subarray(start.length) ?? null
+}
+
+/** What this command gets of ours. */
+export function surroundings(command: readonly Buffer[], before: Before, vars: NodeJS.ProcessEnv): Surroundings {
   return {
-    argv: args.slice(args.length - count).map(base64),
+    argv: command.map(base64),
     env: environment(vars),
     cwd: workingDirectory(),
     umask: umask(),
@@ -45,9 +57,14 @@ const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1
 
 /** The environment with these entries in place of those of the same names. */
 export function withEntries(env: readonly string[], entries: readonly string[]): string[] {
-  const names = new Set(entries.map((entry) => entry.slice(0, entry.indexOf('='))))
+  return [...without(env, entries.map((entry) => entry.slice(0, entry.indexOf('=')))), ...entries.map((entry) => base64(Buffer.from(entry)))]
+}
+
+/** The environment without the entries of these names. */
+export function without(env: readonly string[], names: readonly string[]): string[] {
+  const gone = new Set(names)
   const nameOf = (encoded: string): string => Buffer.from(encoded, 'base64').toString('utf8').split('=', 1)[0] ?? ''
-  return [...(names.size === 0 ? env : env.filter((encoded) => !names.has(nameOf(encoded)))), ...entries.map((entry) => base64(Buffer.from(entry)))]
+  return gone.size === 0 ? [...env] : env.filter((encoded) => !gone.has(nameOf(encoded)))
 }
 
 /** The strings of an execve, each of which the kernel has ended with a zero. */

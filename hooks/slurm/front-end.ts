@@ -1,0 +1,46 @@
+/**
+ * Slurm (22.05 and later): a SPANK plugin has put us in the place of the command and left its name in WNOD_ARGV0, and the type that the
+ * user asked for in WNOD_TYPE. Batch scripts and steps come alike. Variables as in sbatch(1) and srun(1), "OUTPUT ENVIRONMENT VARIABLES".
+ */
+import { UsageError } from '../starter/options.ts'
+import { wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
+
+/** Of the node that Slurm has chosen, not of the VWN: no job could use them there. */
+const ofTheNode = ['SLURM_TASK_PID', 'SLURM_CONF', 'SLURM_LAUNCH_NODE_IPADDR', 'SLURM_SRUN_COMM_HOST', 'SLURM_SRUN_COMM_PORT'] as const
+
+/** What Slurm asks for. */
+export function slurm({ args, env, envBytes }: Call): Reading {
+  const command = envBytes('WNOD_ARGV0')
+  if (command === null) throw new UsageError('WNOD_ARGV0 does not name the command: is the plugin of Slurm the one of this version?')
+  return {
+    argv: [command, ...args],
+    known: {
+      batchSystem: 'slurm',
+      batchJobId: jobIdOf(env),
+      queue: env['SLURM_JOB_PARTITION'] ?? null,
+      project: env['SLURM_JOB_ACCOUNT'] ?? null,
+      cpus: wholeNumber(env['SLURM_CPUS_ON_NODE']),
+      memoryMib: memoryOf(env),
+      tty: env['SLURM_PTY_PORT'] !== undefined,
+    },
+    deathBySignal: 'raise',
+    drops: ofTheNode,
+  }
+}
+
+/** `7`, of an array `7_3`, of a step `7.0`, as Slurm's own tools write them. */
+function jobIdOf(env: NodeJS.ProcessEnv): string | null {
+  const job = env['SLURM_JOB_ID']
+  if (job === undefined) return null
+  const [array, task, step] = [env['SLURM_ARRAY_JOB_ID'], env['SLURM_ARRAY_TASK_ID'], env['SLURM_STEP_ID']]
+  const name = array !== undefined && task !== undefined ? `${array}_${task}` : job
+  return step === undefined ? name : `${name}.${step}`
+}
+
+/** MiB for the job on this node; null where nobody has asked for memory (0 is all of the node). */
+function memoryOf(env: NodeJS.ProcessEnv): number | null {
+  const perNode = wholeNumber(env['SLURM_MEM_PER_NODE'])
+  if (perNode !== null) return perNode > 0 ? perNode : null
+  const [perCpu, cpus] = [wholeNumber(env['SLURM_MEM_PER_CPU']), wholeNumber(env['SLURM_CPUS_ON_NODE'])]
+  return perCpu === null || cpus === null || perCpu * cpus === 0 ? null : perCpu * cpus
+}

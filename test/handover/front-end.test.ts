@@ -1,0 +1,65 @@
+/** How batch systems call the starter: in the job's place, without options of ours. */
+import { rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { slurm } from '../../hooks/slurm/front-end.ts'
+import { frontEndOf, type Call } from '../../hooks/starter/front-end.ts'
+import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder } from './desk.ts'
+import { fakeGuest } from './fake-agent.ts'
+
+const call = (env: NodeJS.ProcessEnv, args: readonly string[] = []): Call => ({
+  args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: () => expect.unreachable(),
+})
+const batch = { WNOD_ARGV0: '/spool/job00007/slurm_script', SLURM_JOB_ID: '7', SLURM_JOB_PARTITION: 'bait', SLURM_JOB_ACCOUNT: 'lhcb', SLURM_CPUS_ON_NODE: '2' }
+
+test('Slurm: the command is what the plugin has replaced, with its own arguments', () => {
+  const reading = slurm(call(batch, ['--type', 'a b', '']))
+  expect(reading.argv.map(String)).toEqual([batch.WNOD_ARGV0, '--type', 'a b', ''])
+  expect(reading).toMatchObject({ deathBySignal: 'raise', known: { batchSystem: 'slurm', batchJobId: '7', queue: 'bait', project: 'lhcb', cpus: 2, memoryMib: null, tty: false } })
+  expect(slurm(call({ ...batch, WNOD_ARGV0: '/bin/\xff' })).argv[0]).toEqual(Buffer.from('/bin/\xff', 'latin1'))
+})
+
+test.each([
+  [{ SLURM_STEP_ID: '0' }, { batchJobId: '7.0' }],
+  [{ SLURM_ARRAY_JOB_ID: '5', SLURM_ARRAY_TASK_ID: '3' }, { batchJobId: '5_3' }],
+  [{ SLURM_MEM_PER_NODE: '900' }, { memoryMib: 900 }],
+  [{ SLURM_MEM_PER_NODE: '0' }, { memoryMib: null }],
+  [{ SLURM_MEM_PER_CPU: '300' }, { memoryMib: 600 }],
+  [{ SLURM_CPUS_ON_NODE: '2(x3)' }, { cpus: null }],
+  [{ SLURM_PTY_PORT: '4711' }, { tty: true }],
+])('Slurm: %j', (env, known) => {
+  expect(slurm(call({ ...batch, ...env })).known).toMatchObject(known)
+})
+
+test('Slurm: without the plugin’s word there is no command', () => {
+  expect(() => slurm(call({ SLURM_JOB_ID: '7' }))).toThrow('WNOD_ARGV0')
+})
+
+test('a front end that nobody has is wrong use, none is a plain call', () => {
+  expect(frontEndOf({})).toBeNull()
+  expect(frontEndOf({ WNOD_FRONT_END: '' })).toBeNull()
+  for (const name of ['slrum', 'constructor']) expect(() => frontEndOf({ WNOD_FRONT_END: name })).toThrow(name)
+})
+
+beforeAll(buildStarter, 60_000)
+afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
+
+test('called by its name, the starter reads no options, and the job sees nothing of the node', async () => {
+  await using guest = await fakeGuest()
+  await using desk = await openDesk()
+  const session = await sessionOf(guest.address)
+  const link = join(starterFolder, 'wnod-slurm')
+  symlinkSync(beforeFile, link)
+  const env = { ...batch, PATH: process.env['PATH'] ?? '', WNOD_NODE: process.execPath, WNOD_SOCKET: desk.socket, WNOD_ARGV0: 'true', SLURM_TASK_PID: '12' }
+  const ended = execa(link, ['--help', '', '$x'], { env, extendEnv: false, reject: false, stdin: 'ignore' })
+  await (await desk.place(session)).freed
+  expect(await ended).toMatchObject({ exitCode: 0, stderr: '' })
+  session.close()
+  const [task] = guest.tasks
+  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  const text = (bytes: string): string => Buffer.from(bytes, 'base64').toString()
+  expect(run.argv.map(text)).toEqual(['true', '--help', '', '$x'])
+  expect(run.env.map(text).filter((entry) => /^(WNOD|SLURM)_/.test(entry)).sort()).toEqual(['SLURM_CPUS_ON_NODE=2', 'SLURM_JOB_ACCOUNT=lhcb', 'SLURM_JOB_ID=7', 'SLURM_JOB_PARTITION=bait'])
+  expect(desk.jobs.ended()[0]?.want ?? desk.jobs.live()[0]?.want).toMatchObject({ batchSystem: 'slurm', batchJobId: '7', queue: 'bait' })
+}, 60_000)
