@@ -38,6 +38,10 @@ export const catalogue = {
   COMMAND_FAILED: { http: 500, exit: 1, retry: 'elsewhere', say: 'a command failed', hint: 'its last words are in the facts' },
   COMMAND_TIMEOUT: { http: 504, exit: 75, retry: 'elsewhere', say: 'a command did not end in time', hint: 'the machine may be overloaded' },
 
+  // batch systems
+  INSTALL_FOREIGN_FILE: { http: 409, exit: 1, retry: 'never', say: 'a file that is not ours is where one of ours would be', hint: 'look at it, and move it away to go on' },
+  INSTALL_INCOMPLETE: { http: 409, exit: 1, retry: 'never', say: 'not everything is installed', hint: '`wnod install SYSTEM` makes what is missing; `--dry-run` shows it first' },
+
   // the bus
   BUS_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the NATS server does not answer', hint: 'check that nats-server runs and that the settings name it' },
   BUS_DENIED: { http: 503, exit: 1, retry: 'never', say: 'the NATS server refused our credentials', hint: 'check the .creds file named in the settings' },

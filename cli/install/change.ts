@@ -1,0 +1,93 @@
+/**
+ * What `wnod install SYSTEM` changes on this machine: a list of changes, each of which can tell whether it is made, be made, and be taken back.
+ * All are looked at before the first is made, so what cannot be done is refused with nothing changed. Making what is made changes nothing.
+ */
+import { mkdir, readFile, readlink, rm, rmdir, stat, symlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { VwnError } from '../../core/errors.ts'
+import { errnoOf, writeAtomic } from '../../kit/atomic-file.ts'
+
+export interface Change {
+  /** What it is and where, as the administrator would say it: one line. */
+  readonly say: string
+  /** Whether it is made; throws where something of somebody else is in its place. */
+  isMade(): Promise<boolean>
+  make(): Promise<void>
+  /** Leaves what was there before. */
+  takeBack(): Promise<void>
+}
+
+const read = async (path: string): Promise<string | null> =>
+  readFile(path, 'utf8').catch((cause: unknown) => {
+    if (errnoOf(cause) === 'ENOENT') return null
+    throw new VwnError('FILE_UNREADABLE', { file: path }, { cause })
+  })
+
+/** A file that is ours alone, recognised by a first line that says so. An older one of ours is replaced. */
+export function ownFile(path: string, content: string, mode: number): Change {
+  const ours = async (): Promise<string | null> => {
+    const there = await read(path)
+    if (there !== null && !there.split('\n', 2).some((line) => line.includes(mark))) throw new VwnError('INSTALL_FOREIGN_FILE', { file: path })
+    return there
+  }
+  return {
+    say: `file ${path}`,
+    isMade: async () => (await ours()) === content && ((await stat(path)).mode & 0o7777) === mode,
+    async make() {
+      await ours()
+      await mkdir(dirname(path), { recursive: true })
+      await writeAtomic(path, content, { mode })
+    },
+    async takeBack() {
+      if ((await ours()) !== null) await rm(path)
+      await rmdir(dirname(path)).catch(() => undefined) // ours if nobody else has anything in it
+    },
+  }
+}
+
+/** In the first two lines of every file of ours. */
+export const mark = 'made by `wnod install`'
+
+/** One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. */
+export function lineIn(path: string, line: string): Change {
+  const lines = async (): Promise<string[]> => ((await read(path)) ?? '').split('\n')
+  const modeOf = async (): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
+  return {
+    say: `line in ${path}: ${line}`,
+    isMade: async () => (await lines()).includes(line),
+    async make() {
+      const now = await lines()
+      if (now.includes(line)) return
+      const body = now.join('\n')
+      await writeAtomic(path, `${body}${body === '' || body.endsWith('\n') ? '' : '\n'}${line}\n`, { mode: await modeOf() })
+    },
+    async takeBack() {
+      const now = await lines()
+      if (!now.includes(line)) return
+      const left = now.filter((each) => each !== line).join('\n')
+      if (left === '') await rm(path)
+      else await writeAtomic(path, left, { mode: await modeOf() })
+    },
+  }
+}
+
+/** A link of ours. */
+export function link(path: string, target: string): Change {
+  const there = async (): Promise<string | null> =>
+    readlink(path).catch((cause: unknown) => {
+      if (errnoOf(cause) === 'ENOENT') return null
+      throw new VwnError('INSTALL_FOREIGN_FILE', { file: path }, { cause })
+    })
+  return {
+    say: `link ${path} to ${target}`,
+    isMade: async () => (await there()) === target,
+    async make() {
+      if ((await there()) !== null) await rm(path)
+      await mkdir(dirname(path), { recursive: true })
+      await symlink(target, path)
+    },
+    async takeBack() {
+      if ((await there()) === target) await rm(path)
+    },
+  }
+}

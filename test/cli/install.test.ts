@@ -1,0 +1,56 @@
+import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import type { Context } from '../../cli/context.ts'
+import { link, lineIn, mark, ownFile, type Change } from '../../cli/install/change.ts'
+import { install } from '../../cli/install/install.ts'
+import { tempFolder } from '../harness/temp.ts'
+
+const said: string[] = []
+const context = { json: false, width: null, print: (text: string) => void said.push(text) } as Context
+
+test('changes are made once, shown, checked and taken back, and what was there stays as it was', async () => {
+  await using folder = await tempFolder()
+  const at = (name: string): string => join(folder.path, name)
+  writeFileSync(at('theirs.conf'), 'first\nsecond')
+  chmodSync(at('theirs.conf'), 0o640)
+  const changes = [ownFile(at('etc/wnod.conf'), `# ${mark}\nx\n`, 0o644), lineIn(at('theirs.conf'), 'include wnod.conf'), lineIn(at('new.conf'), 'only line'), link(at('bin/wnod-slurm'), '/opt/wnod/wnod-starter')]
+  await install(context, 'slurm', changes, { dryRun: true })
+  expect(said.pop()).toContain('WOULD BE')
+  expect(existsSync(at('etc/wnod.conf'))).toBe(false)
+  await expect(install(context, 'slurm', changes, { check: true })).rejects.toMatchObject({ code: 'INSTALL_INCOMPLETE', facts: { missing: 4 } })
+  for (const _twice of [1, 2]) {
+    await install(context, 'slurm', changes, {})
+    expect(readFileSync(at('theirs.conf'), 'utf8')).toBe('first\nsecond\ninclude wnod.conf\n')
+    expect(statSync(at('theirs.conf')).mode & 0o7777).toBe(0o640)
+    expect(readlinkSync(at('bin/wnod-slurm'))).toBe('/opt/wnod/wnod-starter')
+  }
+  await install(context, 'slurm', changes, { check: true })
+  for (const _twice of [1, 2]) await install(context, 'slurm', changes, { undo: true })
+  expect(readFileSync(at('theirs.conf'), 'utf8')).toBe('first\nsecond\n')
+  expect(['etc', 'new.conf', 'bin/wnod-slurm'].filter((name) => existsSync(at(name)))).toEqual([])
+})
+
+test.each<[string, (path: string) => void, (path: string) => Change]>([
+  ['a file', (path) => writeFileSync(path, 'mine\n'), (path) => ownFile(path, `# ${mark}\n`, 0o644)],
+  ['a file in the place of a link', (path) => writeFileSync(path, 'mine\n'), (path) => link(path, '/x')],
+  ['a folder', (path) => void mkdirSync(path), (path) => lineIn(path, 'x')],
+])('%s of somebody else is refused before anything is changed', async (_what, put, change) => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'theirs')
+  put(path)
+  const first = ownFile(join(folder.path, 'first'), `# ${mark}\n`, 0o644)
+  await expect(install(context, 'slurm', [first, change(path)], {})).rejects.toMatchObject({ code: expect.stringMatching(/^(INSTALL_FOREIGN_FILE|FILE_UNREADABLE)$/) as string })
+  expect(existsSync(join(folder.path, 'first'))).toBe(false)
+})
+
+test('an older one of ours is replaced, a link that points elsewhere is left when ours is taken back', async () => {
+  await using folder = await tempFolder()
+  const [file, to] = [join(folder.path, 'wnod.conf'), join(folder.path, 'wnod-slurm')]
+  writeFileSync(file, `# ${mark}\nold\n`)
+  symlinkSync('/elsewhere', to)
+  await install(context, 'slurm', [ownFile(file, `# ${mark}\nnew\n`, 0o600)], {})
+  expect(readFileSync(file, 'utf8')).toContain('new')
+  await install(context, 'slurm', [link(to, '/x')], { undo: true })
+  expect(readlinkSync(to)).toBe('/elsewhere')
+})
