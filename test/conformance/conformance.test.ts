@@ -9,10 +9,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { programFile } from '../../cli/programs.ts'
 import { startFarm } from '../harness/farm.ts'
 import { beforeFile, buildStarter, starterFile as freshStarter, starterFolder } from '../handover/desk.ts'
-import { groups, type Contact } from './case.ts'
+import { groups, type Case, type Contact } from './case.ts'
 import { cases } from './cases.ts'
 import { nearPlaces, type Places } from './near.ts'
-import { observe } from './observe.ts'
+import { observe, type Observed } from './observe.ts'
 
 const near = process.env['WNOD_CONFORMANCE'] === 'near'
 /** The starter where the user of the jobs can read it, wherever the checkout is. */
@@ -25,6 +25,13 @@ async function farmPlaces(): Promise<Places> {
   return { socket: farm.home.host('h1').socket, typeOf: { agent: 'debian12', ssh: 'tiny' }, [Symbol.asyncDispose]: () => farm[Symbol.asyncDispose]() }
 }
 
+/** Where a case runs; each place runs one after the other, and does not wait for the slower ones. */
+type Lane = Contact | 'bare'
+const lanes: Record<Lane, Promise<unknown>> = { bare: Promise.resolve(), agent: Promise.resolve(), ssh: Promise.resolve() }
+const begun = new Map<string, Promise<Observed>>()
+/** So many cases are begun before their turn, or the guests would stand idle between them. */
+const ahead = 3
+
 beforeAll(async () => {
   if (near) buildStarter()
   const [script, before] = near ? [freshStarter, beforeFile] : [programFile('starter.cjs'), join(dirname(programFile('starter.cjs')), 'wnod-starter')]
@@ -34,6 +41,7 @@ beforeAll(async () => {
   places = await (near ? nearPlaces() : farmPlaces())
 }, 240_000)
 afterAll(async () => {
+  await Promise.all(Object.values(lanes)) // what was begun for tests that were left out
   await places[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
   rmSync(starterFolder, { recursive: true, force: true })
@@ -41,11 +49,24 @@ afterAll(async () => {
 
 const starter = (contact: Contact): readonly string[] => ['env', `WNOD_NODE=${process.execPath}`, starterFile, '--socket', places.socket, '--type', places.typeOf[contact]]
 
+function seen(one: Case, lane: Lane): Promise<Observed> {
+  const key = `${lane} ${one.group} ${one.name}`
+  const known = begun.get(key)
+  if (known !== undefined) return known
+  const running = lanes[lane].then(() => observe(one, lane === 'bare' ? null : starter(lane)).catch((cause: unknown) => Promise.reject(new Error(lane, { cause }))))
+  begun.set(key, running)
+  lanes[lane] = running.catch(() => undefined) // its own test says what is wrong
+  return running
+}
+
+const lanesOf = (one: Case): readonly Lane[] =>
+  [...(one.expected === undefined ? ['bare' as const] : []), ...(['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined)]
+
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {
-    const contacts = (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined)
-    const bare = one.expected === undefined ? await observe(one, null) : one.expected
-    const seen = await Promise.all(contacts.map(async (contact) => [contact, await observe(one, starter(contact)).catch((cause: unknown) => Promise.reject(new Error(`contact ${contact}`, { cause })))] as const))
-    for (const [contact, inGuest] of seen) expect({ contact, ...inGuest }).toMatchObject({ contact, ...bare })
+    const at = cases.indexOf(one)
+    for (const next of cases.slice(at, at + ahead)) for (const lane of lanesOf(next)) void seen(next, lane)
+    const bare = one.expected ?? (await seen(one, 'bare'))
+    for (const lane of lanesOf(one)) if (lane !== 'bare') expect({ lane, ...(await seen(one, lane)) }).toMatchObject({ lane, ...bare })
   }, 320_000)
 })

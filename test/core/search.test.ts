@@ -5,7 +5,7 @@ import { draws, search, wander, type Bounds } from '../search/search.ts'
 import { realBrain } from '../search/world.ts'
 
 /** A few seconds for each farm; `WNOD_SEARCH_S=600 npx vitest run test/core/search.test.ts` looks further. */
-const seconds = Number(process.env.WNOD_SEARCH_S ?? 6)
+const seconds = Number(process.env.WNOD_SEARCH_S ?? 4)
 const bounds: Bounds = { statesMax: Number.MAX_SAFE_INTEGER, ms: seconds * 1000 }
 /** Far beyond every bug that is planted here. */
 const beyond: Bounds = { statesMax: 40_000, ms: 60_000 }

@@ -138,6 +138,8 @@ test.skipIf(image === null)(`fifty clones of one template share no name, address
 
 const kit: Kit = { clock: systemClock, log: createLog({ program: 'test', level: 'silent' }), signal: new AbortController().signal }
 const consoleBytes = 512
+/** A kernel that has been up for six seconds takes new randomness by itself after three (random.c, crng_has_old_seed), which a slow clone may need. */
+const namelessMax = 6
 
 /**
  * Waits in the template, and goes on in each clone, at a byte on the serial console, which needs no network, no agent and no identity.
@@ -176,18 +178,20 @@ test.skipIf(image === null)(`two clones that are told nothing draw the same rand
       await vm.kill()
     }
   }
-  const nameless = [await drawn('v1', false), await drawn('v2', false)]
-  expect(nameless[0]?.equals(nameless[1] ?? Buffer.alloc(0))).toBe(true)
-  expect(sharedRuns(nameless)).toBe(consoleBytes - 16 + 1)
-  const named = [await drawn('v3', true), await drawn('v4', true)]
-  expect(sharedRuns([...named, ...nameless.slice(1)])).toBe(0)
+  const nameless: Buffer[] = []
+  const twins = (): readonly Buffer[] => nameless.filter((bytes) => nameless.some((other) => other !== bytes && other.equals(bytes)))
+  while (twins().length === 0 && nameless.length < namelessMax) nameless.push(await drawn(`v${nameless.length + 1}`, false))
+  expect(twins()).toHaveLength(2)
+  expect(sharedRuns(twins())).toBe(consoleBytes - 16 + 1)
+  const named = [await drawn('v8', true), await drawn('v9', true)]
+  expect(sharedRuns([...named, ...twins().slice(1)])).toBe(0)
 })
 
 /** A template with the program above in it, that waits. */
 async function savePlanted(spec: FileMemorySpec, state: string): Promise<void> {
   const vm = await hypervisor.bootTemplate(spec, kit.signal)
   try {
-    const guest = await meetAgent(kit, meetingAs(spec, 'v9'), connectGuest, { start: () => vm.start(), hello: () => undefined }, AbortSignal.timeout(bootMs))
+    const guest = await meetAgent(kit, meetingAs(spec, 'v99'), connectGuest, { start: () => vm.start(), hello: () => undefined }, AbortSignal.timeout(bootMs))
     const planted = await guest.session.exec(plant)
     const [said] = (await once(planted, 'data')) as [Buffer]
     expect(said.toString()).toBe('armed\n')
