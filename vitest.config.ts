@@ -1,3 +1,5 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { chooseImageStore } from './kit/image-store.ts'
 
@@ -19,6 +21,9 @@ const plugins = [{
 // Guests boot from the store that scripts/setup.mjs has filled.
 const env = { WNOD_IMAGES: chooseImageStore('/nonexistent', process.env) }
 
+// Templates of this run (test/harness/known-templates.ts), for this process and those of the tests.
+process.env['WNOD_TEST_TEMPLATES'] = join(tmpdir(), `wnod-test-templates-${process.pid}`)
+
 export default defineConfig({
   test: {
     env,
@@ -37,6 +42,7 @@ export default defineConfig({
           name: 'parts',
           env,
           include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
+          globalSetup: './test/harness/known-templates.ts',
           fileParallelism: false,
           testTimeout: 180_000,
           hookTimeout: 180_000,

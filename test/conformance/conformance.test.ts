@@ -21,7 +21,7 @@ const starterFile = join(folder, 'wnod-starter')
 let places: Places
 
 async function farmPlaces(): Promise<Places> {
-  const farm = await startFarm({ baits: 1, cpus: 2 })
+  const farm = await startFarm({ baits: 1, cpus: 2, templates: 8 })
   return { socket: farm.home.host('h1').socket, typeOf: { agent: 'debian12', ssh: 'tiny' }, [Symbol.asyncDispose]: () => farm[Symbol.asyncDispose]() }
 }
 

@@ -22,7 +22,7 @@ default: { type: tiny, allow: [debian] }
 `
 
 let farm: Farm
-beforeAll(async () => { farm = await startFarm({ baits: 1, mapping }) }, 240_000)
+beforeAll(async () => { farm = await startFarm({ baits: 1, mapping, templates: 8 }) }, 240_000)
 afterAll(() => (farm as Farm | undefined)?.[Symbol.asyncDispose](), 120_000)
 
 /** A job of a user, whose VWN is kept: what root was in is not. */
@@ -159,8 +159,9 @@ test('garbage on the virtio port ends that VWN at most, and never the bait', asy
 test('an image whose bytes are not what its digest says is never booted', async () => {
   await using folder = await tempFolder()
   const store = join(folder.path, 'images')
-  const digest = readFileSync(join(farm.home.images, 'names/tiny'), 'utf8').trim()
-  for (const part of ['names/tiny', digest]) cpSync(join(farm.home.images, part), join(store, part), { recursive: true, mode: constants.COPYFILE_FICLONE })
+  const digestOf = (name: string): string => readFileSync(join(farm.home.images, 'names', name), 'utf8').trim()
+  const digest = digestOf('tiny')
+  for (const part of ['names/tiny', 'names/debian12', digest, digestOf('debian12')]) cpSync(join(farm.home.images, part), join(store, part), { recursive: true, mode: constants.COPYFILE_FICLONE })
   appendFileSync(join(store, digest, 'kernel'), 'x')
   await using bad = await startFarm({ baits: 1, mapping, before: (home) => {
     for (const file of [home.controllerConfig, home.host('h1').config]) writeFileSync(file, readFileSync(file, 'utf8').replace(/^images = .*$/m, `images = ${JSON.stringify(store)}`))

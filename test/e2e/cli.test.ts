@@ -5,7 +5,7 @@ import { until } from '../../kit/until.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 
 let farm: Farm
-beforeAll(async () => { farm = await startFarm({ baits: 2, cpus: 4 }) }, 240_000)
+beforeAll(async () => { farm = await startFarm({ baits: 2, cpus: 4, templates: 8 }) }, 240_000)
 afterAll(() => (farm as Farm | undefined)?.[Symbol.asyncDispose](), 120_000)
 
 const json = async (args: readonly string[]): Promise<unknown> => {
@@ -109,11 +109,13 @@ test('--env sets what the job gets, and a WNOD_ variable never reaches it', asyn
 })
 
 test('console prints the serial log', async () => {
-  await farm.run(['true'])
-  const [vwn] = await farm.vwns()
-  const end = await farm.cli(['console', vwn?.vwn ?? ''])
-  expect(end.code).toBe(0)
-  expect(end.stdout).toMatch(/^\[ +\d+\.\d+\] /m)
+  const { report } = await farm.run(['sh', '-c', 'echo seen on the console > /dev/console']) // a clone has booted where nobody looked
+  const shown = await until(async () => {
+    const end = await farm.cli(['console', report?.vwn ?? ''])
+    expect(end.code).toBe(0)
+    return end.stdout.includes('seen') ? end.stdout : null
+  }, { withinMs: 20_000, what: 'the console' })
+  expect(shown).toMatch(/^seen on the console\r?$/m)
 })
 
 test('another user gets another VWN, and audit has nothing to say', async () => {

@@ -11,7 +11,7 @@ default: { type: ready }
 `
 
 test('a ready guest is taken by who comes first, another takes its place, and nothing is left of either', async () => {
-  await using farm = await startFarm({ baits: 1, cpus: 4, memory: 2048, mapping })
+  await using farm = await startFarm({ baits: 1, cpus: 4, memory: 2048, mapping, templates: 8 })
   const ready = () => until(async () => (await farm.vwns()).find(({ owner, state }) => owner === null && state === 'idle'), { withinMs: 180_000, what: 'a ready VWN' })
   const first = await ready()
   expect(await farm.audit()).toMatchObject({ code: 0 })

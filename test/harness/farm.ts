@@ -29,6 +29,7 @@ import { homePaths, type Home } from '../../kit/paths.ts'
 import { readPidFile } from '../../kit/pid-file.ts'
 import { commandLine, findProcesses, isAlive, killAndWait, signalProcess } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
+import { giveTemplates, keepTemplates } from './known-templates.ts'
 import { vwnsReplySchema, type VwnView } from '../../wire/api.ts'
 import { outcomeSchema, phasesSchema } from '../../wire/common.ts'
 
@@ -121,6 +122,7 @@ export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
     }
     const record = await prepareFarm(home, { templates: 0, ...options }, await namedImages(home.images))
     programs = farmPrograms(home, record)
+    if ((options.templates ?? 0) > 0) for (const host of record.hosts) giveTemplates(home.host(host).templates)
     await options.before?.(home)
     const farm = farmOver(context, record, programs, children, dispose)
     for (const program of programs) await startProgram(program)
@@ -229,6 +231,7 @@ function farmEnd(context: Context, children: Set<ChildProcess>, logs: () => read
   const end = async (): Promise<void> => {
     for (const child of children) child.kill('SIGKILL')
     keepLogs(home, logs())
+    for (const host of hostsIn(home)) keepTemplates(home.host(host).templates)
     await takeDown(context, { keep: false })
     const left = [
       ...findProcesses((args) => args.some((arg) => arg.includes(home.home) || arg.includes(home.hash)))
@@ -245,6 +248,7 @@ function farmEnd(context: Context, children: Set<ChildProcess>, logs: () => read
   return () => (over ??= end())
 }
 
+const hostsIn = (home: Home): readonly string[] => (existsSync(home.hosts) ? readdirSync(home.hosts) : [])
 const kept = (home: Home): string => join(tmpdir(), `wnod-logs-${home.hash}`)
 
 function keepLogs(home: Home, logs: readonly string[]): void {
