@@ -49,7 +49,7 @@ function offerOf(host: Host, type: VwnType, { vwns, holds, makeMs }: OfferFarm, 
   let [jobs, ready] = [0, 0]
   while (jobs < offerMax) {
     const choice = place(want, [host], here, holds, nowMs)
-    if (choice.is === 'makeRoom') {
+    if (choice.is === 'makeRoom' && choice.evict.length > 0) {
       here = here.filter(({ id }) => !choice.evict.includes(id))
       continue
     }
