@@ -85,6 +85,7 @@ test('TSTP: within 200 ms the guest makes no progress, and with CONT it goes on,
   child.kill('SIGKILL')
   await exit
   await isClean()
+  expect(await farm.vwns()).toMatchObject([{ state: 'idle', jobsRun: 1 }]) // as good as new: its clock is one of the things that a scrub looks at
 })
 
 test('wnod hook suspends, resumes and terminates it by the batch job\'s id', { timeout: 240_000 }, async () => {
