@@ -27,12 +27,12 @@ const counts = (file: string): string =>
   `trap "echo stop >>${file}.heard" TSTP; trap "echo go >>${file}.heard" CONT; trap "" TERM; echo up; n=0; while :; do n=$((n+1)); echo $n >${file}; sleep 0.02; done`
 
 /** A bait with one guest, which stands still by real signals to all that runs in it. */
-async function farm(limits: Partial<JobLimits> = {}) {
+async function farm(limits: Partial<JobLimits> = {}, { halts = true } = {}) {
   const guest = await fakeGuest()
   const asked: string[] = []
   const signal = (name: NodeJS.Signals): Promise<void> => Promise.resolve(guest.alive().forEach((pid) => process.kill(-pid, name)))
   const stillness: Stillness = { freeze: () => (asked.push('freeze'), signal('SIGSTOP')), wake: () => (asked.push('wake'), signal('SIGCONT')) }
-  const desk = await openDesk({ limits: { ...jobLimits, stopMs: 300, ...limits }, stillness })
+  const desk = await openDesk({ limits: { ...jobLimits, stopMs: 300, ...limits }, ...(halts && { stillness }) })
   const session = await sessionOf(guest.address)
   const file = join(desk.folder, 'count')
   return {
@@ -95,6 +95,20 @@ describe('a batch job that gets TSTP', () => {
     child.kill('SIGCONT')
     await until(() => at.heard() === 'stop\ngo\n' && stateOf(at) === 'running', within)
     expect(at.asked).toEqual([])
+    child.kill('SIGKILL')
+    await ended
+  })
+
+  test('in a guest that cannot be stopped has its processes stopped, whatever they make of the signal', async () => {
+    await using at = await farm({}, { halts: false })
+    const { child, ended } = await at.start(counts(at.file))
+    const [pid = 0] = at.guest.alive()
+    const isStopped = (): boolean => /State:\tT/.test(readFileSync(`/proc/${pid}/status`, 'latin1'))
+    child.kill('SIGTSTP')
+    await until(isStopped, within)
+    expect(stateOf(at)).toBe('suspended')
+    child.kill('SIGCONT')
+    await until(() => !isStopped() && at.heard().endsWith('go\n'), within)
     child.kill('SIGKILL')
     await ended
   })
