@@ -54,6 +54,54 @@ test('once somebody\'s it is never paused again, nor is one that was made for a 
   expect(it.hypervisor.vms.map(({ state }) => state)).toEqual(['running', 'running', 'running'])
 })
 
+test('one with a job stands still for it and goes on right in time, and is woken before anybody else is let in', async () => {
+  await using it = await lab()
+  it.order(it.wanted('v1', { job: it.jobs.submit('h1-1'), owner: owner(1000) }))
+  const { place, end } = await assigned(it)
+  await place.stillness?.freeze()
+  await place.stillness?.freeze()
+  expect([vmOf(it)?.state, it.jobs.sessions.at(-1)?.still]).toEqual(['paused', true])
+  await until(() => (vmOf(it)?.lateMs() ?? 0) > 100, { withinMs: 5_000, what: 'a clock that is late' })
+  await place.stillness?.wake()
+  expect([vmOf(it)?.state, vmOf(it)?.lateMs(), it.jobs.sessions.at(-1)?.still]).toEqual(['running', 0, false])
+  await place.stillness?.freeze()
+  let scrubbedWhile: string | undefined
+  it.jobs.scrub = () => {
+    scrubbedWhile = vmOf(it)?.state
+    return Promise.resolve({ checked: ['processes'], left: [], tookMs: 1 })
+  }
+  end()
+  await it.seen('v1', 'idle')
+  expect([scrubbedWhile, vmOf(it)?.state]).toEqual(['running', 'running'])
+})
+
+test('one that stands still with its job and does not wake is removed, which the job hears', { timeout: wakeMs + 10_000 }, async () => {
+  await using it = await lab()
+  it.order(it.wanted('v1', { job: it.jobs.submit('h1-1'), owner: owner(1000) }))
+  const { place } = await assigned(it)
+  await place.stillness?.freeze()
+  it.hypervisor.freeze(vmOf(it)?.handle.name ?? '')
+  await place.stillness?.wake()
+  await place.session.closed
+  expect(await it.seen('v1', 'gone', wakeMs + 3_000)).toMatchObject({ cause: { code: 'VWN_SILENT' } })
+  expect(await it.audit()).toEqual([])
+})
+
+test('a bait that comes back wakes one that stood still with its job, sets its clock, and scrubs it', async () => {
+  await using it = await lab()
+  it.order(it.wanted('v1', { job: it.jobs.submit('h1-1'), owner: owner(1000) }))
+  const { place } = await assigned(it)
+  await place.stillness?.freeze()
+  await it.stop()
+  expect(vmOf(it)?.state).toBe('paused')
+  await until(() => (vmOf(it)?.lateMs() ?? 0) > 100, { withinMs: 5_000, what: 'a clock that is late' })
+  await it.start()
+  it.order(it.wanted('v1', { owner: owner(1000) }))
+  await it.seen('v1', 'idle')
+  expect(vmOf(it)?.state).toBe('running')
+  expect(vmOf(it)?.lateMs()).toBeLessThan(100)
+})
+
 test('a paused one goes at once when it is told to, without a word to a guest that cannot hear', async () => {
   await using it = await lab()
   await paused(it)
