@@ -6,7 +6,7 @@
  *   connect ─▶ greet: make the proof ─▶ submit ─▶ accepted … placed: open the streams ─▶ started ─▶ ended: flush, end alike
  *
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
- * line where the job never ran or is lost.
+ * line where the job never ran, is lost, or ended for want of memory.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -233,10 +233,12 @@ function openStreams(state: State, via: JobStream): void {
 }
 
 function receive(state: State, via: JobStream, streamId: number, facts: FdFacts): void {
-  const receiver = via.incoming(streamId, sink(facts, (error) => {
+  const to = sink(facts, (error) => {
     if (error.code !== 'EPIPE' && error.code !== 'ENXIO') state.unwritten ??= error
     receiver.stop()
-  }))
+  })
+  // Stderr stays open for what we may have to say when the job is over; our own end closes it.
+  const receiver = via.incoming(streamId, streamId === stream.stderr ? { ...to, end: () => undefined } : to)
   state.receivers.push(receiver)
 }
 
@@ -253,6 +255,7 @@ function finish(state: State, via: JobStream, outcome: Outcome): void {
 }
 
 function conclude(state: State, outcome: Outcome): void {
+  sayOutOfMemory(state.options, outcome)
   switch (outcome.is) {
     case 'exited':
       if (state.stager !== null && state.stager.failure !== null) return lost(state, state.stager.failure)
@@ -264,6 +267,12 @@ function conclude(state: State, outcome: Outcome): void {
     case 'lost': return lost(state, outcome.failure)
     default: return outcome satisfies never
   }
+}
+
+/** The one word about a job that ran: it would look for the reason in itself. Nothing where it has done well all the same. */
+function sayOutOfMemory({ memoryMib }: Options, outcome: Outcome): void {
+  if ((outcome.is !== 'exited' && outcome.is !== 'signalled') || outcome.outOfMemory !== true || (outcome.is === 'exited' && outcome.code === 0)) return
+  complain(`a process of the job was killed because ${memoryMib === null ? 'the memory of its VWN' : `the ${memoryMib} MiB of memory that the job asked for`} ran out`)
 }
 
 /** As a job that this signal has killed. */

@@ -11,7 +11,7 @@ import { until } from '../../kit/until.ts'
 import type { ScrubReceipt } from '../../wire/bait.ts'
 import { JobStream } from '../../wire/job-stream.ts'
 import { buildStarter, freshPlace, openDesk, recovered, runStarter, sessionOf, starterFolder } from './desk.ts'
-import { fakeGuest } from './fake-agent.ts'
+import { fakeGuest, type FakeGuestOptions } from './fake-agent.ts'
 
 beforeAll(buildStarter, 60_000)
 afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
@@ -22,8 +22,8 @@ const within = { withinMs: 20_000 }
 const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
 /** A desk with one guest, and a starter whose job has been given that guest. */
-async function farm() {
-  const guest = await fakeGuest()
+async function farm(options: FakeGuestOptions = {}) {
+  const guest = await fakeGuest(options)
   const desk = await openDesk()
   const session = await sessionOf(guest.address)
   return {
@@ -65,6 +65,20 @@ test('death by a signal is death by that signal', async () => {
   await using at = await farm()
   const { ended } = await at.run(['sh', '-c', 'kill -SEGV $$'], { input: '' })
   expect(await ended).toMatchObject({ code: null, signal: 'SIGSEGV' })
+})
+
+test.each([
+  ['the main process', 'kill -KILL $$', ['--memory', '64'], { code: null, signal: 'SIGKILL' }, 'the 64 MiB of memory that the job asked for ran out'],
+  ['one that it waits for', 'exit 137', [], { code: 137, signal: null }, 'the memory of its VWN ran out'],
+  ['one that it can do without', 'exit 0', ['--memory', '64'], { code: 0, signal: null }, null],
+])('death for want of memory, of %s, is on record, and said where the job has failed', async (_which, script, args, end, words) => {
+  await using at = await farm({ outOfMemory: true })
+  const { ended } = await at.run(['sh', '-c', script], { input: '', args })
+  const { code, signal, stderr } = await ended
+  expect({ code, signal }).toEqual(end)
+  expect(stderr.toString()).toBe(words === null ? '' : `wnod: a process of the job was killed because ${words}\n`)
+  expect((await until(() => at.desk.jobs.ended()[0], within)).outcome).toMatchObject({ is: end.signal === null ? 'exited' : 'signalled', outOfMemory: true })
+  expect(at.guest.tasks[0]).toMatchObject({ memoryBytes: args.length === 0 ? null : 64 * 1024 * 1024 })
 })
 
 test('bytes go both ways unchanged', async () => {
