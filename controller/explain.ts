@@ -3,7 +3,7 @@ import { failure, type Failure } from '../core/failure.ts'
 import type { HostId, TypeName, VwnId } from '../core/ids.ts'
 import { explainMapping, type Mapping, type Resolution, type Who } from '../core/mapping.ts'
 import type { HostSentence, Placement } from '../core/placement.ts'
-import { explainPlacement, type Decision, type Farm } from '../core/schedule.ts'
+import { explainPlacement, shapeOf, type Decision, type Farm, type WantedShape } from '../core/schedule.ts'
 import type { Amount } from '../core/amount.ts'
 import type { JobRecord } from '../db/queries/job.ts'
 import type { Explanation } from '../wire/api.ts'
@@ -31,7 +31,7 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs, facts }:
   const is = decision.is === 'reuse' ? takes[decision.made] : ({ boot: 'make', wait: 'waits', refused: 'refused' } as const)[decision.is]
   return {
     job: job.job, atMs, ...asked(who), ...matched(decision.resolution), rules: rulesFor(mapping, who),
-    shape: shapeOf(decision.resolution, job.want),
+    shape: sizeOf(decision.resolution, job.want),
     decision: { is, vwn, host: vwn === null ? null : job.host, why, failure: decision.is === 'refused' ? decision.failure : null },
     made: decision.is === 'boot' ? makingOn(facts, decision.request) : null,
     hosts: sentences(decision.perHost),
@@ -50,7 +50,7 @@ export function explainQuestion(
   const { resolution, placement } = explainPlacement(asking, farm, nowMs)
   return {
     job: null, atMs: nowMs, ...asked(who), ...matched(resolution), rules: rulesFor(farm.mapping, who),
-    shape: shapeOf(resolution, { cpus: null, memoryMib: null, scratchGib: null }),
+    shape: sizeOf(resolution, { cpus: null, memoryMib: null, scratchGib: null }),
     decision: placement === null ? refusedBy(resolution) : decisionOf(placement),
     made: placement?.is === 'boot' && resolution.is === 'matched' ? makingOn(farm.factsOf(placement.host), { ...resolution.type, image: placement.image.digest }) : null,
     hosts: sentences(placement?.perHost ?? []),
@@ -89,10 +89,6 @@ function matched(resolution: Resolution): { rule: string | null; type: TypeName 
   return { rule, type: resolution.is === 'matched' ? resolution.type.name : null, allowed: [...resolution.allowed] }
 }
 
-function shapeOf(resolution: Resolution, want: { readonly [key in keyof Amount]: number | null }): Amount | null {
-  if (resolution.is === 'refused') return null
-  const usual = resolution.type.shape
-  return { cpus: want.cpus ?? usual.cpus, memoryMib: want.memoryMib ?? usual.memoryMib, scratchGib: want.scratchGib ?? usual.scratchGib }
-}
+const sizeOf = (resolution: Resolution, want: WantedShape): Amount | null => (resolution.is === 'refused' ? null : shapeOf(want, resolution.type.shape))
 
 const sentences = (perHost: readonly HostSentence[]): { host: HostId; why: string }[] => perHost.map(({ host, why }) => ({ host, why }))

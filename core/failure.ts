@@ -15,10 +15,15 @@ export const failure = (code: ErrorCode, about = ''): Failure => ({
   hint: catalogue[code].hint,
 })
 
+/** Present where a process of the job was killed because its memory ran out, the job's own or another. */
+interface MemoryFact {
+  readonly outOfMemory?: true | undefined
+}
+
 /** How a job ended, as far as anybody knows. `refused`: it never ran, so running it again is safe. `lost`: it may have run. */
 export type Outcome =
-  | { readonly is: 'exited'; readonly code: number }
-  | { readonly is: 'signalled'; readonly signal: string; readonly coreDumped: boolean }
+  | ({ readonly is: 'exited'; readonly code: number } & MemoryFact)
+  | ({ readonly is: 'signalled'; readonly signal: string; readonly coreDumped: boolean } & MemoryFact)
   | { readonly is: 'refused'; readonly failure: Failure }
   | { readonly is: 'cancelled'; readonly signal: string | null }
   | { readonly is: 'lost'; readonly failure: Failure }

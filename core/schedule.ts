@@ -65,7 +65,7 @@ export function planned(jobs: readonly WaitingJob[], farm: Farm, nowMs: number):
 type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
 
 /** What a job wants where it does not leave the size to its type. */
-type WantedShape = Pick<WaitingJob, keyof Amount>
+export type WantedShape = Pick<WaitingJob, keyof Amount>
 
 /** What the mapping says, and where it leads to; no placement where the mapping refuses. */
 export interface Explained {
@@ -153,7 +153,18 @@ function wantOf(job: Asking & { readonly host: HostId | null }, { rule, type }: 
 
 /** The size that a job gets of a type of this usual size. */
 export const shapeOf = (job: WantedShape, usual: Amount): Amount =>
-  ({ cpus: job.cpus ?? usual.cpus, memoryMib: job.memoryMib ?? usual.memoryMib, scratchGib: job.scratchGib ?? usual.scratchGib })
+  ({ cpus: job.cpus ?? usual.cpus, memoryMib: job.memoryMib === null ? usual.memoryMib : withGuest(job.memoryMib), scratchGib: job.scratchGib ?? usual.scratchGib })
+
+/** Kernel, agent, ssh server, and the pages of files that they and the job read again and again; with 128, a job that uses all of its own thrashes. */
+const guestMib = 160
+/** One in so many is for what grows with the memory: the kernel's tables of pages (one in 64), and what it never gives away. */
+const guestShare = 32
+
+/**
+ * What a VM must have for a job to get the memory that it asked for, and no less: a kernel, which keeps a part of all memory for its tables,
+ * and an agent with an ssh server are there too. The job's own bound, in the guest, is what it asked for.
+ */
+export const withGuest = (jobMib: number): number => jobMib + guestMib + Math.ceil(jobMib / guestShare)
 
 /** Spare VWNs that should go although nobody needs their room: their host takes no more jobs. */
 export const retired = (vwns: readonly Vwn[], hosts: readonly Host[]): readonly VwnId[] =>

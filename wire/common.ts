@@ -36,10 +36,13 @@ export const identitySchema = z.strictObject({
 })
 export type Identity = z.output<typeof identitySchema>
 
+/** Present where a process of the job was killed because its memory ran out. */
+const outOfMemory = z.literal(true).optional()
+
 /** How a job ended, as far as anybody knows; `hooks/` alone turns this into a batch system's exit conventions. */
 export const outcomeSchema = z.discriminatedUnion('is', [
-  z.strictObject({ is: z.literal('exited'), code: z.int().min(0).max(255) }),
-  z.strictObject({ is: z.literal('signalled'), signal: z.string().max(16), coreDumped: z.boolean().default(false) }),
+  z.strictObject({ is: z.literal('exited'), code: z.int().min(0).max(255), outOfMemory }),
+  z.strictObject({ is: z.literal('signalled'), signal: z.string().max(16), coreDumped: z.boolean().default(false), outOfMemory }),
   z.strictObject({ is: z.literal('refused'), failure: failureSchema }),    // never ran: safe to run again
   z.strictObject({ is: z.literal('cancelled'), signal: z.string().max(16).nullable() }),
   z.strictObject({ is: z.literal('lost'), failure: failureSchema }),       // may have run: the worst there is

@@ -115,9 +115,10 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
   }
 }
 
-function exitOf({ code, signal }: Extract<FromAgent, { kind: 'exited' }>): JobExit | null {
-  if (signal !== null) return { is: 'signalled', signal, coreDumped: false }
-  return code === null ? null : { is: 'exited', code }
+function exitOf({ code, signal, outOfMemory }: Extract<FromAgent, { kind: 'exited' }>): JobExit | null {
+  const fact = outOfMemory ? { outOfMemory } : {}
+  if (signal !== null) return { is: 'signalled', signal, coreDumped: false, ...fact }
+  return code === null ? null : { is: 'exited', code, ...fact }
 }
 
 function gate(): { readonly opened: Promise<void>; readonly open: () => void } {

@@ -264,7 +264,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       reused = facts.reused
       scrubReceipt = facts.scrubReceipt
       link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused })
-      const task = { kind: 'run', v: guestVersion, job: who.job, identity: who.identity, run, memoryBytes: null } as const
+      const task = { kind: 'run', v: guestVersion, job: who.job, identity: who.identity, run, memoryBytes: memoryBytesOf(who.want) } as const
       contact = deps.openContact(to)({ place: to, link, task, on: fromGuest, log })
       deliver({ kind: 'assigned', vwn: to.vwn })
       return freed.opened
@@ -280,6 +280,9 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     gone,
   }
 }
+
+/** What the batch system allows the job, to the byte; the VWN is larger, by what its guest needs for itself. */
+const memoryBytesOf = ({ memoryMib }: JobRecord['want']): number | null => (memoryMib === null ? null : memoryMib * 1024 * 1024)
 
 function gate<T>(): { readonly opened: Promise<T>; readonly open: (value: T) => void } {
   let open: (value: T) => void = () => {}

@@ -5,9 +5,9 @@ import type { Outcome } from '../../wire/common.ts'
 export function outcomeWords(outcome: Outcome): string {
   switch (outcome.is) {
     case 'exited':
-      return `exit ${outcome.code}`
+      return `exit ${outcome.code}${memoryWords(outcome)}`
     case 'signalled':
-      return outcome.coreDumped ? `${outcome.signal} (core dumped)` : outcome.signal
+      return `${outcome.signal}${outcome.coreDumped ? ' (core dumped)' : ''}${memoryWords(outcome)}`
     case 'refused':
       return `refused: ${outcome.failure.code}`
     case 'cancelled':
@@ -18,6 +18,8 @@ export function outcomeWords(outcome: Outcome): string {
       return outcome satisfies never
   }
 }
+
+const memoryWords = ({ outOfMemory }: { readonly outOfMemory?: true | undefined }): string => (outOfMemory === true ? ' (out of memory)' : '')
 
 /** Whether a job's VWN was made for it, stood ready, or was used before; null while it has none. */
 export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn === null ? null : reused === true ? 'reused' : (made ?? 'new'))

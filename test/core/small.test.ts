@@ -7,6 +7,7 @@ import { compareIds } from '../../core/ids.ts'
 import { compareTokens, nextToken, sameToken, showToken } from '../../core/lease.ts'
 import { reconnectBackoff, spend, waitMs } from '../../core/retry.ts'
 import { endOfUse } from '../../core/reuse.ts'
+import { shapeOf } from '../../core/schedule.ts'
 import type * as wire from '../../wire/common.ts'
 import { limits, shuffled } from './samples.ts'
 
@@ -78,4 +79,11 @@ test('what crosses the wire has the shapes that decisions are made of', () => {
   expectTypeOf<wire.Failure>().toExtend<Failure>()
   expectTypeOf<wire.Outcome>().toExtend<Outcome>()
   expectTypeOf<Outcome>().toExtend<wire.Outcome>()
+})
+
+test('a job that asks for memory gets a VWN with more, for the guest itself; one that does not gets the usual one', () => {
+  const usual = { cpus: 1, memoryMib: 1024, scratchGib: 4 }
+  expect(shapeOf({ cpus: null, memoryMib: null, scratchGib: null }, usual)).toEqual(usual)
+  expect(shapeOf({ cpus: 2, memoryMib: 1024, scratchGib: null }, usual)).toEqual({ cpus: 2, memoryMib: 1024 + 160 + 32, scratchGib: 4 })
+  expect(shapeOf({ cpus: null, memoryMib: 1, scratchGib: 1 }, usual)).toEqual({ cpus: 1, memoryMib: 162, scratchGib: 1 })
 })

@@ -103,6 +103,17 @@ test('kill shows what it would do, and does it with --yes: the job ends as lost'
   await until(async () => (await farm.vwns()).every((vwn) => vwn.vwn !== busy.vwn), { withinMs: 30_000, what: 'it is gone' })
 })
 
+test('a job has the memory that it asks for, and no more; for want of it it is killed, and that is said everywhere', async () => {
+  const full = await farm.run(['node', '-e', 'console.log(Buffer.alloc(200 * 2 ** 20, 1).length / 2 ** 20)'], { options: ['--memory', '256'] })
+  expect(full).toMatchObject({ code: 0, stdout: '200\n', stderr: '' })
+  const end = await farm.run(['tail', '/dev/zero'], { options: ['--memory', '256'] })
+  expect(end).toMatchObject({ signal: 'SIGKILL', stderr: 'wnod: a process of the job was killed because the 256 MiB of memory that the job asked for ran out\n', report: { outcome: { is: 'signalled', signal: 'SIGKILL', outOfMemory: true } } })
+  const job = end.report?.job ?? ''
+  await until(async () => (await farm.cli(['show', job])).stdout.includes('outcome    SIGKILL (out of memory)'), { withinMs: 20_000, what: 'the reason in wnod show' })
+  const { vwn } = jobViewSchema.parse(await json(['show', job]))
+  expect(vwnDetailSchema.parse(await json(['show', vwn ?? ''])).shape.memoryMib).toBe(256 + 160 + 8)
+})
+
 test('--env sets what the job gets, and a WNOD_ variable never reaches it', async () => {
   const end = await farm.run(['sh', '-c', 'echo "$A-$B-$C"; env | grep -c ^WNOD_'], { options: ['--env', 'A=1', '--env', 'B=two words'], env: { A: 'no', C: 'kept' } })
   expect(end).toMatchObject({ stdout: '1-two words-kept\n0\n' })

@@ -26,6 +26,8 @@ export interface FakeGuest extends AsyncDisposable {
 export interface FakeGuestOptions {
   /** Says this instead of starting the job. */
   readonly fails?: { readonly step: string; readonly message: string }
+  /** Says of every job that its memory ran out. */
+  readonly outOfMemory?: true
   /** Says nothing to `run`, ever. */
   readonly silent?: boolean
   /** A host key that is not the one in `address`. */
@@ -110,7 +112,7 @@ function runAgent(channel: Duplex, options: FakeGuestOptions, tasks: ToAgent[], 
     }
     job.on('exit', (code, signal) => {
       children.delete(job)
-      say({ kind: 'exited', code, signal, outOfMemory: false, usage: { cpuUserMs: 1, cpuSystemMs: 1, memoryPeakBytes: null, readBytes: null, writtenBytes: null } })
+      say({ kind: 'exited', code, signal, outOfMemory: options.outOfMemory === true, usage: { cpuUserMs: 1, cpuSystemMs: 1, memoryPeakBytes: null, readBytes: null, writtenBytes: null } })
     })
     return job
   }

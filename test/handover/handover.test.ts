@@ -6,11 +6,12 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Jobs } from '../../bait/contracts.ts'
 import { failure } from '../../core/failure.ts'
 import { jobLimits } from '../../core/job.ts'
+import { scriptBytesMax } from '../../core/script-path.ts'
 import { until } from '../../kit/until.ts'
 import type { ScrubReceipt } from '../../wire/bait.ts'
 import { JobStream } from '../../wire/job-stream.ts'
 import { buildStarter, freshPlace, openDesk, recovered, runStarter, sessionOf, starterFolder } from './desk.ts'
-import { fakeGuest } from './fake-agent.ts'
+import { fakeGuest, type FakeGuestOptions } from './fake-agent.ts'
 
 beforeAll(buildStarter, 60_000)
 afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
@@ -21,8 +22,8 @@ const within = { withinMs: 20_000 }
 const sha = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex')
 
 /** A desk with one guest, and a starter whose job has been given that guest. */
-async function farm() {
-  const guest = await fakeGuest()
+async function farm(options: FakeGuestOptions = {}) {
+  const guest = await fakeGuest(options)
   const desk = await openDesk()
   const session = await sessionOf(guest.address)
   return {
@@ -64,6 +65,20 @@ test('death by a signal is death by that signal', async () => {
   await using at = await farm()
   const { ended } = await at.run(['sh', '-c', 'kill -SEGV $$'], { input: '' })
   expect(await ended).toMatchObject({ code: null, signal: 'SIGSEGV' })
+})
+
+test.each([
+  ['the main process', 'kill -KILL $$', ['--memory', '64'], { code: null, signal: 'SIGKILL' }, 'the 64 MiB of memory that the job asked for ran out'],
+  ['one that it waits for', 'exit 137', [], { code: 137, signal: null }, 'the memory of its VWN ran out'],
+  ['one that it can do without', 'exit 0', ['--memory', '64'], { code: 0, signal: null }, null],
+])('death for want of memory, of %s, is on record, and said where the job has failed', async (_which, script, args, end, words) => {
+  await using at = await farm({ outOfMemory: true })
+  const { ended } = await at.run(['sh', '-c', script], { input: '', args })
+  const { code, signal, stderr } = await ended
+  expect({ code, signal }).toEqual(end)
+  expect(stderr.toString()).toBe(words === null ? '' : `wnod: a process of the job was killed because ${words}\n`)
+  expect((await until(() => at.desk.jobs.ended()[0], within)).outcome).toMatchObject({ is: end.signal === null ? 'exited' : 'signalled', outOfMemory: true })
+  expect(at.guest.tasks[0]).toMatchObject({ memoryBytes: args.length === 0 ? null : 64 * 1024 * 1024 })
 })
 
 test('bytes go both ways unchanged', async () => {
@@ -201,10 +216,14 @@ test.runIf(process.getuid?.() === 0)('a group that the user is not in is a lie',
   expect(stderr.toString()).toContain('(JOB_IDENTITY_FALSE)')
 })
 
+const ourIds = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+const largeScript = { path: 'L3g=', content: Buffer.alloc(scriptBytesMax + 1).toString('base64') }
+
 test.each([
-  ['who made no proof', { uid: 0 }, false],
-  ['who is not who it says', { uid: 12345 }, true],
-])('a caller %s is refused', async (_what, claim, proves) => {
+  ['who made no proof', { uid: 0, gid: 0 }, false, null, 'JOB_IDENTITY_FALSE'],
+  ['who is not who it says', { uid: 12345, gid: 0 }, true, null, 'JOB_IDENTITY_FALSE'],
+  ['whose script is too large', ourIds, true, largeScript, 'JOB_SCRIPT_TOO_LARGE'],
+])('a caller %s is refused', async (_what, claim, proves, script, code) => {
   await using desk = await openDesk()
   const said = await new Promise<unknown>((resolve) => {
     const via = new JobStream(connect(desk.socket), {
@@ -212,14 +231,14 @@ test.each([
         const greet = message as { kind: string; prove: string }
         if (greet.kind !== 'greet') return resolve(message)
         if (proves) mkdirSync(greet.prove, { mode: 0o700 })
-        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false }
+        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false, script }
         const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
-        via.control({ kind: 'submit', v: 1, gid: 0, groups: [], run, want, ...claim })
+        via.control({ kind: 'submit', v: 1, groups: [], run, want, ...claim })
       },
       onClose: () => {},
     })
   })
-  expect(said).toMatchObject({ kind: 'error', failure: { code: 'JOB_IDENTITY_FALSE' } })
+  expect(said).toMatchObject({ kind: 'error', failure: { code } })
   expect(readdirSync(join(desk.folder, 'proof'))).toEqual([])
 })
 
