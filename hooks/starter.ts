@@ -264,7 +264,7 @@ function refused(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'refused', failure: { code, message, hint } }
   complain(`the job did not run: ${firstLine(message)} (${code}): ${hint}`)
-  end(state, () => process.exit(state.options.refusedCode))
+  void import('../core/errors.ts').then(({ isHopeless }) => end(state, () => process.exit(isHopeless(code) ? state.options.deniedCode : state.options.refusedCode)))
 }
 
 function lost(state: State, { code, message, hint }: Failure): void {
