@@ -38,6 +38,7 @@ export default defineConfig({
           env,
           include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
           fileParallelism: false,
+          maxConcurrency: 8, // of cases that wait more than they compute
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },

@@ -15,11 +15,13 @@ const lines = (...all: readonly string[]): string => all.join('\n')
 const show = 'for word in "$@"; do printf "[%s]\\n" "$word"; done'
 /** Goes on for a while, in small steps, and says so at the end. */
 const work = 'i=0; while [ $i -lt 30 ]; do sleep 0.1; i=$((i + 1)); done; echo done'
-const forEver = 'while :; do sleep 0.1; done'
+const forEver = 'exec 2>/dev/null; while :; do sleep 0.1; done' // the shell would say of each sleep what it died of
 
 /** Variables that say where the job runs, or that name this very run. */
 const ofTheRun = /^(SLURM_(JOB_?ID|TASK_PID|CONF|LAUNCH_NODE_IPADDR|SRUN_COMM_(HOST|PORT)|STEP_LAUNCHER_PORT|STEPMGR|JOB_(START|END)_TIME|JOB_NAME|STEP_ID|STEPID|SPANK_.*|TOPOLOGY_.*)|SRUN_DEBUG|HOSTNAME|_|OLDPWD|JOB_ID|JOB_SCRIPT|SGE_.*|TMPDIR|TMP|PATH)=/
 const tidyEnvironment = (text: string): string => text.split('\n').filter((line) => !ofTheRun.test(line)).sort().join('\n')
+
+const noProgram = 'exit code 127, as a shell says it; Slurm itself says 2, the number of the error'
 
 const exits = inGroup('exit', {
   'code 0': { script: 'exit 0' },
@@ -65,6 +67,14 @@ const signals = inGroup('signals', {
       await job.says('ready')
       await job.signal('USR2')
     },
+  },
+  'a signal for the script alone': {
+    script: lines("trap 'echo USR1' USR1", 'sleep 3 & child=$!', 'echo ready', 'wait $child; wait $child; echo $?'),
+    during: async (job) => {
+      await job.says('ready')
+      await job.signal('USR1')
+    },
+    differs: { slurm: 'the other processes of the job get it as well' },
   },
   'a signal that is ignored': {
     script: lines("trap '' USR1", "trap 'echo USR2; exit 4' USR2", 'echo ready', forEver),
@@ -129,7 +139,7 @@ const inArguments = inGroup('arguments', {
   'two hundred': { script: 'echo $#; echo "${200}"', args: Array.from({ length: 200 }, (_, index) => `word${index}`) },
   'a long one': { script: 'echo ${#1}', args: ['x'.repeat(50_000)] },
   'of a step': { command: ['printf', '[%s]\\n'], args: ['a b', '', '$HOME', '*', '--help'], options: slurm() },
-  'a command of a step that is not there': { command: ['nosuchcommand'], args: ['x'], options: slurm() },
+  'a command of a step that is not there': { command: ['nosuchcommand'], args: ['x'], options: slurm(), differs: { slurm: noProgram } },
 })
 
 const suspension = inGroup('suspension', {
@@ -221,7 +231,7 @@ const interactive = inGroup('interactive', {
   'code of a step': { command: ['sh', '-c', 'echo out; echo err >&2; exit 7'], options: slurm() },
   'a step that dies by a signal': { command: ['sh', '-c', 'ulimit -c 0; kill -SEGV $$'], options: slurm() },
   'two tasks': { command: ['sh', '-c', 'echo $SLURM_PROCID'], options: slurm('-n', '2'), tidy: (text) => text.split('\n').sort().join('\n') },
-  'a terminal': { command: ['sh', '-c', 'test -t 0 && test -t 1 && test -t 2 && echo terminal; exit 6'], options: slurm('--pty') },
+  'a terminal': { command: ['sh', '-c', 'test -t 0 && test -t 1 && test -t 2 && echo terminal; exit 6'], options: slurm('--pty'), tidy: (text) => /^terminal\r$/m.exec(text.replaceAll(/\^[D@]|[\0\b\x04]/g, ''))?.[0] ?? text },
   'a step that is ended by its owner': {
     command: ['sh', '-c', 'echo ready; exec sleep 60'],
     options: slurm(),
@@ -233,7 +243,7 @@ const interactive = inGroup('interactive', {
 })
 
 const timeLimits = inGroup('time limits', {
-  'a warning that is asked for': { script: lines("trap 'echo USR1; exit 3' USR1", 'echo ready', forEver), options: slurm('--time=1', '--signal=B:USR1@60') },
+  'a warning that is asked for': { script: lines("trap 'echo USR1; exit 3' USR1", 'echo ready', forEver), options: slurm('--time=1', '--signal=B:USR1@20') },
   'the end of it': { script: lines("trap 'echo TERM; exit 3' TERM", 'echo ready', forEver), options: slurm('--time=1') },
 })
 
@@ -249,9 +259,9 @@ const scripts = inGroup('script forms', {
   'no last line end': { script: '#!/bin/sh\necho out' },
   'thousands of lines': { script: lines(...Array.from({ length: 3000 }, (_, index) => `x=${index}`), 'echo $x') },
   'options of the batch system within': { script: lines('#!/bin/sh', '#SBATCH -J within', '#$ -N within', 'echo ${SLURM_JOB_NAME:-$JOB_NAME}') },
-  'an interpreter that is not there': { script: lines('#!/nonexistent/interpreter', 'echo never') },
-  'no first line': { script: lines('#!', 'echo never') },
+  'an interpreter that is not there': { script: lines('#!/nonexistent/interpreter', 'echo never'), differs: { slurm: noProgram } },
+  'no first line': { script: lines('#!', 'echo never'), differs: { slurm: '/bin/sh runs it; on the bare node Slurm fails with 8' } },
 })
 
 /** The longest first: they run side by side. */
-export const cases: readonly BatchCase[] = [...timeLimits, ...cancellation, ...suspension, ...requeue, ...signals, ...arrays, ...interactive, ...limits, ...streams, ...environment, ...inArguments, ...scripts, ...exits]
+export const cases: readonly BatchCase[] = [...cancellation, ...timeLimits, ...suspension, ...requeue, ...signals, ...arrays, ...interactive, ...limits, ...streams, ...environment, ...inArguments, ...scripts, ...exits]

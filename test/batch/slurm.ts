@@ -68,7 +68,7 @@ export async function startSlurmAlone(): Promise<Slurm> {
       chownSync(made, user.uid, user.gid)
       return made
     },
-    job: async (id) => (await slurm.admin('scontrol', '-o', 'show', 'job', id)).stdout.split('\n').filter((line) => line !== '').map(readRecord),
+    job: async (id) => (await slurm.admin('scontrol', '-o', 'show', 'job', id)).stdout.trimEnd().split(/\n+(?=JobId=)/).filter((line) => line !== '').map(readRecord),
     over: (id, withinMs = caseMs) => until(() => overNow(slurm, id), { withinMs, everyMs: 200, what: `job ${id} is over` }),
     run: (one, how) => (one.command === undefined ? runBatch(slurm, one, how) : runStep(slurm, one, how)),
     [Symbol.asyncDispose]: end,
@@ -102,7 +102,7 @@ async function freePorts(count: number): Promise<number[]> {
 
 /** `JobId=7 JobName=a b UserId=…`: a value goes on until the next ` Name=`. */
 export function readRecord(line: string): ReadonlyMap<string, string> {
-  return new Map([...line.matchAll(/(?:^| )([A-Z][\w:/]*)=(.*?)(?= [A-Z][\w:/]*=|$)/g)].map(([, name = '', value = '']) => [name, value]))
+  return new Map([...line.matchAll(/(?:^| )([A-Z][\w:/]*)=(.*?)(?= [A-Z][\w:/]*=|$)/gs)].map(([, name = '', value = '']) => [name, value]))
 }
 
 const over: ReadonlySet<string> = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL', 'OUT_OF_MEMORY', 'SPECIAL_EXIT', 'BOOT_FAIL', 'DEADLINE'])
@@ -126,9 +126,9 @@ const verdict = (records: SlurmJob['records']): Observed['record'] => {
 
 const optionsOf = (one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', ...(how === 'vwn' ? ['--vm=debian12'] : []), ...(one.options?.['slurm'] ?? [])]
 
-/** What differs between any two runs of one job. */
-const tidied = (text: string, id: string, desk: string): string =>
-  text.replaceAll(desk, 'DESK').replace(/\b(job0*)\d+\b/g, '$1N').replace(new RegExp(`\\b(JOB|job|STEP|Step|StepId=|JobId=) ?0*${id}\\b`, 'g'), '$1 N').replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/g, 'TIME')
+/** What differs between any two runs of one job; `id` is a pattern. */
+const tidied = (text: string, id: string): string =>
+  text.replace(/\bjob\d{5,}\b/g, 'jobN').replace(new RegExp(`\\b(JOB|job|STEP|step|StepId=|JobId=) ?${id}\\b(\\.\\d+)?`, 'g'), '$1 N').replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/g, 'TIME')
 
 async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed> {
   const desk = slurm.desk()
@@ -137,13 +137,13 @@ async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Prom
   if (one.stdin !== undefined) writeFileSync(join(desk, 'in'), one.stdin, 'latin1')
   const files = ['-o', join(desk, 'out.%a'), '-e', join(desk, 'err.%a'), ...(one.stdin === undefined ? [] : ['-i', join(desk, 'in')])]
   const submitted = await slurm.user('sbatch', ['--parsable', ...files, ...optionsOf(one, how), file, ...(one.args ?? [])])
-  if (submitted.code !== 0) return { record: { submit: String(submitted.code) }, stdout: '', stderr: tidied(submitted.stderr, '', desk) }
+  if (submitted.code !== 0) return { record: { submit: String(submitted.code) }, stdout: '', stderr: tidied(submitted.stderr, '\\d+').replaceAll(desk, 'DESK') }
   const id = submitted.stdout.trim()
   const said = (name: string): string => readdirSync(desk).filter((each) => each.startsWith(`${name}.`)).sort().map((each) => readFileSync(join(desk, each), 'latin1')).join('')
   try {
     await one.during?.(liveJob(slurm, id, () => said('out')))
     const records = await slurm.over(id)
-    return { record: verdict(records), stdout: tidied(said('out'), id, desk), stderr: tidied(said('err'), id, desk) }
+    return { record: verdict(records), stdout: tidied(said('out'), id), stderr: tidied(said('err'), id) }
   } catch (error) {
     throw new Error(`job ${id} (${how}): ${said('out')}${said('err')}`, { cause: error })
   }
@@ -162,8 +162,8 @@ async function runStep(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promi
     await one.during({ ...liveJob(slurm, now, () => said), signal: async (signal) => void child.kill(`SIG${signal}` as NodeJS.Signals) })
   }
   const { code, signal, stdoutBytes, stderr } = await end
-  const noId = (text: string): string => tidied(text, '\\d+', '').replace(/\b(StepId=|step |job |task )[\d.]+/g, '$1N').replaceAll(/^srun: (job N queued and waiting for resources|job N has been allocated resources)\n/gm, '')
-  return { record: { exit: String(code ?? signal) }, stdout: noId(stdoutBytes.toString('latin1')), stderr: noId(stderr) }
+  const spoken = tidied(stderr, '\\d+').split('\n').filter((line) => !/^srun: job N (queued and waiting|has been allocated)/.test(line))
+  return { record: { exit: String(code ?? signal) }, stdout: tidied(stdoutBytes.toString('latin1'), '\\d+'), stderr: spoken.sort().join('\n') } // srun and slurmstepd speak side by side
 }
 
 const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`
