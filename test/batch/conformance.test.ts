@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import type { BatchSystem, Observed } from './case.ts'
 import { cases } from './cases.ts'
-import { page, runsOn, systemNames } from './page.ts'
+import { page, runsOn, type systemNames } from './page.ts'
 import { startSlurm } from './slurm.ts'
 
 const systems: Readonly<Record<(typeof systemNames)[number], (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm }
