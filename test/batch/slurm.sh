@@ -13,7 +13,7 @@ write_settings() {
   chmod 755 "$BASE" "$etc" "$log" "$run" "$BASE/state" "$BASE/spool" "$BASE/munge"
   [ -s "$BASE/munge/key" ] || head -c 128 /dev/urandom >"$BASE/munge/key"
   chmod 400 "$BASE/munge/key"
-  : >"$etc/plugstack.conf"
+  echo '# plugins of the site' >"$etc/plugstack.conf"
   # Read even where nothing is constrained; without it slurmd stops at a mixed cgroup mount.
   printf '%s\n' CgroupPlugin=cgroup/v1 CgroupAutomount=no ConstrainCores=no ConstrainRAMSpace=no >"$etc/cgroup.conf"
   cat >"$SLURM_CONF" <<END
