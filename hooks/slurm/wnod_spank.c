@@ -30,7 +30,8 @@ SPANK_PLUGIN(wnod, 1)
 // How `wnod install` knows its own work again.
 __attribute__((used)) static const char made[] = "made by `wnod install`: " WNOD_MADE;
 
-enum { NAME_MAX_BYTES = 64 };
+// A callback fails by a negative number; SPANK's own error codes are positive, and would be taken for success.
+enum { NAME_MAX_BYTES = 64, FAILED = -1 };
 
 static char asked[NAME_MAX_BYTES + 1]; // the user's --vm
 
@@ -72,13 +73,13 @@ static int read_settings(int count, char **words)
             k++;
         if (k == sizeof known / sizeof *known || words[i][strlen(known[k].name)] == '\0') {
             slurm_error("wnod: plugstack.conf: \"%s\" is not known, or has no value", words[i]);
-            return ESPANK_ERROR;
+            return FAILED;
         }
         *known[k].to = words[i] + strlen(known[k].name);
     }
     if (settings.otherwise != NULL && !is_type(settings.otherwise)) {
         slurm_error("wnod: plugstack.conf: default=%s is no VWN type", settings.otherwise);
-        return ESPANK_ERROR;
+        return FAILED;
     }
     return ESPANK_SUCCESS;
 }
@@ -86,10 +87,11 @@ static int read_settings(int count, char **words)
 // What is read here stays: Slurm keeps the words of plugstack.conf for as long as the plugin is loaded.
 int slurm_spank_init(spank_t spank, int count, char **words)
 {
-    int error = read_settings(count, words);
-    if (error != ESPANK_SUCCESS || spank_context() == S_CTX_SLURMD || spank_context() == S_CTX_JOB_SCRIPT)
-        return error;
-    return spank_option_register(spank, &vm);
+    if (read_settings(count, words) == FAILED)
+        return FAILED;
+    if (spank_context() == S_CTX_SLURMD || spank_context() == S_CTX_JOB_SCRIPT)
+        return ESPANK_SUCCESS;
+    return spank_option_register(spank, &vm) == ESPANK_SUCCESS ? ESPANK_SUCCESS : FAILED;
 }
 
 static bool has_word(const char *list, const char *word)
@@ -141,12 +143,12 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
     char **argv = NULL;
     const char *type = wanted_type(spank);
     if (type == NULL || settings.starter == NULL)
-        return type == NULL ? ESPANK_SUCCESS : ESPANK_ERROR;
+        return type == NULL ? ESPANK_SUCCESS : FAILED;
     if (spank_get_item(spank, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1 || argv[0] == NULL)
-        return ESPANK_ERROR;
+        return FAILED;
     if (is_multi_prog(argc, argv)) {
         dprintf(2, "wnod: the job did not run: a step of --multi-prog cannot go into a virtual worker node\n");
-        return ESPANK_ERROR;
+        return FAILED;
     }
     // The rest is ours to say: the user's own words for it would lead the starter elsewhere.
     static const char *const not_theirs[] = { "WNOD_CMDLINE", "WNOD_ENVIRON_FD", "WNOD_BATCH_SYSTEM", "WNOD_BATCH_JOB_ID", "WNOD_QUEUE", "WNOD_REFUSED_CODE", "WNOD_LOST_CODE" };
@@ -154,7 +156,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
         spank_unsetenv(spank, not_theirs[i]);
     if (!put(spank, "WNOD_FRONT_END", "slurm") || !put(spank, "WNOD_ARGV0", argv[0]) || !put(spank, "WNOD_TYPE", type) || !put(spank, "WNOD_NODE", settings.node) ||
         !put(spank, "WNOD_HOME", settings.home) || !put(spank, "WNOD_SOCKET", settings.socket))
-        return ESPANK_ERROR;
+        return FAILED;
     argv[0] = strdup(settings.starter);
-    return argv[0] == NULL ? ESPANK_ERROR : ESPANK_SUCCESS;
+    return argv[0] == NULL ? FAILED : ESPANK_SUCCESS;
 }

@@ -32,7 +32,7 @@ describe('with a farm', () => {
   }, 60_000)
 
   const hostname = async (...options: readonly string[]): Promise<string> => (await slurm.user('srun', ['-D', '/tmp', ...options, 'uname', '-n'])).stdout.trim()
-  const inVwn = /^v\d+/
+  const inVwn = /^h1-v\d+/
   const submit = async (script: string, ...options: readonly string[]): Promise<{ id: string; said: () => string }> => {
     const out = join(slurm.desk(), 'out')
     const { stdout, stderr } = await slurm.user('sbatch', ['--parsable', '-D', '/tmp', '-o', out, ...options, '--wrap', script])
@@ -189,7 +189,7 @@ test('the three commands of docs/slurm.md, as written', async () => {
     await shell(installing)
     const { code, stdout, stderr } = await slurm.user('sh', ['-c', job])
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.not.stringContaining('wnod') as string })
-    expect(stdout).toMatch(/^v\d+/)
+    expect(stdout).toMatch(/^h1-v\d+/)
     expect(statSync(join(slurm.folder, 'plugins/wnod_spank.so')).mode & 0o777).toBe(0o644)
   } finally {
     await shell('wnod down')
