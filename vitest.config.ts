@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config'
 import { chooseImageStore } from './kit/image-store.ts'
 
 // Unit rings run side by side; rings that start guests and servers run one file at a time, so that they time themselves honestly.
-const slow = ['integration', 'conformance', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
+const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
 const hostile = 'test/hostile/**/*.test.ts'
@@ -44,6 +44,7 @@ export default defineConfig({
           include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
           globalSetup: './test/harness/known-templates.ts',
           fileParallelism: false,
+          maxConcurrency: 8, // of cases that wait more than they compute
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },

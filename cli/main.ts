@@ -112,6 +112,29 @@ passOn('image', 'build, list, verify and remove OS images', (args) => become('im
 passOn('doctor', 'what this host can do, and what is missing', (args) => become('bait.js', ['doctor', ...args]))
 passOn('audit', 'what exists here that no record explains, and the reverse', (args) => become('bait.js', ['audit', ...args]))
 
+// ---------------------------------------------------------------- batch systems
+
+/** `wnod install SYSTEM`: each system adds its own options. */
+const installs = program.command('install').description('let the jobs of a batch system on this machine go into VWNs')
+const installer = (system: string, description: string): Command =>
+  installs.command(system)
+    .description(description)
+    .option('--check', 'only say what is there; fails where anything is missing')
+    .option('--dry-run', 'only say what would be done')
+    .option('--undo', 'take it back')
+    .option('--json', 'print JSON')
+    .option('--home <dir>', 'as `wnod --home`')
+
+installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
+  .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
+  .option('--partition <list>', 'partitions that --default holds for (default: all)')
+  .option('--plugin-dir <dir>', 'in place of PluginDir of the running Slurm')
+  .option('--plugstack <file>', 'in place of its PlugStackConfig')
+  .option('--slurm-conf <file>', 'in place of its SLURM_CONF')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/slurm.ts')).installSlurm(await contextOf(command), command.opts())
+  })
+
 // ---------------------------------------------------------------- listings
 
 listing('status', 'the controller itself: bus, mapping, counts').action(async (_options: unknown, command: Command) => {

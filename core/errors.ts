@@ -40,6 +40,7 @@ export const catalogue = {
 
   // batch systems
   INSTALL_FOREIGN_FILE: { http: 409, exit: 1, retry: 'never', say: 'a file that is not ours is where one of ours would be', hint: 'look at it, and move it away to go on' },
+  INSTALL_UNSUITED: { http: 409, exit: 1, retry: 'never', say: 'this machine is not ready for what would be installed', hint: 'the facts say what is missing; nothing was changed' },
   INSTALL_INCOMPLETE: { http: 409, exit: 1, retry: 'never', say: 'not everything is installed', hint: '`wnod install SYSTEM` makes what is missing; `--dry-run` shows it first' },
 
   // the bus
@@ -184,6 +185,12 @@ const printed = (value: string | number | boolean | null): string =>
 /** True for an expected failure; with a code, for that one only. */
 export function isVwnError(error: unknown, code?: ErrorCode): error is VwnError {
   return error instanceof VwnError && (code === undefined || error.code === code)
+}
+
+/** True for the code of a request that would be refused again, however often it comes: what is asked for does not exist, or is not allowed. */
+export function isHopeless(code: string): boolean {
+  const entry: Entry | undefined = Object.hasOwn(catalogue, code) ? catalogue[code as ErrorCode] : undefined
+  return entry !== undefined && entry.retry === 'never' && entry.http < 500
 }
 
 /** The topmost expected failure of a chain, or null for a bug. */

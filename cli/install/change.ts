@@ -48,25 +48,61 @@ export function ownFile(path: string, content: string, mode: number): Change {
 /** In the first two lines of every file of ours. */
 export const mark = 'made by `wnod install`'
 
-/** One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. */
-export function lineIn(path: string, line: string): Change {
+/**
+ * One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. Lines that
+ * `isOlder` knows are earlier ones of ours: this one replaces them, and they go with it.
+ */
+export function lineIn(path: string, line: string, isOlder: (line: string) => boolean = () => false): Change {
   const lines = async (): Promise<string[]> => ((await read(path)) ?? '').split('\n')
-  const modeOf = async (): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
+  const isOurs = (each: string): boolean => each === line || isOlder(each)
+  const write = async (left: string): Promise<void> => (left === '' ? rm(path, { force: true }) : writeAtomic(path, left, { mode: await modeOf(path) }))
+  const without = (now: readonly string[]): string => now.filter((each) => !isOurs(each)).join('\n')
   return {
     say: `line in ${path}: ${line}`,
-    isMade: async () => (await lines()).includes(line),
+    isMade: async () => (await lines()).filter(isOurs).join() === line,
     async make() {
       const now = await lines()
-      if (now.includes(line)) return
-      const body = now.join('\n')
-      await writeAtomic(path, `${body}${body === '' || body.endsWith('\n') ? '' : '\n'}${line}\n`, { mode: await modeOf() })
+      if (now.filter(isOurs).join() !== line) await write(`${ended(without(now))}${line}\n`)
     },
     async takeBack() {
       const now = await lines()
-      if (!now.includes(line)) return
-      const left = now.filter((each) => each !== line).join('\n')
-      if (left === '') await rm(path)
-      else await writeAtomic(path, left, { mode: await modeOf() })
+      if (now.some(isOurs)) await write(without(now))
+    },
+  }
+}
+
+const ended = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`)
+const modeOf = (path: string): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
+
+/**
+ * One item of a setting that is a list, `Name=a,b`, in a file of somebody else's; `then` has it read. A note on the line says that the item is
+ * ours: one that was there before is left when ours is taken back, and a line that is left without items goes.
+ */
+export function listed(path: string, name: string, item: string, then: () => Promise<void>): Change {
+  const note = `${item} ${mark}`
+  const setting = new RegExp(`^[ \\t]*${name}[ \\t]*=[ \\t]*([^\\s#]*)(.*)(\n|$)`, 'im')
+  const parse = (text: string): { readonly items: readonly string[]; readonly rest: string } => {
+    const [, list = '', rest = ''] = setting.exec(text) ?? []
+    return { items: list.split(',').filter((each) => each !== ''), rest }
+  }
+  const text = async (): Promise<string> => (await read(path)) ?? ''
+  const put = async (now: string, items: readonly string[], rest: string): Promise<void> => {
+    const line = items.length === 0 ? '' : `${name}=${items.join(',')}${rest}\n`
+    await writeAtomic(path, setting.test(now) ? now.replace(setting, () => line) : `${ended(now)}${line}`, { mode: await modeOf(path) })
+    await then()
+  }
+  return {
+    say: `setting in ${path}: ${name}, with ${item} among its values`,
+    isMade: async () => parse(await text()).items.includes(item),
+    async make() {
+      const now = await text()
+      const { items, rest } = parse(now)
+      if (!items.includes(item)) await put(now, [...items, item], rest.includes('#') ? `${rest}; ${note}` : `${rest} # ${note}`)
+    },
+    async takeBack() {
+      const now = await text()
+      const { items, rest } = parse(now)
+      if (rest.includes(note)) await put(now, items.filter((each) => each !== item), rest.replace(`; ${note}`, '').replace(` # ${note}`, ''))
     },
   }
 }

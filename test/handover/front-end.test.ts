@@ -110,7 +110,7 @@ test('a batch script reaches the guest by its bytes, up to the largest', async (
 
 test('one that is too large, or gone, is refused in words, and nobody is asked', async () => {
   await using desk = await openDesk()
-  expect(await asSlurm(desk, slurmScript('job00002', Buffer.alloc(scriptBytesMax + 1, '#')))).toMatchObject({ exitCode: 75, stderr: expect.stringMatching(/^wnod: the job did not run: .* \(JOB_SCRIPT_TOO_LARGE\): .*$/) as string })
+  expect(await asSlurm(desk, slurmScript('job00002', Buffer.alloc(scriptBytesMax + 1, '#')))).toMatchObject({ exitCode: 77, stderr: expect.stringMatching(/^wnod: the job did not run: .* \(JOB_SCRIPT_TOO_LARGE\): .*$/) as string })
   const gone = slurmScript('job00003', null)
   expect(await asSlurm(desk, gone, { WNOD_REFUSED_CODE: '42' })).toMatchObject({ exitCode: 42, stderr: expect.stringMatching(/^wnod: the job did not run: .*ENOENT.*slurm_script.* \(JOB_SCRIPT_UNREADABLE\): .*$/) as string })
   expect(desk.jobs.live()).toEqual([])
