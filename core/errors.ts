@@ -40,6 +40,7 @@ export const catalogue = {
 
   // batch systems
   INSTALL_FOREIGN_FILE: { http: 409, exit: 1, retry: 'never', say: 'a file that is not ours is where one of ours would be', hint: 'look at it, and move it away to go on' },
+  INSTALL_FOREIGN_SETTING: { http: 409, exit: 1, retry: 'never', say: 'a setting of the batch system that is not ours is where one of ours would be', hint: '`--replace` sets ours and keeps what was there for `--undo`' },
   INSTALL_INCOMPLETE: { http: 409, exit: 1, retry: 'never', say: 'not everything is installed', hint: '`wnod install SYSTEM` makes what is missing; `--dry-run` shows it first' },
 
   // the bus

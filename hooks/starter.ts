@@ -10,7 +10,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { homedir } from 'node:os'
+import { homedir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
@@ -88,8 +88,16 @@ function main(args: readonly string[]): void {
 
 /** By a batch system, in its own way. */
 function called(read: FrontEnd): void {
-  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync })
+  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync, userShell })
   begin(parseOptions([], process.env, reading.known).options, reading)
+}
+
+function userShell(): string | null {
+  try {
+    return userInfo().shell || null
+  } catch {
+    return null // a user id that nobody has
+  }
 }
 
 type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops'>

@@ -9,7 +9,7 @@
  *   script_from_stdin     SHELL -s ARG…, script on stdin    the same                     SHELL -s ARG…
  *   start_as_command      SHELL -c SCRIPT                   the same                     SHELL -c WORD
  */
-import { wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
+import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 import { UsageError } from '../starter/options.ts'
 
 /** Grid Engine runs the job again after exit 99, and holds it for its owner to look at after exit 100 (queue_conf(5)). */
@@ -51,7 +51,8 @@ function configOf({ env, readFile }: Call): Config {
 }
 
 /** A batch job, by the table above; `args` are its script and its words, or `-s` and its words. */
-function commandOf({ args, env, readFile }: Call, config: Config): Pick<Reading, 'argv' | 'script'> {
+function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'script'> {
+  const { args, env } = call
   const shell = env['SGE_STARTER_SHELL_PATH'] ?? config.get('shell_path') ?? '/bin/sh'
   const mode = env['SGE_STARTER_SHELL_START_MODE']
   const [isBinary, hasShell] = [config.get('handle_as_binary') === '1', config.get('no_shell') !== '1']
@@ -63,7 +64,7 @@ function commandOf({ args, env, readFile }: Call, config: Config): Pick<Reading,
   const name = `${login ? '-' : ''}${baseName(shell)}`
   if (isBinary && hasShell) return { argv: [...start, '-c', joined([word, ...rest, Buffer.alloc(0)]), name].map(bytes), script: null }
   if (fromStdin) return { argv: [...start, '-s', ...rest].map(bytes), script: null }
-  const script = isBinary ? null : { path: first, content: readFile(first) }
+  const script = isBinary ? null : spooledScript(call, first)
   if (mode === 'start_as_command') return { argv: [...start, '-c', first, name].map(bytes), script }
   if (isBinary) return { argv: args, script }
   if (mode === 'posix_compliant') return { argv: [...start, ...args].map(bytes), script }

@@ -4,8 +4,9 @@
  *
  *   argv, environment ─ front end ─▶ command · what the mapping needs to know · how to end
  *
- * A front end is pure but for `readFile`, and says nothing: what it writes would be in the job's output.
+ * A front end is pure but for `readFile` and `userShell`, and says nothing: what it writes would be in the job's output.
  */
+import type { Failure } from '../../wire/common.ts'
 import { UsageError, type Options } from './options.ts'
 
 export interface Call {
@@ -15,6 +16,8 @@ export interface Call {
   /** The bytes of a variable that may be no text; null where it is not set. */
   readonly envBytes: (name: string) => Buffer | null
   readonly readFile: (path: string | Buffer) => Buffer
+  /** The login shell of whose process this is; null where the user database has none. */
+  readonly userShell: () => string | null
 }
 
 /** What the batch system knows of the job; the environment's own WNOD_* go before it. */
@@ -28,12 +31,42 @@ export interface Reading {
   readonly deathBySignal: 'raise' | 'code'
   /** Names of variables that mean something on the bait alone: the job does not get them. */
   readonly drops: readonly string[]
+  /** The job's script, where it lies in a spool of the bait: the guest gets it at the same path. */
+  readonly script?: SpooledScript | null
+}
+
+export interface SpooledScript {
+  readonly path: Buffer
+  readonly content: Buffer
+}
+
+/** The job cannot be handed over, and has not run. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal'
+  readonly failure: Failure
+
+  constructor(failure: Failure) {
+    super(failure.message)
+    this.failure = failure
+  }
+}
+
+/** The script at this path of the bait; a Refusal where it cannot be read. */
+export function spooledScript({ readFile }: Call, path: Buffer): SpooledScript {
+  try {
+    return { path, content: readFile(path) }
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    const hint = 'the batch system has removed it, or its spool is not open to the user of the job'
+    throw new Refusal({ code: 'JOB_SCRIPT_UNREADABLE', message: `the script of the job cannot be read on this host: ${why}`, hint })
+  }
 }
 
 export type FrontEnd = (call: Call) => Reading
 
 /** Each loads its own code only when it is the one. */
 const frontEnds: Readonly<Record<string, () => Promise<FrontEnd>>> = {
+  gridengine: async () => (await import('../gridengine/front-end.ts')).gridEngine,
   slurm: async () => (await import('../slurm/front-end.ts')).slurm,
 }
 

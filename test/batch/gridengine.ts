@@ -1,0 +1,167 @@
+/**
+ * A real Grid Engine of the test's own (gridengine.sh), beside a farm of its own: queues that run jobs natively, and the same queues with our
+ * starter method. What a job was is read from the accounting file, as `qacct` does.
+ */
+import { execFile } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { distFolder } from '../../cli/programs.ts'
+import { until } from '../../kit/until.ts'
+import type { Farm } from '../harness/farm.ts'
+import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
+
+const script = join(import.meta.dirname, 'gridengine.sh')
+/** One of Debian's own users. */
+const owner = 'games'
+/** By the first word of each, as gridengine.sh names its queues. */
+export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin', start: 'start_as_command' } as const
+export type StartMode = keyof typeof startModes
+
+/** One line of the accounting file, as far as it says how the job ended (accounting(5)). */
+export interface Account {
+  readonly job: string
+  readonly task: string
+  readonly failed: string
+  readonly exitStatus: string
+  readonly startS: number
+  readonly endS: number
+}
+
+export interface Said {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface GridEngine extends BatchSystem {
+  /** Where its user is at home, on the machine. */
+  readonly home: string
+  /** Runs a command as the user, or as root with `root`, where it runs; any exit is an answer. */
+  as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
+  root(command: readonly string[]): Promise<Said>
+  /** Submits, and says which job it is; options of qsub and the script or words. */
+  submit(one: BatchCase, how: 'bare' | 'vwn', mode?: StartMode): Promise<LiveJob & { observed(): Promise<Observed> }>
+  runIn(mode: StartMode, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
+  /** What accounting has of a job so far, in order. */
+  accounts(job: string): readonly Account[]
+  /** State letters of the job (`qw`, `r`, `s`, `Eqw`), empty when it is gone. */
+  stateOf(job: string): Promise<string>
+  /** Queues in error; none, all being well. */
+  queuesInError(): Promise<readonly string[]>
+}
+
+const endMs = 60_000
+/** `failed` of a run that is followed by another: accounting(5), "migrating" and "rescheduling". */
+const runsAgain: ReadonlySet<string> = new Set(['24', '25'])
+
+/** Up, with its jobs of the `vwn` queues going to this farm. */
+export async function startGridEngine(farm: Farm): Promise<GridEngine> {
+  const base = mkdtempSync(join(tmpdir(), 'wnod-ge-'))
+  chmodSync(base, 0o755)
+  const home = join(base, 'home')
+  const [node, dist, bin] = [join(base, 'node'), join(base, 'dist'), join(base, 'bin')]
+  const env = { ...process.env, BASE: base, OWNER: owner, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: `${process.execPath}:${node} ${distFolder()}:${dist}` }
+  const sh = (args: readonly string[], stdin = '', withinMs = endMs): Promise<Said> =>
+    new Promise((resolve) => {
+      const child = execFile(script, args, { env, timeout: withinMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
+      child.stdin?.on('error', () => undefined)
+      child.stdin?.end(stdin)
+    })
+  const dispose = async (): Promise<void> => {
+    await sh(['down'])
+    rmSync(base, { recursive: true, force: true })
+  }
+  try {
+    const said = await sh(['up'])
+    if (said.code !== 0) throw new Error(`Grid Engine does not come up: ${said.stderr}`)
+    mkdirSync(bin)
+    symlinkSync(join(dist, 'wnod-starter'), join(bin, 'wnod-gridengine'))
+    const host = farm.hosts[0] ?? ''
+    writeFileSync(join(bin, 'wnod-gridengine.env'), `WNOD_NODE=${node}\nWNOD_SOCKET=${farm.home.host(host as never).socket}\n`)
+    for (const mode of Object.keys(startModes)) await sh(['exec', 'qconf', '-mattr', 'queue', 'starter_method', join(bin, 'wnod-gridengine'), `vwn-${mode}.q`])
+    return over({ base, home, sh, dispose })
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+interface Parts {
+  readonly base: string
+  readonly home: string
+  readonly sh: (args: readonly string[], stdin?: string, withinMs?: number) => Promise<Said>
+  readonly dispose: () => Promise<void>
+}
+
+function over({ base, home, sh, dispose }: Parts): GridEngine {
+  let count = 0
+  const as: GridEngine['as'] = (command, { stdin } = {}) => sh(['as', ...command], stdin)
+  const must = async (command: readonly string[]): Promise<string> => {
+    const said = await as(command)
+    if (said.code !== 0) throw new Error(`${command.join(' ')}: ${said.stdout}${said.stderr}`)
+    return said.stdout
+  }
+  const accounting = join(base, 'root/default/common/accounting')
+  const accounts = (job: string): Account[] => (existsSync(accounting) ? readFileSync(accounting, 'utf8') : '').split('\n').flatMap(parseAccount).filter((one) => one.job === job)
+  const ended = (job: string): Promise<Account> => {
+    const last = (): Account | undefined => accounts(job).find(({ failed }) => !runsAgain.has(failed))
+    return until(last, { withinMs: endMs, what: `job ${job} is in the accounting` })
+  }
+  const submit: GridEngine['submit'] = async (one, how, mode = 'unix') => {
+    count += 1
+    const [out, err, file] = [join(home, `${count}.out`), join(home, `${count}.err`), join(base, `${count}.sh`)]
+    if (one.script !== undefined) writeFileSync(file, one.script, { mode: 0o755 })
+    const what = one.script === undefined ? ['-b', 'y', ...(one.command ?? [])] : [file, ...(one.args ?? [])]
+    const options = one.options?.['gridengine'] ?? []
+    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', out, '-e', err, ...options, ...what])).trim().split('.', 1)[0] ?? ''
+    const read = (path: string): string => (existsSync(path) ? readFileSync(path, 'latin1') : '')
+    return {
+      id,
+      says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
+      cancel: async () => void (await must(['qdel', id])),
+      suspend: async () => void (await must(['qmod', '-sj', id])),
+      resume: async () => void (await must(['qmod', '-usj', id])),
+      requeue: async () => void (await must(['qmod', '-rj', id])),
+      signal: (name) => Promise.reject(new Error(`Grid Engine sends no ${name} to a job`)),
+      async observed() {
+        const { failed, exitStatus } = await ended(id)
+        return { record: { failed, exit_status: exitStatus }, stdout: read(out), stderr: read(err) }
+      },
+    }
+  }
+  const interactive = async (one: BatchCase, how: 'bare' | 'vwn', mode: StartMode): Promise<Observed> => {
+    const said = await as(['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-${mode}.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? [])], { stdin: one.stdin ?? '' })
+    return { record: { code: String(said.code) }, stdout: said.stdout, stderr: said.stderr }
+  }
+  const runIn: GridEngine['runIn'] = async (mode, one, how) => {
+    const observed = one.group === 'interactive' ? await interactive(one, how, mode) : await attended(one, await submit(one, how, mode))
+    const tidy = (text: string): string => (one.tidy ?? ((same) => same))(text.replaceAll(/(?:bare|vwn)-(\w+)\.q/g, 'Q-$1.q'))
+    return { ...observed, stdout: tidy(observed.stdout), stderr: tidy(observed.stderr) }
+  }
+  return {
+    name: 'gridengine', home, as, accounts, submit, runIn,
+    root: (command) => sh(['exec', ...command]),
+    run: (one, how) => runIn('unix', one, how),
+    async stateOf(job) {
+      const line = (await must(['qstat', '-u', '*'])).split('\n').find((each) => each.trim().split(/\s+/, 1)[0] === job)
+      return line?.trim().split(/\s+/)[4] ?? ''
+    },
+    async queuesInError() {
+      return (await must(['qstat', '-f', '-qs', 'E'])).split('\n').filter((line) => /^\S+\.q@/.test(line))
+    },
+    [Symbol.asyncDispose]: dispose,
+  }
+}
+
+async function attended(one: BatchCase, job: LiveJob & { observed(): Promise<Observed> }): Promise<Observed> {
+  await one.during?.(job)
+  return job.observed()
+}
+
+function parseAccount(line: string): Account[] {
+  const fields = line.split(':')
+  const [, , , , , job, , , , startS, endS, failed, exitStatus] = fields
+  if (line.startsWith('#') || job === undefined || failed === undefined || exitStatus === undefined) return []
+  return [{ job, task: fields[35] ?? '0', failed, exitStatus, startS: Number(startS), endS: Number(endS) }]
+}
