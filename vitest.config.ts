@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { chooseImageStore } from './kit/image-store.ts'
 
 // Unit rings run side by side; rings that start guests and servers run one file at a time, so that they time themselves honestly.
-const slow = ['integration', 'conformance', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
+const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
 const hostile = 'test/hostile/**/*.test.ts'

@@ -111,6 +111,30 @@ passOn('image', 'build, list, verify and remove OS images', (args) => become('im
 passOn('doctor', 'what this host can do, and what is missing', (args) => become('bait.js', ['doctor', ...args]))
 passOn('audit', 'what exists here that no record explains, and the reverse', (args) => become('bait.js', ['audit', ...args]))
 
+// ---------------------------------------------------------------- batch systems
+
+/** `wnod install SYSTEM`: each system adds its own options. */
+const installs = program.command('install').description('let the jobs of a batch system on this machine go into VWNs')
+const installer = (system: string, description: string): Command =>
+  installs.command(system)
+    .description(description)
+    .option('--check', 'only say what is there; fails where anything is missing')
+    .option('--dry-run', 'only say what would be done')
+    .option('--undo', 'take it back')
+    .option('--json', 'print JSON')
+    .option('--home <dir>', 'as `wnod --home`')
+
+installer('gridengine', 'what a queue calls, and the settings of the queue and of the cluster')
+  .requiredOption('--queue <queue>', 'whose jobs go into VWNs')
+  .option('--folder <dir>', 'where what the queue calls is, on every host of it', '/etc/wnod/gridengine')
+  .option('--types <types...>', 'what `-l vm=TYPE` may name (default: the types of the mapping)')
+  .option('--grace <seconds>', '`qdel` gives a job TERM and so long to end, in place of KILL at once', wholeNumber('--grace', 1, 3600))
+  .option('--files', 'only the files: for the other hosts of the queue')
+  .option('--replace', 'set also what somebody else has set; --undo puts it back')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/gridengine.ts')).installGridEngine(await contextOf(command), command.opts())
+  })
+
 // ---------------------------------------------------------------- listings
 
 listing('status', 'the controller itself: bus, mapping, counts').action(async (_options: unknown, command: Command) => {

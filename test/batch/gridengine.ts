@@ -3,7 +3,7 @@
  * starter method. What a job was is read from the accounting file, as `qacct` does.
  */
 import { execFile } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { distFolder } from '../../cli/programs.ts'
@@ -11,6 +11,7 @@ import { until } from '../../kit/until.ts'
 import type { Farm } from '../harness/farm.ts'
 import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
 
+const root = join(import.meta.dirname, '../..')
 const script = join(import.meta.dirname, 'gridengine.sh')
 /** One of Debian's own users. */
 const owner = 'games'
@@ -37,6 +38,8 @@ export interface Said {
 export interface GridEngine extends BatchSystem {
   /** Where its user is at home, on the machine. */
   readonly home: string
+  /** `wnod install gridengine`, as an administrator runs it there. */
+  install(queue: string, options?: readonly string[]): Promise<Said>
   /** Runs a command as the user, or as root with `root`, where it runs; any exit is an answer. */
   as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
   root(command: readonly string[]): Promise<Said>
@@ -60,8 +63,9 @@ export async function startGridEngine(farm: Farm): Promise<GridEngine> {
   const base = mkdtempSync(join(tmpdir(), 'wnod-ge-'))
   chmodSync(base, 0o755)
   const home = join(base, 'home')
-  const [node, dist, bin] = [join(base, 'node'), join(base, 'dist'), join(base, 'bin')]
-  const env = { ...process.env, BASE: base, OWNER: owner, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: `${process.execPath}:${node} ${distFolder()}:${dist}` }
+  const [node, dist, folder] = [join(base, 'node'), join(base, 'dist'), join(base, 'folder')]
+  const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`]
+  const env = { ...process.env, BASE: base, OWNER: owner, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: bind.join(' ') }
   const sh = (args: readonly string[], stdin = '', withinMs = endMs): Promise<Said> =>
     new Promise((resolve) => {
       const child = execFile(script, args, { env, timeout: withinMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
@@ -75,12 +79,13 @@ export async function startGridEngine(farm: Farm): Promise<GridEngine> {
   try {
     const said = await sh(['up'])
     if (said.code !== 0) throw new Error(`Grid Engine does not come up: ${said.stderr}`)
-    mkdirSync(bin)
-    symlinkSync(join(dist, 'wnod-starter'), join(bin, 'wnod-gridengine'))
-    const host = farm.hosts[0] ?? ''
-    writeFileSync(join(bin, 'wnod-gridengine.env'), `WNOD_NODE=${node}\nWNOD_SOCKET=${farm.home.host(host as never).socket}\n`)
-    for (const mode of Object.keys(startModes)) await sh(['exec', 'qconf', '-mattr', 'queue', 'starter_method', join(bin, 'wnod-gridengine'), `vwn-${mode}.q`])
-    return over({ base, home, sh, dispose })
+    const install: GridEngine['install'] = (queue, options = []) =>
+      sh(['exec', node, join(dist, 'wnod.js'), 'install', 'gridengine', '--home', farm.home.home, '--folder', folder, '--queue', queue, ...options])
+    for (const mode of Object.keys(startModes)) {
+      const made = await install(`vwn-${mode}.q`)
+      if (made.code !== 0) throw new Error(`wnod install gridengine: ${made.stdout}${made.stderr}`)
+    }
+    return over({ base, home, sh, install, dispose })
   } catch (error) {
     await dispose()
     throw error
@@ -91,10 +96,11 @@ interface Parts {
   readonly base: string
   readonly home: string
   readonly sh: (args: readonly string[], stdin?: string, withinMs?: number) => Promise<Said>
+  readonly install: GridEngine['install']
   readonly dispose: () => Promise<void>
 }
 
-function over({ base, home, sh, dispose }: Parts): GridEngine {
+function over({ base, home, sh, install, dispose }: Parts): GridEngine {
   let count = 0
   const as: GridEngine['as'] = (command, { stdin } = {}) => sh(['as', ...command], stdin)
   const must = async (command: readonly string[]): Promise<string> => {
@@ -140,7 +146,7 @@ function over({ base, home, sh, dispose }: Parts): GridEngine {
     return { ...observed, stdout: tidy(observed.stdout), stderr: tidy(observed.stderr) }
   }
   return {
-    name: 'gridengine', home, as, accounts, submit, runIn,
+    name: 'gridengine', home, install, as, accounts, submit, runIn,
     root: (command) => sh(['exec', ...command]),
     run: (one, how) => runIn('unix', one, how),
     async stateOf(job) {
