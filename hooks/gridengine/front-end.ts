@@ -7,7 +7,6 @@
  *   unix_behavior         SCRIPT ARG…                       SHELL -c 'WORD WORD '        WORD WORD…
  *   posix_compliant       SHELL SCRIPT ARG…                 the same                     the same
  *   script_from_stdin     SHELL -s ARG…, script on stdin    the same                     SHELL -s ARG…
- *   start_as_command      SHELL -c SCRIPT                   the same                     SHELL -c WORD
  */
 import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 import { UsageError } from '../starter/options.ts'
@@ -65,7 +64,6 @@ function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'script'>
   if (isBinary && hasShell) return { argv: [...start, '-c', joined([word, ...rest, Buffer.alloc(0)]), name].map(bytes), script: null }
   if (fromStdin) return { argv: [...start, '-s', ...rest].map(bytes), script: null }
   const script = isBinary ? null : spooledScript(call, first)
-  if (mode === 'start_as_command') return { argv: [...start, '-c', first, name].map(bytes), script }
   if (isBinary) return { argv: args, script }
   if (mode === 'posix_compliant') return { argv: [...start, ...args].map(bytes), script }
   return { argv: [...(script !== null && isPlain(script.content) ? [bytes('/bin/sh')] : []), ...args], script }

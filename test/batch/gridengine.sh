@@ -14,7 +14,7 @@ LIB=/usr/lib/gridengine CELL=$BASE/root/default
 
 running() { [ -s "$1" ] && [ -e "/proc/$(cat "$1")" ]; }
 inside() { nsenter -t "$(cat "$BASE/holder.pid")" -n -u -m -r --wdns="${IN:-$BASE}" -- env PATH="$LIB:$PATH" "$@"; }
-daemon() { inside env -i PATH="$LIB:/usr/sbin:/usr/bin:/sbin:/bin" SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" "$@"; }
+daemon() { inside env -i PATH="$LIB:/usr/sbin:/usr/bin:/sbin:/bin" SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" "$@" </dev/null >>"$BASE/daemons.log" 2>&1; }
 as() {
   IN=$BASE/home inside setpriv --reuid="$(id -u "$OWNER")" --regid="$(id -g "$OWNER")" --init-groups \
     env -i PATH="$LIB:/usr/bin:/bin" HOME="$BASE/home" USER="$OWNER" LOGNAME="$OWNER" SHELL=/bin/bash SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" \

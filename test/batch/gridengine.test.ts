@@ -28,7 +28,7 @@ const script = `#!/bin/bash\n${show}\n`
 /** Numbers of jobs, and the spool that every job has its script in. */
 const tidy = (text: string): string => text.replaceAll(/job_scripts\/\d+/g, 'job_scripts/N')
 
-const inModes: readonly [StartMode, string, BatchCase][] = (['unix', 'posix', 'script', 'start'] as const).flatMap((mode) => {
+const inModes: readonly [StartMode, string, BatchCase][] = (['unix', 'posix', 'script'] as const).flatMap((mode) => {
   const each = (name: string, one: Partial<BatchCase>): [StartMode, string, BatchCase] => [mode, name, { group: 'script forms', name, tidy, ...one }]
   return [
     each('a script with arguments', { script, args: ['x', 'a b'] }),
@@ -40,7 +40,7 @@ const inModes: readonly [StartMode, string, BatchCase][] = (['unix', 'posix', 's
 })
 
 /** The lanes run side by side; a job of the same user takes whichever VWN is ready. */
-describe.concurrent('in its four start modes', () => {
+describe.concurrent('in its three start modes', () => {
   test.each(inModes)('%s: %s', async (mode, _name, one) => {
     const [bare, vwn] = await Promise.all([engine.runIn(mode, one, 'bare'), engine.runIn(mode, one, 'vwn')])
     expect(vwn).toEqual(bare)

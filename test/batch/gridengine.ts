@@ -16,7 +16,7 @@ const script = join(import.meta.dirname, 'gridengine.sh')
 /** One of Debian's own users. */
 const owner = 'games'
 /** By the first word of each, as gridengine.sh names its queues. */
-export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin', start: 'start_as_command' } as const
+export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin' } as const
 export type StartMode = keyof typeof startModes
 
 /** One line of the accounting file, as far as it says how the job ended (accounting(5)). */

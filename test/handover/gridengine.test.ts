@@ -40,7 +40,6 @@ test.each<[string, Asked, readonly string[]]>([
   ['as a login shell', { env: { ...mode('posix_compliant'), ...login } }, ['/bin/sh', '-l', script, 'x', 'a b']],
   ['csh cannot be told to be one', { env: { ...mode('posix_compliant'), ...login, SGE_STARTER_SHELL_PATH: '/bin/csh' } }, ['/bin/csh', script, 'x', 'a b']],
   ['script_from_stdin', { env: mode('script_from_stdin'), args: ['-s', 'x'] }, ['/bin/sh', '-s', 'x']],
-  ['start_as_command: without arguments', { env: mode('start_as_command') }, ['/bin/sh', '-c', script, 'sh']],
   ['-b y: a shell reads the words again', { config: binary, args: ['/bin/echo', '$HOME', 'a  b'] }, ['/bin/sh', '-c', '/bin/echo $HOME a  b ', 'sh']],
   ['-b y in a login shell', { config: binary, args: ['/bin/echo'], env: login }, ['/bin/sh', '-l', '-c', '/bin/echo ', '-sh']],
   ['-b y with the script on stdin', { config: binary, args: ['-s', 'x'], env: mode('script_from_stdin') }, ['/bin/sh', '-c', '/bin/echo x ', 'sh']],
