@@ -135,6 +135,16 @@ installer('gridengine', 'what a queue calls, and the settings of the queue and o
     await (await import('./install/gridengine.ts')).installGridEngine(await contextOf(command), command.opts())
   })
 
+installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
+  .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
+  .option('--partition <list>', 'partitions that --default holds for (default: all)')
+  .option('--plugin-dir <dir>', 'in place of PluginDir of the running Slurm')
+  .option('--plugstack <file>', 'in place of its PlugStackConfig')
+  .option('--slurm-conf <file>', 'in place of its SLURM_CONF')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/slurm.ts')).installSlurm(await contextOf(command), command.opts())
+  })
+
 // ---------------------------------------------------------------- listings
 
 listing('status', 'the controller itself: bus, mapping, counts').action(async (_options: unknown, command: Command) => {

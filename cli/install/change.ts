@@ -48,25 +48,56 @@ export function ownFile(path: string, content: string, mode: number): Change {
 /** In the first two lines of every file of ours. */
 export const mark = 'made by `wnod install`'
 
-/** One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. */
-export function lineIn(path: string, line: string): Change {
+/**
+ * One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. Lines that
+ * `isOlder` knows are earlier ones of ours: this one replaces them, and they go with it.
+ */
+export function lineIn(path: string, line: string, isOlder: (line: string) => boolean = () => false): Change {
   const lines = async (): Promise<string[]> => ((await read(path)) ?? '').split('\n')
-  const modeOf = async (): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
+  const isOurs = (each: string): boolean => each === line || isOlder(each)
+  const write = async (left: string): Promise<void> => (left === '' ? rm(path, { force: true }) : writeAtomic(path, left, { mode: await modeOf(path) }))
+  const without = (now: readonly string[]): string => now.filter((each) => !isOurs(each)).join('\n')
   return {
     say: `line in ${path}: ${line}`,
-    isMade: async () => (await lines()).includes(line),
+    isMade: async () => (await lines()).filter(isOurs).join() === line,
     async make() {
       const now = await lines()
-      if (now.includes(line)) return
-      const body = now.join('\n')
-      await writeAtomic(path, `${body}${body === '' || body.endsWith('\n') ? '' : '\n'}${line}\n`, { mode: await modeOf() })
+      if (now.filter(isOurs).join() !== line) await write(`${ended(without(now))}${line}\n`)
     },
     async takeBack() {
       const now = await lines()
-      if (!now.includes(line)) return
-      const left = now.filter((each) => each !== line).join('\n')
-      if (left === '') await rm(path)
-      else await writeAtomic(path, left, { mode: await modeOf() })
+      if (now.some(isOurs)) await write(without(now))
+    },
+  }
+}
+
+const ended = (text: string): string => (text === '' || text.endsWith('\n') ? text : `${text}\n`)
+const modeOf = (path: string): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
+
+/**
+ * One item of a setting that is a list, `Name=a,b`, in a file of somebody else's; `then` has it read. What else is in the list stays; a line that
+ * would be left without items goes.
+ */
+export function listed(path: string, name: string, item: string, then: () => Promise<void>): Change {
+  const setting = new RegExp(`^[ \\t]*${name}[ \\t]*=[ \\t]*([^\\s#]*)`, 'im')
+  const items = (text: string): string[] => (setting.exec(text)?.[1] ?? '').split(',').filter((each) => each !== '')
+  const text = async (): Promise<string> => (await read(path)) ?? ''
+  const put = async (now: string, next: readonly string[]): Promise<void> => {
+    const line = `${name}=${next.join(',')}`
+    const rest = next.length > 0 ? now.replace(setting, () => line) : now.replace(new RegExp(`${setting.source}[ \\t]*\n`, 'im'), '')
+    await writeAtomic(path, setting.test(now) ? rest : `${ended(now)}${line}\n`, { mode: await modeOf(path) })
+    await then()
+  }
+  return {
+    say: `setting in ${path}: ${name}=…,${item}`,
+    isMade: async () => items(await text()).includes(item),
+    async make() {
+      const now = await text()
+      if (!items(now).includes(item)) await put(now, [...items(now), item])
+    },
+    async takeBack() {
+      const now = await text()
+      if (items(now).includes(item)) await put(now, items(now).filter((each) => each !== item))
     },
   }
 }

@@ -1,7 +1,9 @@
 // wnod-starter: what runs before node does, in the same process. Node's own start takes away three things of its caller that a job
 // must get: it sets every ignored signal to its default, opens /dev/null where 0, 1 or 2 is closed, and raises its soft limit of open
 // files. They are noted in WNOD_BEFORE (hooks/starter/before.ts reads it), then this process becomes `node starter.cjs`. Nothing else
-// of it changes: environment and arguments stay as they are, byte for byte.
+// of it changes: environment and arguments stay as they are, byte for byte. Variables of the job's that Node or the loader of its
+// libraries would obey (LD_LIBRARY_PATH, NODE_OPTIONS, …) are for the job alone: Node finds them under another name, which
+// hooks/starter/surroundings.ts takes off again.
 //
 // Called as `wnod-slurm`, by a link of that name, it says so in WNOD_FRONT_END (hooks/starter/front-end.ts). A file `wnod-slurm.env` beside the
 // link has lines WNOD_NAME=value, which count where the environment does not set them: a batch system that calls us need not know them.
@@ -12,6 +14,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +59,29 @@ static void note(void)
     snprintf(text, sizeof text, "%d %llx %x %llu", (int)getpid(), ignored_signals(), closed_descriptors(), (unsigned long long)files.rlim_cur);
     if (setenv("WNOD_BEFORE", text, 1) != 0)
         refuse("environment");
+}
+
+static bool steers_node(const char *entry)
+{
+    static const char *const names[] = { "LD_", "NODE_", "UV_", "OPENSSL_", "SSL_CERT_", "GLIBC_TUNABLES=", "GCONV_PATH=", "MALLOC_" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strncmp(entry, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+static void hide_from_node(char **entries)
+{
+    static const char hidden[] = "WNOD_JOBS_";
+    for (; *entries != NULL; entries++) {
+        if (!steers_node(*entries))
+            continue;
+        char *entry = malloc(sizeof hidden + strlen(*entries));
+        if (entry == NULL)
+            refuse("memory");
+        strcpy(stpcpy(entry, hidden), *entries);
+        *entries = entry;
+    }
 }
 
 // The path of starter.cjs, beside us wherever links to us lie.
@@ -119,6 +145,7 @@ int main(int argc, char **argv)
     words[1] = (char *)script();
     for (int i = 1; i < argc; i++)
         words[i + 1] = argv[i];
+    hide_from_node(environ);
     note();
     execvp(words[0], words);
     refuse(words[0]);

@@ -50,7 +50,11 @@ function environment(vars: NodeJS.ProcessEnv): string[] {
   return withEntries(theirs, namesOfUser.map((name) => `${name}=${vars[name] ?? ''}`))
 }
 
-const jobsOwn = (environ: Buffer): string[] => splitZero(environ).filter((entry) => !isOurs(entry)).map(base64)
+const jobsOwn = (environ: Buffer): string[] => splitZero(environ).map(unhidden).filter((entry) => !isOurs(entry)).map(base64)
+
+/** What before.c has hidden from node. */
+const hidden = 'WNOD_JOBS_'
+const unhidden = (entry: Buffer): Buffer => (entry.subarray(0, hidden.length).toString('latin1') === hidden ? entry.subarray(hidden.length) : entry)
 
 const base64 = (bytes: Buffer): string => bytes.toString('base64')
 const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1') === 'WNOD_'

@@ -88,3 +88,11 @@ test('a node that is not there is a job that did not run', async () => {
   const { code, stderr } = await runStarter(desk, ['true'], { after: '', env: { PATH: process.env['PATH'], WNOD_NODE: '/no/such/node' } }).ended
   expect({ code, stderr: stderr.toString() }).toEqual({ code: 75, stderr: 'wnod: the job did not run: /no/such/node: No such file or directory\n' })
 })
+
+test('what of the job’s environment would steer node steers the job alone', async () => {
+  const theirs = { LD_LIBRARY_PATH: '/nonexistent', NODE_OPTIONS: '--require /nonexistent/x.cjs', NODE_V8_COVERAGE: '/nonexistent/coverage', OPENSSL_CONF: '/nonexistent' }
+  const { env } = await told({ after: '', env: { PATH: process.env['PATH'] ?? '', ...theirs } })
+  const entries = env.map((entry) => Buffer.from(entry, 'base64').toString())
+  expect(entries).toEqual(expect.arrayContaining(Object.entries(theirs).map(([name, value]) => `${name}=${value}`)))
+  expect(entries.filter((entry) => entry.startsWith('WNOD_'))).toEqual([])
+})
