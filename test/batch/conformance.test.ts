@@ -3,9 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import type { BatchCase, BatchSystem, Observed } from './case.ts'
 import { cases } from './cases.ts'
+import { startGridEngine } from './gridengine.ts'
 import { startSlurm } from './slurm.ts'
 
-const systems: Readonly<Record<string, (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm }
+const systems: Readonly<Record<string, (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm, gridengine: startGridEngine }
 
 /** So many VWNs, and no more, have room. */
 const mapping = `

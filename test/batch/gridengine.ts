@@ -3,7 +3,7 @@
  * starter method. What a job was is read from the accounting file, as `qacct` does.
  */
 import { execFile } from 'node:child_process'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { distFolder } from '../../cli/programs.ts'
@@ -13,8 +13,8 @@ import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
 
 const root = join(import.meta.dirname, '../..')
 const script = join(import.meta.dirname, 'gridengine.sh')
-/** One of Debian's own users. */
-const owner = 'games'
+/** Whose jobs they are: a user that Debian has on the bait and in the guest. */
+const user = { name: 'games', uid: 5, gid: 60 } as const
 /** By the first word of each, as gridengine.sh names its queues. */
 export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin' } as const
 export type StartMode = keyof typeof startModes
@@ -54,7 +54,8 @@ export interface GridEngine extends BatchSystem {
   queuesInError(): Promise<readonly string[]>
 }
 
-const endMs = 60_000
+/** A case may wait for a VWN that boots, in the company of others. */
+const endMs = 150_000
 /** `failed` of a run that is followed by another: accounting(5), "migrating" and "rescheduling". */
 const runsAgain: ReadonlySet<string> = new Set(['24', '25'])
 
@@ -65,7 +66,7 @@ export async function startGridEngine(farm: Farm): Promise<GridEngine> {
   const home = join(base, 'home')
   const [node, dist, folder] = [join(base, 'node'), join(base, 'dist'), join(base, 'folder')]
   const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`]
-  const env = { ...process.env, BASE: base, OWNER: owner, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: bind.join(' ') }
+  const env = { ...process.env, BASE: base, OWNER: user.name, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: bind.join(' ') }
   const sh = (args: readonly string[], stdin = '', withinMs = endMs): Promise<Said> =>
     new Promise((resolve) => {
       const child = execFile(script, args, { env, timeout: withinMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
@@ -110,45 +111,61 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
   }
   const accounting = join(base, 'root/default/common/accounting')
   const accounts = (job: string): Account[] => (existsSync(accounting) ? readFileSync(accounting, 'utf8') : '').split('\n').flatMap(parseAccount).filter((one) => one.job === job)
-  const ended = (job: string): Promise<Account> => {
-    const last = (): Account | undefined => accounts(job).find(({ failed }) => !runsAgain.has(failed))
-    return until(last, { withinMs: endMs, what: `job ${job} is in the accounting` })
+  const ended = (job: string, tasks: number): Promise<readonly Account[]> => {
+    const all = (): readonly Account[] | null => (accounts(job).filter(({ failed }) => !runsAgain.has(failed)).length < tasks ? null : accounts(job))
+    return until(all, { withinMs: endMs, everyMs: 200, what: `${tasks} records of job ${job}` })
   }
   const submit: GridEngine['submit'] = async (one, how, mode = 'unix') => {
     count += 1
-    const [out, err, file] = [join(home, `${count}.out`), join(home, `${count}.err`), join(base, `${count}.sh`)]
+    const desk = join(base, `desk-${count}`)
+    mkdirSync(desk)
+    chownSync(desk, user.uid, user.gid)
+    const [out, err, input, file] = [join(desk, 'out'), join(desk, 'err'), join(desk, 'in'), join(desk, 'job')]
     if (one.script !== undefined) writeFileSync(file, one.script, { mode: 0o755 })
-    const what = one.script === undefined ? ['-b', 'y', ...(one.command ?? [])] : [file, ...(one.args ?? [])]
-    const options = one.options?.['gridengine'] ?? []
-    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', out, '-e', err, ...options, ...what])).trim().split('.', 1)[0] ?? ''
+    if (one.stdin !== undefined) writeFileSync(input, one.stdin, 'latin1')
+    const options = [...(one.stdin === undefined ? [] : ['-i', input]), ...(one.options?.['gridengine'] ?? [])]
+    const what = one.script === undefined ? ['-b', 'y', ...(one.command ?? [])] : [file]
+    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', out, '-e', err, ...options, ...what, ...(one.args ?? [])])).trim().split('.', 1)[0] ?? ''
     const read = (path: string): string => (existsSync(path) ? readFileSync(path, 'latin1') : '')
+    const state = (what: string, is: (state: string) => boolean): Promise<unknown> => until(async () => is(await engine.stateOf(id)), { withinMs: endMs, everyMs: 200, what: `job ${id} is ${what}` })
     return {
       id,
       says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
       cancel: async () => void (await must(['qdel', id])),
-      suspend: async () => void (await must(['qmod', '-sj', id])),
-      resume: async () => void (await must(['qmod', '-usj', id])),
+      async suspend() {
+        await must(['qmod', '-sj', id])
+        await state('suspended', (letters) => letters.includes('s'))
+      },
+      async resume() {
+        await must(['qmod', '-usj', id])
+        await state('running', (letters) => !letters.includes('s'))
+      },
       requeue: async () => void (await must(['qmod', '-rj', id])),
-      signal: (name) => Promise.reject(new Error(`Grid Engine sends no ${name} to a job`)),
+      async signal(name) {
+        const pid = readFileSync(join(base, `spool/execd/bait0/active_jobs/${id}.1/job_pid`), 'utf8').trim()
+        process.kill(Number(pid), `SIG${name}`)
+      },
       async observed() {
-        const { failed, exitStatus } = await ended(id)
-        return { record: { failed, exit_status: exitStatus }, stdout: read(out), stderr: read(err) }
+        const tasks = await ended(id, one.options?.['gridengine']?.includes('-t') === true ? 3 : 1)
+        const all = (what: 'failed' | 'exitStatus'): string => tasks.map((each) => each[what]).sort().join(' ')
+        return { record: { failed: all('failed'), exit_status: all('exitStatus') }, stdout: tidied(read(out)), stderr: tidied(read(err)) }
       },
     }
   }
   const interactive = async (one: BatchCase, how: 'bare' | 'vwn', mode: StartMode): Promise<Observed> => {
-    const said = await as(['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-${mode}.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? [])], { stdin: one.stdin ?? '' })
-    return { record: { code: String(said.code) }, stdout: said.stdout, stderr: said.stderr }
+    const said = await as(['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-${mode}.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? []), ...(one.args ?? [])], { stdin: one.stdin ?? '' })
+    return { record: { code: String(said.code) }, stdout: tidied(said.stdout), stderr: tidied(said.stderr) }
   }
   const runIn: GridEngine['runIn'] = async (mode, one, how) => {
-    const observed = one.group === 'interactive' ? await interactive(one, how, mode) : await attended(one, await submit(one, how, mode))
-    const tidy = (text: string): string => (one.tidy ?? ((same) => same))(text.replaceAll(/(?:bare|vwn)-(\w+)\.q/g, 'Q-$1.q'))
-    return { ...observed, stdout: tidy(observed.stdout), stderr: tidy(observed.stderr) }
+    if (one.group === 'interactive') return interactive(one, how, mode)
+    const job = await submit(one, how, mode)
+    await one.during?.(job)
+    return job.observed()
   }
-  return {
+  const engine: GridEngine = {
     name: 'gridengine', home, install, as, accounts, submit, runIn,
     root: (command) => sh(['exec', ...command]),
-    run: (one, how) => runIn('unix', one, how),
+    run: (one, how) => runIn('unix', { ...one, ...(one.script !== undefined && { script: one.script.startsWith('#!') ? one.script : `#!/bin/sh\n${one.script}\n` }) }, how),
     async stateOf(job) {
       const line = (await must(['qstat', '-u', '*'])).split('\n').find((each) => each.trim().split(/\s+/, 1)[0] === job)
       return line?.trim().split(/\s+/)[4] ?? ''
@@ -158,12 +175,11 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
     },
     [Symbol.asyncDispose]: dispose,
   }
+  return engine
 }
 
-async function attended(one: BatchCase, job: LiveJob & { observed(): Promise<Observed> }): Promise<Observed> {
-  await one.during?.(job)
-  return job.observed()
-}
+/** Without what differs between any two runs of one job: its queue and its number. */
+const tidied = (text: string): string => text.replaceAll(/\b(?:bare|vwn)-(\w+)\.q/g, 'Q-$1').replaceAll(/(job_scripts|desk-?)\/?\d+/g, '$1/N')
 
 function parseAccount(line: string): Account[] {
   const fields = line.split(':')
