@@ -11,15 +11,15 @@ import { tryReadJson, writeJson } from '../../kit/atomic-file.ts'
 import { run } from '../../kit/command.ts'
 import type { Change } from './change.ts'
 
-/** Runs qconf; its own words are in the failure. */
+/** Runs qconf, which breaks no lines then; its own words are in the failure. */
 export const qconf = async (...args: readonly string[]): Promise<string> =>
-  (await run('qconf', args).catch((cause: unknown) => {
+  (await run('qconf', args, { env: { SGE_SINGLE_LINE: '1' } }).catch((cause: unknown) => {
     throw new VwnError('INSTALL_UNSUITED', { system: 'gridengine', why: `\`qconf ${args.join(' ').slice(0, 200)}\` fails: run this as a manager of Grid Engine, with its settings in the environment` }, { cause })
   })).stdout
 
 /** `NAME   VALUE` a line, as `qconf -sq` and `-sconf` print; a value may go on in lines that follow a backslash. */
 export function parseSettings(text: string): ReadonlyMap<string, string> {
-  const lines = text.replaceAll(/\\\n\s*/g, '').split('\n')
+  const lines = text.replaceAll(/\s*\\\n\s*/g, ' ').split('\n')
   return new Map(lines.flatMap((line) => (/^\w/.test(line) ? [[/^\S+/.exec(line)?.[0] ?? '', line.replace(/^\S+\s*/, '').trimEnd()] as const] : [])))
 }
 
@@ -92,7 +92,7 @@ export const clusterParameter = (parameter: string): Setting => ({
   name: `${parameter} of the cluster`,
   read: async () => parseSettings(await qconf('-sconf')).get(parameter) ?? '',
   async write(value) {
-    const lines = (await qconf('-sconf')).replaceAll(/\\\n\s*/g, '').split('\n').filter((line) => /^\w/.test(line) && !line.startsWith(`${parameter} `))
+    const lines = (await qconf('-sconf')).replaceAll(/\s*\\\n\s*/g, ' ').split('\n').filter((line) => /^\w/.test(line) && !line.startsWith(`${parameter} `))
     await withFile('global', [...lines, `${parameter} ${value}`, ''].join('\n'), (file) => qconf('-Mconf', file))
   },
 })

@@ -1,7 +1,12 @@
 /** How Grid Engine calls the starter: recorded calls of 8.1.9, and what it would itself have started. */
-import { expect, test } from 'vitest'
+import { chmodSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { execa } from 'execa'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { gridEngine } from '../../hooks/gridengine/front-end.ts'
 import type { Call, Reading } from '../../hooks/starter/front-end.ts'
+import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder } from './desk.ts'
+import { fakeGuest } from './fake-agent.ts'
 
 const spool = '/spool/execd/bait0/active_jobs/7.1'
 const script = '/spool/execd/bait0/job_scripts/7'
@@ -74,3 +79,29 @@ test('what the mapping and the records hear', () => {
 test('a call that is not from a queue is wrong use', () => {
   expect(() => read({ env: { SGE_JOB_SPOOL_DIR: undefined } })).toThrow('starter_method')
 })
+
+beforeAll(buildStarter, 60_000)
+afterAll(() => rmSync(starterFolder, { recursive: true, force: true }))
+
+test('called by the shepherd, as a login shell and with nothing of ours in the environment, it finds its settings beside the link', async () => {
+  await using guest = await fakeGuest()
+  await using desk = await openDesk()
+  const session = await sessionOf(guest.address)
+  const [link, active] = [join(desk.folder, 'wnod-gridengine'), join(desk.folder, 'active')]
+  chmodSync(desk.folder, 0o755)
+  symlinkSync(beforeFile, link)
+  writeFileSync(`${link}.env`, `# a comment\nPATH=/nonexistent\nWNOD_NODE=${process.execPath}\nWNOD_SOCKET=${desk.socket}\nWNOD_PROJECT=of the file`)
+  mkdirSync(active)
+  writeFileSync(join(active, 'config'), 'handle_as_binary=1\nno_shell=1\n')
+  const around = { ...env, PATH: '/usr/bin:/bin', SGE_JOB_SPOOL_DIR: active, TMPDIR: '/tmp/7.1.bait.q', WNOD_PROJECT: 'of the job' }
+  const ended = execa('bash', ['-c', 'exec -a -wnod-gridengine "$0" "$@"', link, '/bin/true', 'a  b'], { env: around, extendEnv: false, reject: false, stdin: 'ignore' })
+  await (await desk.place(session)).freed
+  expect(await ended).toMatchObject({ exitCode: 0, stderr: '' })
+  session.close()
+  const [task] = guest.tasks
+  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  const text = (bytes: string): string => Buffer.from(bytes, 'base64').toString()
+  expect(run.argv.map(text)).toEqual(['/bin/true', 'a  b'])
+  expect(run.env.map(text).filter((entry) => /^(WNOD|TMP|SGE|PATH|QUEUE)/.test(entry)).sort()).toEqual(['PATH=/usr/bin:/bin', 'QUEUE=bait.q', 'SGE_TASK_ID=undefined'])
+  expect(desk.jobs.ended()[0]?.want ?? desk.jobs.live()[0]?.want).toMatchObject({ batchSystem: 'gridengine', batchJobId: '7', queue: 'bait.q', project: 'of the job' })
+}, 60_000)
