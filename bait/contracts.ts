@@ -38,12 +38,22 @@ export interface GuestSession {
   readonly client: Client
 }
 
+/** Stops a guest with all that is in it, and lets it run again. Neither rejects: a VWN that does not obey is ended, which ends its session. */
+export interface Stillness {
+  /** The guest's processors stand still when it resolves; safe to repeat. */
+  freeze(): Promise<void>
+  /** They run, and the guest's clock is the host's; safe to repeat, also where they never stood still. */
+  wake(): Promise<void>
+}
+
 /** A VWN that has reported that it is available. */
 export interface ReadyVwn {
   readonly vwn: VwnId
   readonly token: LeaseToken
   readonly spec: VwnSpec
   readonly session: GuestSession
+  /** Null where nobody in the guest could set its clock right again. */
+  readonly stillness: Stillness | null
 }
 
 /** What a scrub found; `left` empty means clean, anything else retires the VWN. */

@@ -8,6 +8,6 @@ import { starterSocket } from './starter-socket.ts'
 /** Jobs with their records, their door and their scrub. */
 export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host } }) => {
   const jobs = createJobs(kit, { host, folder: paths.jobs })
-  const door = starterSocket(kit, { host, path: paths.socket, proof: paths.proof, users: hostUsers(kit.clock), onJob: (link) => jobs.accept(link) })
+  const door = starterSocket(kit, { host, path: paths.socket, proof: paths.proof, users: hostUsers(kit.clock), onJob: (link) => jobs.accept(link), onControl: jobs.control })
   return { jobs, clean, door }
 }

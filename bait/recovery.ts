@@ -6,7 +6,7 @@
  *   none       destroyed, folder removed   folder removed
  *   intent, spawned   destroyed, folder removed: it was never available; the Orders will ask again
  *   ready      met again: idle, or busy with a job that is over and must be scrubbed       gone: it died meanwhile
- *              one that was paused is woken for that, its clock set, and paused again
+ *              one that was paused is woken for that, its clock set, and paused again; one with a job may have been
  *   gone       destroyed                   kept, until the Orders forget it
  */
 import { basename } from 'node:path'
@@ -89,7 +89,7 @@ async function takeUp(deps: VwnDeps, handle: Handle): Promise<Running> {
   const serial = await keepSerialLog(kit, { socket: paths.serialSocket, file: paths.serialLog })
   try {
     await vm.resume()
-    const guest = await meetAgain(kit, { ...meetingOf(deps, handle), contact: handle.spec.contact, slept: handle.paused }, deps.connectGuest, AbortSignal.any([late.signal, kit.signal]))
+    const guest = await meetAgain(kit, { ...meetingOf(deps, handle), contact: handle.spec.contact, slept: handle.paused || handle.job !== null }, deps.connectGuest, AbortSignal.any([late.signal, kit.signal]))
     return { vm, serial, guest }
   } catch (error) {
     if (kit.signal.aborted) vm.release()

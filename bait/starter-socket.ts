@@ -2,8 +2,9 @@
  * Where job starters call. Whoever can open the socket may try; a caller has proved who it is once it has made a directory at a path
  * that was named to it alone: the file system says whose it is.
  *
- *   connect ─▶ (wait for a free place) ─▶ greet ─▶ submit ─▶ proof, shape, size, user database ─▶ onJob
- *                                                     └─▶ error, close: nothing was changed
+ *   connect ─▶ (wait for a free place) ─▶ greet ─┬─▶ submit ──▶ proof, shape, size, user database ─▶ onJob
+ *                                                └─▶ control ─▶ proof ─▶ onControl ─▶ controlled, close
+ *                                                       └─▶ error, close
  *
  * Garbage ends its own connection and nothing else; it is said in the log what was dropped, and of whom.
  */
@@ -17,7 +18,7 @@ import { randomId } from '../kit/clock.ts'
 import { service, type Kit, type Service } from '../kit/service.ts'
 import { listenUnix } from '../kit/socket.ts'
 import type { Identity } from '../wire/common.ts'
-import { argumentBytesMax, fromStarterSchema, hookVersion, type FromStarter, type Submit, type ToStarter } from '../wire/hook.ts'
+import { argumentBytesMax, fromStarterSchema, hookVersion, type Control, type FromStarter, type Submit, type ToStarter } from '../wire/hook.ts'
 import { JobStream } from '../wire/job-stream.ts'
 import { failureOf } from './failures.ts'
 import type { Users } from './job/users.ts'
@@ -35,8 +36,14 @@ export interface StarterLink {
   end(): void
 }
 
+/** What a starter may say of its job. */
+export type JobMessage = Exclude<FromStarter, Submit | Control>
+
+/** What was done, for the caller. */
+export type Controlled = Extract<ToStarter, { kind: 'controlled' }>['jobs']
+
 export interface StarterEars {
-  onMessage(message: Exclude<FromStarter, Submit>): void
+  onMessage(message: JobMessage): void
   onGone(): void
 }
 
@@ -47,6 +54,8 @@ export interface StarterSocketOptions {
   readonly proof: string
   readonly users: Users
   readonly onJob: (link: StarterLink) => void
+  /** Somebody who has proved that he is this user wants this. */
+  readonly onControl: (control: Control) => Promise<Controlled>
   /** Callers that have not proved themselves yet are served so many at a time. */
   readonly strangersMax?: number
   readonly connectionsMax?: number
@@ -99,7 +108,7 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
   const { clock, log } = kit
   const prove = join(options.proof, randomId(20))
   let ears: StarterEars | null = null
-  let kept: Exclude<FromStarter, Submit>[] = []
+  let kept: JobMessage[] = []
   let submitted = false
   let gone = false
   let served = (): void => {
@@ -130,14 +139,21 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
     served()
     options.onJob(link)
   }
+  const control = async (asked: Control): Promise<void> => {
+    await proven(asked, prove)
+    served()
+    const jobs = await options.onControl(asked)
+    via.control({ kind: 'controlled', jobs } satisfies ToStarter)
+    via.end()
+  }
   const via = new JobStream(socket, {
     onControl: (raw) => {
       const parsed = fromStarterSchema.safeParse(raw)
       if (!parsed.success) return submitted ? log.debug({ why: z.prettifyError(parsed.error) }, 'message of a job starter dropped') : refuse(new VwnError('JOB_REQUEST_INVALID', { why: z.prettifyError(parsed.error).slice(0, 500) }))
-      if (parsed.data.kind === 'submit') {
+      if (parsed.data.kind === 'submit' || parsed.data.kind === 'control') {
         if (submitted) return
         submitted = true
-        void take(parsed.data).catch(refuse)
+        void (parsed.data.kind === 'submit' ? take(parsed.data) : control(parsed.data)).catch(refuse)
       } else if (ears !== null) ears.onMessage(parsed.data)
       else if (kept.length < 64) kept.push(parsed.data)
     },
@@ -158,13 +174,18 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
 
 /** The identity of whoever submitted this; throws what is wrong with it. */
 async function checked(submit: Submit, prove: string, users: Users): Promise<Identity> {
-  const owner = await proofOf(prove)
-  const ourUid = process.getuid?.() ?? 0
-  if (owner.uid !== submit.uid || owner.gid !== submit.gid) throw new VwnError('JOB_IDENTITY_FALSE', { claims: `${submit.uid}:${submit.gid}`, is: `${owner.uid}:${owner.gid}` })
-  if (ourUid !== 0 && owner.uid !== ourUid) throw new VwnError('JOB_IDENTITY_FALSE', { uid: owner.uid, why: `this bait runs as uid ${ourUid} and serves only that user` })
+  await proven(submit, prove)
   const bytes = [...submit.run.argv, ...submit.run.env].reduce((sum, text) => sum + Buffer.byteLength(text, 'base64') + 1, 0)
   if (bytes > argumentBytesMax) throw new VwnError('JOB_REQUEST_TOO_LARGE', { bytes, bytesMax: argumentBytesMax })
   return users.check(submit)
+}
+
+/** The caller is who it says; JOB_IDENTITY_FALSE. */
+async function proven(claim: { readonly uid: number; readonly gid: number }, prove: string): Promise<void> {
+  const owner = await proofOf(prove)
+  const ourUid = process.getuid?.() ?? 0
+  if (owner.uid !== claim.uid || owner.gid !== claim.gid) throw new VwnError('JOB_IDENTITY_FALSE', { claims: `${claim.uid}:${claim.gid}`, is: `${owner.uid}:${owner.gid}` })
+  if (ourUid !== 0 && owner.uid !== ourUid) throw new VwnError('JOB_IDENTITY_FALSE', { uid: owner.uid, why: `this bait runs as uid ${ourUid} and serves only that user` })
 }
 
 /**

@@ -105,6 +105,7 @@ passOn('run', 'run a command in a VWN, as the job starter does: run [OPTIONS] --
   const as = takeAs(args)
   await (as === null ? become('starter.cjs', args) : runAs(as.user, as.rest, process.env))
 })
+passOn('hook', 'what batch systems call before, during and after a job: hook ACTION [OPTIONS]', (args) => become('hook.cjs', args))
 passOn('controller', 'run the controller', (args) => become('controller.js', args))
 passOn('bait', 'run a bait', (args) => become('bait.js', args))
 passOn('image', 'build, list, verify and remove OS images', (args) => become('image.js', args))

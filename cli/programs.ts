@@ -12,7 +12,7 @@ export function distFolder(): string {
   return basename(here) === 'dist' ? here : join(dirname(here), 'dist')
 }
 
-export type Program = 'controller.js' | 'bait.js' | 'image.js' | 'starter.cjs' | 'wnod.js'
+export type Program = 'controller.js' | 'bait.js' | 'image.js' | 'starter.cjs' | 'hook.cjs' | 'wnod.js'
 
 /** The path of a built program; a plain failure says that the clone was not built. */
 export function programFile(program: Program): string {

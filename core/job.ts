@@ -7,6 +7,9 @@
  *
  * `starting` is the point of no return: the guest has been told to run it. Before, a failure is `refused`: it never ran, and the batch
  * system may run it again. After, the worst is `lost`: nobody can tell. A job leaves `waiting` only into a VWN that is there.
+ *
+ * A suspended job has had its SIGTSTP; where its whole guest is to stand still, that comes a moment later, so that the job can get ready.
+ * Whatever comes next (resume, cancel) lets the guest run again first, or ends it.
  */
 import { failure, type Failure, type Outcome } from './failure.ts'
 import type { JobId, VwnId } from './ids.ts'
@@ -26,9 +29,9 @@ export type JobEvent =
   | { readonly kind: 'failed'; readonly failure: Failure }                     // it certainly did not run
   | { readonly kind: 'exited'; readonly exit: JobExit }
   | { readonly kind: 'collected' }
-  | { readonly kind: 'suspend' }
+  | { readonly kind: 'suspend'; readonly pause: boolean }                      // pause: its guest is to stand still as well
   | { readonly kind: 'resume' }
-  | { readonly kind: 'cancel'; readonly signal: string | null }                // null: the job starter went away
+  | { readonly kind: 'cancel'; readonly signal: string | null; readonly graceMs?: number } // null: the job starter went away; no grace: as its limits say
   | { readonly kind: 'deadline' }
   | { readonly kind: 'vwnLost'; readonly failure: Failure }                    // the VWN, or all contact with it, is gone for good
 export type JobEventKind = JobEvent['kind']
@@ -42,8 +45,8 @@ export const moves = {
   staging: { staged: ['starting'], failed: ['done'], suspend: ['staging'], resume: ['staging'], cancel: ['done'], deadline: ['done'], vwnLost: ['done'] },
   starting: { started: ['running', 'suspended'], exited: ['collecting'], failed: ['done'], suspend: ['starting'], resume: ['starting'], cancel: ['stopping'], deadline: ['stopping'], vwnLost: ['lost'] },
   running: { exited: ['collecting'], suspend: ['suspended'], cancel: ['stopping'], vwnLost: ['lost'] },
-  suspended: { resume: ['running'], exited: ['collecting'], cancel: ['stopping'], vwnLost: ['lost'] },
-  stopping: { exited: ['collecting'], started: ['stopping'], failed: ['done'], deadline: ['stopping'], vwnLost: ['done', 'lost'] },
+  suspended: { resume: ['running'], exited: ['collecting'], suspend: ['suspended'], cancel: ['stopping'], deadline: ['suspended'], vwnLost: ['lost'] },
+  stopping: { exited: ['collecting'], started: ['stopping'], failed: ['done'], cancel: ['stopping'], deadline: ['stopping'], vwnLost: ['done', 'lost'] },
   collecting: { collected: ['done'], cancel: ['done'], deadline: ['done'], vwnLost: ['done'] },
   done: {},
   lost: {},
@@ -59,8 +62,12 @@ export interface Job {
   readonly deadlineMs: number | null
   /** `wanted` outlives the states before `running`; `over` says that it may have to be woken. */
   readonly suspend: 'never' | 'wanted' | 'over'
-  /** Why it is being stopped; the first reason counts. */
-  readonly stopFor: { readonly is: 'cancel'; readonly signal: string | null } | { readonly is: 'deadline'; readonly failure: Failure } | null
+  /** Whether its guest is to stand still while it is suspended; `due`: it has had its moment, and does. */
+  readonly pause: 'never' | 'wanted' | 'due'
+  /** Why it is being stopped; the first reason counts. `ran`: it was running, so how it then ends is its own affair. */
+  readonly stopFor: { readonly is: 'cancel'; readonly signal: string | null; readonly ran: boolean } | { readonly is: 'deadline'; readonly failure: Failure } | null
+  /** What it was given to end by itself once it is asked; null: what its limits say. */
+  readonly graceMs: number | null
   /** How often stopping has been insisted on. */
   readonly insisted: number
   /** How the process ended, once that is known. */
@@ -78,20 +85,23 @@ export interface JobLimits {
   readonly stageMs: number
   /** From the guest being told to its first answer. */
   readonly startMs: number
+  /** From SIGTSTP until its guest stands still. */
+  readonly pauseMs: number
   /** Between asking a process to end, insisting, and giving up the VWN. */
   readonly stopMs: number
   readonly collectMs: number
 }
 
 /** Generous everywhere, because an emulated guest on a loaded machine is slow. */
-export const jobLimits: JobLimits = { waitMs: null, stageMs: 3_600_000, startMs: 120_000, stopMs: 10_000, collectMs: 3_600_000 }
+export const jobLimits: JobLimits = { waitMs: null, stageMs: 3_600_000, startMs: 120_000, pauseMs: 100, stopMs: 10_000, collectMs: 3_600_000 }
 
 /** What the shell has to bring about; all of it may be repeated. */
 export type JobEffect =
   | { readonly do: 'stage'; readonly vwn: VwnId }
   | { readonly do: 'run'; readonly vwn: VwnId }                                // told once per connection; the agent takes a job once
   | { readonly do: 'suspend' }
-  | { readonly do: 'resume' }
+  | { readonly do: 'pause' }                                                   // its guest stands still
+  | { readonly do: 'resume' }                                                  // its guest runs, then it is told
   | { readonly do: 'ask' }                                                     // the process is asked to end (and woken to hear it)
   | { readonly do: 'insist' }                                                  // SIGKILL to everything it started
   | { readonly do: 'killVwn'; readonly vwn: VwnId }                            // arrives back as vwnLost
@@ -105,7 +115,7 @@ export type JobVerdict =
 /** A job that was just accepted. */
 export const acceptJob = (id: JobId, nowMs: number, limits: JobLimits = jobLimits): Job => ({
   id, state: 'waiting', vwn: null, stateSinceMs: nowMs, deadlineMs: limits.waitMs === null ? null : nowMs + limits.waitMs,
-  suspend: 'never', stopFor: null, insisted: 0, exit: null, partial: false, outcome: null, limits,
+  suspend: 'never', pause: 'never', stopFor: null, graceMs: null, insisted: 0, exit: null, partial: false, outcome: null, limits,
 })
 
 /** True when nothing more can become of it. */
@@ -114,15 +124,25 @@ export const hasEnded = (job: Job): boolean => job.state === 'done' || job.state
 /** What becomes of a job when this happens. Nothing is denied: what does not fit is late, and changes nothing. */
 export function step(job: Job, event: JobEvent, nowMs: number): JobVerdict {
   const targets = table[job.state][event.kind]
-  if (targets === undefined) return { is: 'ignored', why: `${event.kind} changes nothing while ${job.state}` }
+  if (targets === undefined || isRepeated(job, event)) return { is: 'ignored', why: `${event.kind} changes nothing while ${job.state}` }
   const facts = { ...job, ...changed(job, event) }
   const state = targetOf(facts, event, targets)
   const stays = state === job.state
   const entered = { ...facts, state, stateSinceMs: stays ? job.stateSinceMs : nowMs }
-  const deadlineMs = stays && event.kind !== 'deadline' ? job.deadlineMs : deadlineOf(entered, nowMs)
+  const deadlineMs = stays && !isUrged(event) ? job.deadlineMs : deadlineOf(entered, nowMs)
   const next: Job = { ...entered, deadlineMs, outcome: outcomeOf(entered, event) }
   return { is: 'moved', next, effects: reissue(next) }
 }
+
+/** True of what says nothing new: who stands still already, or is told to end already, is not told again. */
+function isRepeated(job: Job, event: JobEvent): boolean {
+  if (job.state === 'suspended' && event.kind === 'suspend') return !event.pause || job.pause !== 'never'
+  if (job.state === 'stopping' && event.kind === 'cancel') return event.graceMs !== 0 || job.insisted > 0
+  return job.state === 'suspended' && event.kind === 'deadline' && job.pause !== 'wanted'
+}
+
+/** True of what makes a job's state begin anew, for as long as it may last. */
+const isUrged = ({ kind }: JobEvent): boolean => kind === 'deadline' || kind === 'cancel'
 
 /** The effects of being in this state. */
 export function reissue(job: Job): readonly JobEffect[] {
@@ -131,7 +151,7 @@ export function reissue(job: Job): readonly JobEffect[] {
     case 'staging': return job.vwn === null ? [] : [{ do: 'stage', vwn: job.vwn }]
     case 'starting': return job.vwn === null ? [] : [{ do: 'run', vwn: job.vwn }]
     case 'running': return job.suspend === 'over' ? [{ do: 'resume' }] : []
-    case 'suspended': return [{ do: 'suspend' }]
+    case 'suspended': return [{ do: job.pause === 'due' ? 'pause' : 'suspend' }]
     case 'stopping':
       if (job.insisted === 0) return [{ do: 'ask' }]
       return job.insisted === 1 || job.vwn === null ? [{ do: 'insist' }] : [{ do: 'killVwn', vwn: job.vwn }]
@@ -158,11 +178,17 @@ function targetOf(job: Job, event: JobEvent, targets: readonly JobState[]): JobS
 function changed(job: Job, event: JobEvent): Partial<Job> {
   switch (event.kind) {
     case 'assigned': return { vwn: event.vwn }
-    case 'suspend': return { suspend: 'wanted' }
-    case 'resume': return { suspend: job.state === 'suspended' ? 'over' : job.suspend === 'wanted' ? 'never' : job.suspend }
+    case 'suspend': return { suspend: 'wanted', pause: !event.pause ? job.pause : job.state === 'suspended' ? 'due' : 'wanted' }
+    case 'resume': return { suspend: job.state === 'suspended' ? 'over' : job.suspend === 'wanted' ? 'never' : job.suspend, pause: 'never' }
     case 'exited': return { exit: event.exit }
-    case 'cancel': return job.state === 'collecting' ? { partial: true } : { stopFor: job.stopFor ?? { is: 'cancel', signal: event.signal } }
+    case 'cancel': {
+      if (job.state === 'collecting') return { partial: true }
+      const { signal, graceMs = null } = event
+      const ran = job.state === 'running' || job.state === 'suspended'
+      return { stopFor: job.stopFor ?? { is: 'cancel', signal, ran }, graceMs, insisted: graceMs === 0 ? Math.max(1, job.insisted) : job.insisted }
+    }
     case 'deadline':
+      if (job.state === 'suspended') return { pause: 'due' }
       if (job.state === 'stopping') return { insisted: job.insisted + 1 }
       if (job.state === 'collecting') return { partial: true }
       return { stopFor: job.stopFor ?? { is: 'deadline', failure: failure(lateness(job.state)) } }
@@ -175,14 +201,15 @@ function changed(job: Job, event: JobEvent): Partial<Job> {
 const lateness = (state: JobState) =>
   state === 'waiting' ? 'JOB_WAITED_TOO_LONG' : state === 'staging' ? 'JOB_STAGE_TIMEOUT' : 'JOB_START_TIMEOUT'
 
-function deadlineOf({ state, limits }: Job, nowMs: number): number | null {
+function deadlineOf({ state, limits, pause, insisted, graceMs }: Job, nowMs: number): number | null {
   switch (state) {
     case 'waiting': return limits.waitMs === null ? null : nowMs + limits.waitMs
     case 'staging': return nowMs + limits.stageMs
     case 'starting': return nowMs + limits.startMs
-    case 'stopping': return nowMs + limits.stopMs
+    case 'suspended': return pause === 'wanted' ? nowMs + limits.pauseMs : null
+    case 'stopping': return nowMs + (insisted === 0 ? (graceMs ?? limits.stopMs) : limits.stopMs)
     case 'collecting': return nowMs + limits.collectMs
-    case 'running': case 'suspended': case 'done': case 'lost': return null
+    case 'running': case 'done': case 'lost': return null
     default: return state satisfies never
   }
 }
@@ -190,7 +217,8 @@ function deadlineOf({ state, limits }: Job, nowMs: number): number | null {
 function outcomeOf(job: Job, event: JobEvent): Outcome | null {
   if (job.state === 'lost') return { is: 'lost', failure: event.kind === 'vwnLost' ? event.failure : failure('VWN_DIED') }
   if (job.state !== 'done') return null
-  if (job.stopFor?.is === 'cancel') return { is: 'cancelled', signal: job.stopFor.signal }
+  // Who was told to end while it ran and its starter was there ends as it would on a bare node: by its own exit, or of the signal.
+  if (job.stopFor?.is === 'cancel') return job.stopFor.ran && job.stopFor.signal !== null && job.exit !== null ? job.exit : { is: 'cancelled', signal: job.stopFor.signal }
   // We stopped it because nobody could tell whether it ran; that it has ended since does not say what it did.
   if (job.stopFor?.is === 'deadline' && job.exit !== null) return { is: 'lost', failure: job.stopFor.failure }
   if (job.exit !== null) return job.exit

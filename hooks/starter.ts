@@ -8,20 +8,20 @@
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
  * line where the job never ran or is lost.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { homedir, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { userInfo } from 'node:os'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
+import { baitSocket } from './bait-socket.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, type FrontEnd, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
-import { harmless, listen, type Forwarded } from './starter/signals.ts'
+import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
 import { look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
 import { lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
@@ -38,6 +38,7 @@ interface State {
   readonly stdio: { readonly stdin: FdFacts; readonly stdout: FdFacts; readonly stderr: FdFacts }
   readonly run: Run
   readonly deathBySignal: Reading['deathBySignal']
+  readonly suspend: Submit['suspend']
   /** `over`: the bait has nothing more to say. */
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
@@ -58,7 +59,6 @@ let early: Forwarded | null = null
 let onSignal = (signal: Forwarded): void => {
   if (isDeadly(signal)) early ??= signal
 }
-const unlisten = listen((signal) => onSignal(signal))
 
 function misused(error: unknown): never {
   if (!(error instanceof UsageError)) throw error
@@ -66,8 +66,11 @@ function misused(error: unknown): never {
   process.exit(2)
 }
 
+let unlisten = (): void => undefined
+
 try {
   const load = frontEndOf(process.env)
+  unlisten = listen((signal) => onSignal(signal), load === null ? sameMs.person : sameMs.batchSystem)
   if (load === null) main(process.argv.slice(2))
   else load().then(called).catch(misused)
 } catch (error) {
@@ -83,13 +86,13 @@ function main(args: readonly string[]): void {
   }
   const count = args.length - used
   if (count === 0) throw new UsageError('no command given; see --help')
-  begin(options, { argv: lastArguments(count, process.env), deathBySignal: 'raise', drops: [] })
+  begin(options, { argv: lastArguments(count, process.env), deathBySignal: 'raise', suspend: 'signal', drops: [] })
 }
 
 /** By a batch system, in its own way. */
 function called(read: FrontEnd): void {
   const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync, userShell })
-  begin(parseOptions([], process.env, reading.known).options, reading)
+  begin(parseOptions([], process.env, reading.known).options, { ...reading, suspend: reading.suspend ?? 'pause' })
 }
 
 function userShell(): string | null {
@@ -100,12 +103,12 @@ function userShell(): string | null {
   }
 }
 
-type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops'>
+type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops'> & Pick<Submit, 'suspend'>
 
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, run: describe(options, stdio, command), deathBySignal: command.deathBySignal, phase: 'calling', receivers: [], terminal: null, stager: null,
+    options, stdio, run: describe(options, stdio, command), deathBySignal: command.deathBySignal, suspend: command.suspend, phase: 'calling', receivers: [], terminal: null, stager: null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   if (!options.stage) return call(state, null)
@@ -116,7 +119,7 @@ function begin(options: Options, command: Command): void {
 }
 
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops }: Command): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops }: Pick<Command, 'argv' | 'drops'>): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)
@@ -137,7 +140,7 @@ function modeOf({ kind }: FdFacts): 'stream' | 'null' | 'closed' {
 
 function call(state: State, stager: Stager | null): void {
   state.stager = stager
-  const path = socketPath(state.options)
+  const path = baitSocket(state.options)
   let reached = false
   const via: JobStream = new JobStream(connect(path), {
     onControl: (message) => {
@@ -196,16 +199,17 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
       state.seen = { ...state.seen, outcome: message.outcome, phases: message.phases }
       return finish(state, via, message.outcome)
     case 'error': return refused(state, message.failure)
+    case 'controlled': return // is for those who control jobs
     default: return message satisfies never
   }
 }
 
 function submit(state: State, via: JobStream, prove: string): void {
   mkdirSync(prove, { mode: 0o700 })
-  const { options, run } = state
+  const { options, run, suspend } = state
   const { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib } = options
   const want = { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib }
-  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want })
+  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend })
   state.phase = 'submitted'
 }
 
@@ -306,16 +310,4 @@ function report({ options, seen }: State): void {
 /** For people who look; a batch job's stderr is the job's alone. */
 function whisper(state: State, line: string): void {
   if (state.options.verbose) complain(line)
-}
-
-/** The bait's socket: as told, or the first one in the home's run directory. */
-function socketPath({ socket, home }: Options): string {
-  if (socket !== null) return socket
-  const folder = join(home ?? (process.getuid?.() === 0 ? '/var/lib/wnod' : join(process.env['XDG_STATE_HOME'] || join(homedir(), '.local/state'), 'wnod')), 'run')
-  try {
-    const name = readdirSync(folder).filter((entry) => entry.endsWith('.sock') && entry !== 'controller.sock').sort()[0]
-    return join(folder, name ?? 'bait.sock')
-  } catch {
-    return join(folder, 'bait.sock')
-  }
 }

@@ -5,7 +5,7 @@ import { chmod, mkdir, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 /**
- * `esm` programs may use any dependency of package.json; native ones stay outside the bundle. The two that start once
+ * `esm` programs may use any dependency of package.json; native ones stay outside the bundle. Those that start once
  * per job or inside a guest are CommonJS, which starts a few milliseconds sooner, and stand alone.
  */
 const programs = [
@@ -15,6 +15,7 @@ const programs = [
   { from: 'images/main.ts', to: 'image.js', format: 'esm', target: 'node20' },
   { from: 'bench/main.ts', to: 'bench.js', format: 'esm', target: 'node20' },
   { from: 'hooks/starter.ts', to: 'starter.cjs', format: 'cjs', target: 'node20', minify: true },
+  { from: 'hooks/hook.ts', to: 'hook.cjs', format: 'cjs', target: 'node20', minify: true },
   { from: 'vwn-agent/main.ts', to: 'agent.cjs', format: 'cjs', target: 'node18', minify: true },
 ]
 

@@ -7,6 +7,11 @@
  *   bait → starter   accepted · waiting* · placed · started     or, at any time, one `ended`
  *   starter → bait   signal* · resize*                          and DATA of stdin, stage
  *
+ * Beside job starters, others call on behalf of a batch system (`wnod hook`): instead of `submit` they say what is to become of jobs.
+ *
+ *   caller → bait    control    proof made; this is to be done to these jobs
+ *   bait → caller    controlled, when it is done
+ *
  * `ended` is the last message from the bait and comes after the last byte of stdout, stderr and collect was acknowledged. The
  * starter's socket closing before `ended` cancels the job.
  */
@@ -82,14 +87,48 @@ export const submitSchema = z.strictObject({
   groups: z.array(z.int().nonnegative()).max(65_536),
   run: runSchema,
   want: wantSchema,
+  /** What SIGTSTP does beside reaching the job: `pause` stops its whole guest a moment later. */
+  suspend: z.enum(['signal', 'pause']).default('signal'),
 })
 export type Submit = z.output<typeof submitSchema>
 
 export const signalMessageSchema = z.strictObject({ kind: z.literal('signal'), signal: z.string().regex(/^SIG[A-Z0-9+-]{1,12}$/) })
 export const resizeSchema = z.strictObject({ kind: z.literal('resize'), rows: size, cols: size })
 
+/** The longest that a job may be given to end by itself. */
+export const graceMsMax = 3_600_000
+
+/** What is to be done to a job. `graceMs`: how long it may take to end by itself, 0 for not at all; null for what is usual. */
+export const controlOrderSchema = z.discriminatedUnion('do', [
+  z.strictObject({ do: z.literal('suspend') }),
+  z.strictObject({ do: z.literal('resume') }),
+  z.strictObject({ do: z.literal('terminate'), graceMs: z.int().min(0).max(graceMsMax).nullable() }),
+])
+export type ControlOrder = z.output<typeof controlOrderSchema>
+
+/** Which jobs: one of ours by its id, or those of a batch job; without a batch system, of any. */
+export const whichJobsSchema = z.discriminatedUnion('by', [
+  z.strictObject({ by: z.literal('job'), job: jobIdSchema }),
+  z.strictObject({ by: z.literal('batch'), batchSystem: name.nullable(), batchJobId: name }),
+])
+export type WhichJobs = z.output<typeof whichJobsSchema>
+
+export const controlSchema = z.strictObject({
+  kind: z.literal('control'),
+  v: z.literal(hookVersion),
+  uid: z.int().nonnegative(),
+  gid: z.int().nonnegative(),
+  order: controlOrderSchema,
+  which: whichJobsSchema,
+})
+export type Control = z.output<typeof controlSchema>
+
+/** What became of one job. `unchanged`: it was so already. */
+export const controlDone = ['suspended', 'resumed', 'ended', 'unchanged'] as const
+export type ControlDone = (typeof controlDone)[number]
+
 /** starter → bait */
-export const fromStarterSchema = z.discriminatedUnion('kind', [submitSchema, signalMessageSchema, resizeSchema])
+export const fromStarterSchema = z.discriminatedUnion('kind', [submitSchema, controlSchema, signalMessageSchema, resizeSchema])
 export type FromStarter = z.output<typeof fromStarterSchema>
 
 /** bait → starter */
@@ -101,7 +140,9 @@ export const toStarterSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('placed'), vwn: vwnIdSchema, type: typeNameSchema, reused: z.boolean() }),
   z.strictObject({ kind: z.literal('started') }),
   z.strictObject({ kind: z.literal('ended'), outcome: outcomeSchema, phases: phasesSchema }),
-  /** What was said could not be taken; nothing was changed. */
+  /** For each job that there was; none is no failure. */
+  z.strictObject({ kind: z.literal('controlled'), jobs: z.array(z.strictObject({ job: jobIdSchema, is: z.enum(controlDone) })) }),
+  /** What was said could not be taken, or not be done. */
   z.strictObject({ kind: z.literal('error'), failure: failureSchema }),
 ])
 export type ToStarter = z.output<typeof toStarterSchema>

@@ -3,9 +3,11 @@
  * state asks for is done here.
  *
  *   starter ─ signal, resize, gone ─┐                      ┌─▶ record on disk   before `run`, and at the end
- *   guest   ─ staged … collected ───┼─▶ deliver ─▶ step ─▶ ┼─▶ contact          stage, run, signal, close
- *   clock, controller ──────────────┘                      └─▶ starter          placed, started, ended
+ *   guest   ─ staged … collected ───┤                      ├─▶ contact          stage, run, signal, close
+ *   clock, controller ──────────────┼─▶ deliver ─▶ step ─▶ ┼─▶ stillness        freeze, wake (still.ts)
+ *   control ─ suspend … terminate ──┘                      └─▶ starter          placed, started, ended
  */
+import { VwnError } from '../../core/errors.ts'
 import { failure } from '../../core/failure.ts'
 import type { VwnId } from '../../core/ids.ts'
 import { acceptJob, hasEnded, step, type Job, type JobEffect, type JobEvent, type JobExit, type JobLimits } from '../../core/job.ts'
@@ -14,12 +16,13 @@ import type { Kit } from '../../kit/service.ts'
 import type { Answer, LiveJob, ScrubReceipt } from '../../wire/bait.ts'
 import type { Outcome, PhaseName, Usage } from '../../wire/common.ts'
 import { guestVersion } from '../../wire/guest.ts'
-import type { FromStarter, Submit } from '../../wire/hook.ts'
+import type { ControlDone, ControlOrder } from '../../wire/hook.ts'
 import type { PlaceFacts, ReadyVwn } from '../contracts.ts'
 import { failureOf } from '../failures.ts'
-import type { StarterLink } from '../starter-socket.ts'
+import type { JobMessage, StarterLink } from '../starter-socket.ts'
 import type { Contact, ContactEvents, OpenContact } from './contact.ts'
 import type { JobRecord } from './record.ts'
+import { stillGuest } from './still.ts'
 
 export interface DriveDeps {
   readonly kit: Kit
@@ -37,15 +40,24 @@ export interface DrivenJob {
   waits(): boolean
   assign(place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
   answer(answer: Answer): void
+  /** Carries out what somebody who may has asked for; resolves when it is done, and rejects with JOB_NOT_ENDED. */
+  control(order: ControlOrder): Promise<ControlDone>
+  /** Its end is on record, and the guest is free of it. */
+  readonly gone: Promise<void>
 }
 
 /** How long a guest may take to notice that a job is over, before it is scrubbed all the same. */
 const letGoMs = 5_000
+/** What a job may take to be gone beside its grace: to be woken, to be forced twice, and to be let go of. */
+const endMs = ({ stopMs }: JobLimits): number => 2 * stopMs + letGoMs + 5_000
 
 type Identified = Pick<JobRecord, 'job' | 'identity' | 'want' | 'name' | 'submittedAtMs'>
 
 /** Signals that change nothing in a process that has made no arrangements; all others cancel a job that has not started. */
 const harmless: ReadonlySet<string> = new Set(['SIGCONT', 'SIGTSTP', 'SIGSTOP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH', 'SIGCHLD'])
+
+/** Its starter is gone: on a bare node the job would have died with it, and at once. */
+const abandoned: JobEvent = { kind: 'cancel', signal: null, graceMs: 0 }
 
 /** A job that is on record as accepted; it lives until its end was told to its starter. */
 export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): DrivenJob {
@@ -54,6 +66,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   const { run } = link.submit
   const phases: Partial<Record<PhaseName, number>> = {}
   const freed = gate<{ mustClean: boolean }>()
+  const over = gate<void>()
   let job: Job = acceptJob(who.job, kit.clock.nowMs(), deps.limits)
   /** The last state that is not an end: while the end is being recorded a Report must still know the job. */
   let shown: LiveJob['state'] = 'waiting'
@@ -64,8 +77,9 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   let usage: Usage | null = null
   let waitsFor: string | null = null
   let deadline: Timer | null = null
-  let gone = false
+  let starterGone = false
   let markMs = kit.clock.monotonicMs()
+  const still = stillGuest({ stillness: () => place?.stillness ?? null, signal: (name) => contact?.signal(name) })
 
   const deliver = (event: JobEvent): boolean => {
     const verdict = step(job, event, kit.clock.nowMs())
@@ -80,22 +94,35 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     deadline?.cancel()
     deadline = job.deadlineMs === null ? null : kit.clock.after(Math.max(0, job.deadlineMs - kit.clock.nowMs()), () => deliver({ kind: 'deadline' }))
     for (const effect of verdict.effects) act(effect)
+    moves.splice(0).forEach((heard) => heard())
     deps.onChange()
     return true
+  }
+  /** Who waits for the job's next move. */
+  const moves: (() => void)[] = []
+  const settledIn = async (isSo: () => boolean): Promise<void> => {
+    while (!isSo()) await new Promise<void>((resolve) => moves.push(resolve))
   }
   const act = (effect: JobEffect): void => {
     switch (effect.do) {
       case 'stage': return once('stage', () => contact?.stage())
       case 'run': return once('run', () => void start())
-      case 'suspend': return contact?.signal('SIGTSTP')
-      case 'resume': return contact?.signal('SIGCONT')
+      case 'suspend': return still.signal('SIGTSTP')
+      case 'pause': return still.freeze()
+      case 'resume':
+        still.wake()
+        return still.signal('SIGCONT')
       case 'ask':
-        contact?.signal('SIGTERM')
-        return contact?.signal('SIGCONT')
-      case 'insist': return contact?.signal('SIGKILL')
+        still.wake()
+        still.signal('SIGTERM')
+        return still.signal('SIGCONT')
+      case 'insist':
+        still.wake()
+        return still.signal('SIGKILL')
       case 'killVwn': return giveUp(effect.vwn)
       case 'collect':
-        if (gone) deliver({ kind: 'cancel', signal: null }) // nobody is left to take the rest
+        still.wake() // it ended at the very moment
+        if (starterGone) deliver(abandoned) // nobody is left to take the rest
         return
       case 'end': return void end(effect.outcome)
       default: return effect satisfies never
@@ -147,6 +174,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       log.error({ err: error }, 'end of a job could not be recorded')
     }
     deps.onEnded(last)
+    over.open()
     link.tell({ kind: 'ended', outcome, phases: last.phases })
     link.end()
   }
@@ -173,12 +201,12 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   }
   const onSignal = (name: string): void => {
     const running = ['running', 'suspended', 'stopping', 'collecting'].includes(job.state)
-    if (name === 'SIGTSTP' && deliver({ kind: 'suspend' })) return
+    if (name === 'SIGTSTP' && (deliver({ kind: 'suspend', pause: link.submit.suspend === 'pause' }) || job.pause !== 'never')) return
     if (name === 'SIGCONT' && job.state !== 'running' && deliver({ kind: 'resume' })) return
-    if (running) contact?.signal(name)
+    if (running) still.signal(name)
     else if (!harmless.has(name)) deliver({ kind: 'cancel', signal: name })
   }
-  const onMessage = (message: Exclude<FromStarter, Submit>): void => {
+  const onMessage = (message: JobMessage): void => {
     switch (message.kind) {
       case 'signal': return onSignal(message.signal)
       case 'resize': return contact?.resize({ rows: message.rows, cols: message.cols })
@@ -186,8 +214,39 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     }
   }
   const onGone = (): void => {
-    gone = true
-    if (!hasEnded(job)) deliver({ kind: 'cancel', signal: null })
+    starterGone = true
+    if (!hasEnded(job)) deliver(abandoned)
+  }
+  const gone = Promise.all([over.opened, freed.opened]).then(() => undefined)
+  const terminate = async (graceMs: number): Promise<void> => {
+    const within = async (ms: number): Promise<boolean> => {
+      const known = new AbortController()
+      try {
+        return await Promise.race([gone.then(() => true), kit.clock.sleep(ms, known.signal).then(() => false)])
+      } finally {
+        known.abort()
+      }
+    }
+    // One that has ended by itself is about to deliver the rest of its output.
+    if (job.state === 'collecting' && await within(graceMs)) return
+    deliver({ kind: 'cancel', signal: graceMs === 0 ? 'SIGKILL' : 'SIGTERM', graceMs })
+    if (!(await within(graceMs + endMs(deps.limits)))) throw new VwnError('JOB_NOT_ENDED', { job: who.job, vwn: job.vwn, state: job.state })
+  }
+  const control = async (order: ControlOrder): Promise<ControlDone> => {
+    if (order.do === 'terminate') {
+      await terminate(order.graceMs ?? deps.limits.stopMs)
+      return 'ended'
+    }
+    if (order.do === 'resume') {
+      const was = job.state
+      deliver({ kind: 'resume' })
+      await still.settled()
+      return was === 'suspended' ? 'resumed' : 'unchanged'
+    }
+    const moved = deliver({ kind: 'suspend', pause: true })
+    await settledIn(() => job.state !== 'suspended' || job.pause !== 'wanted')
+    await still.settled()
+    return moved || job.state === 'suspended' ? 'suspended' : 'unchanged'
   }
   link.tell({ kind: 'accepted', job: who.job })
   link.listen({ onMessage, onGone })
@@ -217,6 +276,8 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
         link.tell({ kind: 'waiting', why: answer.why })
       }
     },
+    control,
+    gone,
   }
 }
 

@@ -3,12 +3,14 @@ import type { HostId, JobId } from '../../core/ids.ts'
 import { jobLimits, type JobLimits } from '../../core/job.ts'
 import { failure } from '../../core/failure.ts'
 import type { Kit } from '../../kit/service.ts'
-import type { EndedJob } from '../../wire/bait.ts'
+import type { EndedJob, LiveJob } from '../../wire/bait.ts'
 import type { Jobs, ReadyVwn } from '../contracts.ts'
 import { failureOf } from '../failures.ts'
-import type { StarterLink } from '../starter-socket.ts'
+import type { Control } from '../../wire/hook.ts'
+import type { Controlled, StarterLink } from '../starter-socket.ts'
 import { agentContact } from './agent-contact.ts'
 import type { OpenContact } from './contact.ts'
+import { chosenBy } from './chosen.ts'
 import { driveJob, type DrivenJob } from './drive.ts'
 import { jobRecords, type JobRecord } from './record.ts'
 import { sshContact } from './ssh-contact.ts'
@@ -24,6 +26,8 @@ export interface JobsOptions {
 export interface JobDesk extends Jobs {
   /** Takes a job on; whatever becomes of it is told to its starter. */
   accept(link: StarterLink): void
+  /** Does what a caller has asked for to all the jobs that it means and may ask this of; JOB_NOT_YOURS where it may of none. */
+  control(control: Control): Promise<Controlled>
 }
 
 /** A Report holds no more. */
@@ -36,6 +40,8 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
   const ended = new Map<JobId, JobRecord>()
   /** Acknowledged before their scrub was measured; they come once more when it is. */
   const unscrubbed = new Map<JobId, JobRecord>()
+  /** Ended, but their guests are not yet free of them. */
+  const leaving = new Map<JobId, { readonly was: LiveJob; readonly gone: Promise<void> }>()
   const listeners: (() => void)[] = []
   const changed = (): void => listeners.forEach((listener) => listener())
 
@@ -51,12 +57,15 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
     }
     kit.log.info({ job: who.job, user: identity.user, type: submit.want.type }, 'job accepted')
     const onEnded = (record: JobRecord): void => {
+      const { live: was, gone } = driven
+      leaving.set(who.job, { was: was(), gone: gone.finally(() => leaving.delete(who.job)) })
       live.delete(who.job)
       ended.set(who.job, record)
       kit.log.info({ job: who.job, outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
       changed()
     }
-    live.set(who.job, driveJob({ kit, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who))
+    const driven = driveJob({ kit, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who)
+    live.set(who.job, driven)
     changed()
   }
   const forget = async (jobs: readonly JobId[]): Promise<void> => {
@@ -71,6 +80,15 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
   }
   return {
     accept: (link) => void take(link),
+    async control({ uid, which, order }) {
+      const chosen = chosenBy(which, uid, [...[...live.values()].map((job) => job.live()), ...[...leaving.values()].map(({ was }) => was)])
+      kit.log.info({ ...which, uid, order: order.do, jobs: chosen.join() }, 'control of jobs asked for')
+      return Promise.all(chosen.map(async (job) => {
+        const is = await live.get(job)?.control(order)
+        if (is === undefined && order.do === 'terminate') await leaving.get(job)?.gone
+        return { job, is: is ?? 'ended' }
+      }))
+    },
     live: () => [...live.values()].map((job) => job.live()),
     ended: () => [...ended.values()].slice(0, endedMax).flatMap((record) => endedJob(record) ?? []),
     waits: (job) => live.get(job)?.waits() ?? false,

@@ -2,7 +2,11 @@
  * Whether the VM of a VWN stands still. Steps follow each other, whoever asks for them: what is being paused is paused before it is
  * woken, and who comes second finds it done.
  *
- *   runs ─pause─▶ [its record says so] ─▶ stands still ─wake─▶ runs, its clock right
+ *   runs ─pause──▶ [its record says so] ─▶ stands still ─wake─▶ runs, its clock right        nobody's: until a job comes
+ *        ─freeze────────────────────────▶ stands still ─wake─▶ runs, its clock right        a job's: while it is suspended
+ *
+ * Freezing asks and writes nothing, for it must be quick. No record is missed: whatever a bait finds with a job in it, it treats as one
+ * that may have stood still.
  */
 import type { Kit } from '../../kit/service.ts'
 import type { Vm } from '../hypervisor/hypervisor.ts'
@@ -15,6 +19,8 @@ export interface Nap {
   readonly still: boolean
   /** The VM stands still, unless there is a reason against it by then. */
   pause(): Promise<void>
+  /** The VM stands still with the job that is in it. */
+  freeze(): Promise<void>
   /** The guest runs, answers and is right in time; fails as `wake` does. */
   wake(): Promise<void>
 }
@@ -38,6 +44,11 @@ export function napOf(kit: Kit, parts: NapParts, signal: AbortSignal): Nap {
     last = done
     return done
   }
+  const halt = async (): Promise<void> => {
+    still = true
+    line.stand(true)
+    await orAborted(vm.pause(), signal, 'pause')
+  }
   return {
     get still() {
       return still
@@ -46,10 +57,10 @@ export function napOf(kit: Kit, parts: NapParts, signal: AbortSignal): Nap {
       if (still || !mayPause()) return
       await setClock(kit, port, signal) // a guest that has done it once does it sooner, and time counts when it is woken
       await record()
-      if (!mayPause()) return
-      still = true
-      line.stand(true)
-      await orAborted(vm.pause(), signal, 'pause')
+      if (mayPause()) await halt()
+    }),
+    freeze: () => step(async () => {
+      if (!still) await halt()
     }),
     wake: () => step(async () => {
       if (!still) return

@@ -5,7 +5,8 @@
  *       └──────────┴─────────┴───────────┴────────────┴─▶ stopping ─▶ gone        told to go
  *                            └───────────┴────────────┴─▶ dead ─reclaim▶ gone      its VM ended, or never came to life
  *
- * One that is nobody's, and that no job has been in, is paused while it is idle: its guest takes no time of the host until a job comes.
+ * One that is nobody's, and that no job has been in, is paused while it is idle: its guest takes no time of the host until a job comes. One
+ * that has a job stands still while that is suspended, and is woken before anybody else is let in.
  *
  * The record (handles.ts) is written before the effect that it explains, so whatever moment the bait dies at, the next one knows.
  */
@@ -15,7 +16,7 @@ import type { JobId, VwnId } from '../../core/ids.ts'
 import type { Local, LocalState } from '../../core/reconcile.ts'
 import type { Sharer } from '../../core/reuse.ts'
 import type { ObservedVwn } from '../../wire/bait.ts'
-import type { Clean, CleanReport, ReadyVwn } from '../contracts.ts'
+import type { Clean, CleanReport, ReadyVwn, Stillness } from '../contracts.ts'
 import { failureOf, withConsole } from '../failures.ts'
 import { serialTail } from '../serial-log.ts'
 import type { EffectName, Means, Running } from './boot.ts'
@@ -149,8 +150,11 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   }
   /** Never used, and not promised to anybody. */
   const isNobodys = (): boolean => from.madeFor === null && handle.owner === null && handle.job === null && handle.jobsRun === 0
+  /** Of the hypervisor that runs this very VM: asked once. */
+  let canPauseKnown: Promise<boolean> | null = null
+  const canPause = (): Promise<boolean> => (canPauseKnown ??= deps.hypervisor.fingerprint().then(({ can }) => can.pause))
   const rest = async (): Promise<void> => {
-    if (nap === null || !(await deps.hypervisor.fingerprint()).can.pause) return
+    if (nap === null || !(await canPause())) return
     await nap.pause()
     if (nap.still) await after('paused')
   }
@@ -170,7 +174,13 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   }
   const reach = async (): Promise<ReadyVwn> => {
     if (line === null) throw new VwnError('VWN_SILENT', { vwn: handle.vwn })
-    return { vwn: handle.vwn, token: handle.token, spec: handle.spec, session: await line.open() }
+    return { vwn: handle.vwn, token: handle.token, spec: handle.spec, session: await line.open(), stillness: await stillnessOf(nap) }
+  }
+  /** For the job in it. */
+  const stillnessOf = async (own: Nap | null): Promise<Stillness | null> => {
+    if (own === null || !(await canPause())) return null
+    const obey = async (step: () => Promise<void>): Promise<void> => void (await orElseEnd(step))
+    return { freeze: () => obey(() => own.freeze()), wake: () => obey(() => own.wake()) }
   }
 
   /** A step that fails has left the VWN in a state that nobody knows: it goes. When the bait ends, the next one sees the record. */
@@ -187,7 +197,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     enter('cleaning')
     const late = new AbortController()
     using _deadline = kit.clock.after(cleanMs, () => late.abort(new VwnError('VWN_SILENT', { what: 'scrub', cleanMs })))
-    const place = await reach()
+    const place = await woken()
     const report = await scrub(place, AbortSignal.any([late.signal, stopping.signal, kit.signal]))
     if (!is('cleaning')) return null
     if (report.left.length > 0) throw new VwnError('VWN_DIRTY', { left: report.left.join(', ').slice(0, 2000) })
@@ -200,7 +210,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
   /** Nothing of the job got in; whether anything can is asked, for that may be why. */
   const untouched = async (): Promise<null> => {
     await record({ job: null })
-    const place = await reach()
+    const place = await woken()
     if (handle.spec.contact === 'agent') (await place.session.openAgent(stopping.signal)).destroy()
     if (is('busy')) enter('idle')
     return null

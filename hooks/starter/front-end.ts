@@ -29,6 +29,8 @@ export interface Reading {
   readonly known: Known
   /** How it hears that the job has died by a signal: by our death of the same one, or by exit code 128 + its number. */
   readonly deathBySignal: 'raise' | 'code'
+  /** What SIGTSTP does beside reaching the job: `pause`, which it is where nothing is said, stops its whole guest a moment later. */
+  readonly suspend?: 'signal' | 'pause'
   /** Names of variables that mean something on the bait alone: the job does not get them. */
   readonly drops: readonly string[]
   /** The job's script, where it lies in a spool of the bait: the guest gets it at the same path. */

@@ -18,17 +18,25 @@ export type Forwarded = (typeof forwarded)[number]
 /** Those that do not kill a process that has made no arrangements. */
 export const harmless: ReadonlySet<string> = new Set<Forwarded>(['SIGCONT', 'SIGTSTP', 'SIGURG', 'SIGWINCH'])
 
-/** Two of a kind within this time are one: Grid Engine sends each signal twice, milliseconds apart. */
-const sameMs = 10
+/**
+ * Two of a kind within this time are one, milliseconds. Grid Engine sends each signal twice, some milliseconds apart and on a busy node some tens; a
+ * person, or a script of his, may well mean two.
+ */
+export const sameMs = { person: 10, batchSystem: 50 } as const
+
+/** Of these one takes back the other, so what follows is news however soon it comes. */
+const opposite: Readonly<Partial<Record<string, Forwarded>>> = { SIGTSTP: 'SIGCONT', SIGCONT: 'SIGTSTP' }
 
 /** Calls for every signal from now on; the answer stops that, leaving every signal its default action. */
-export function listen(onSignal: (signal: Forwarded) => void): () => void {
+export function listen(onSignal: (signal: Forwarded) => void, withinMs: number): () => void {
   const lastMs = new Map<string, number>()
   const handler = (signal: NodeJS.Signals): void => {
     const nowMs = performance.now()
     const beforeMs = lastMs.get(signal) ?? -Infinity
     lastMs.set(signal, nowMs)
-    if (nowMs - beforeMs >= sameMs) onSignal(signal as Forwarded)
+    lastMs.delete(opposite[signal] ?? '')
+    // Of a window that was given several sizes at once the last one counts.
+    if (signal === 'SIGWINCH' || nowMs - beforeMs >= withinMs) onSignal(signal as Forwarded)
   }
   for (const signal of forwarded) process.on(signal, handler)
   return () => {

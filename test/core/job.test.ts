@@ -10,6 +10,8 @@ const assigned: JobEvent = { kind: 'assigned', vwn: vwn('v1') }
 const exited: JobEvent = { kind: 'exited', exit: { is: 'exited', code: 7 } }
 const running: readonly JobEvent[] = [assigned, { kind: 'staged' }, { kind: 'started' }]
 const cancel: JobEvent = { kind: 'cancel', signal: 'SIGTERM' }
+const stop: JobEvent = { kind: 'suspend', pause: false }
+const freeze: JobEvent = { kind: 'suspend', pause: true }
 
 /** Walks a job through events; each must move it. */
 const after = (events: readonly JobEvent[], from = accepted()): Job =>
@@ -36,14 +38,14 @@ describe('a job', () => {
   })
 
   test('that was suspended early starts and is suspended at once', () => {
-    const suspended = after([{ kind: 'suspend' }, ...running])
+    const suspended = after([stop, ...running])
     expect(suspended.state).toBe('suspended')
     expect(reissue(suspended)).toEqual([{ do: 'suspend' }])
     expect(reissue(after([{ kind: 'resume' }], suspended))).toEqual([{ do: 'resume' }])
   })
 
   test('that never stood still is not woken', () => {
-    expect(reissue(after([{ kind: 'suspend' }, { kind: 'resume' }, ...running]))).toEqual([])
+    expect(reissue(after([stop, { kind: 'resume' }, ...running]))).toEqual([])
   })
 
   test('that is cancelled while it waits never runs, and dies by the signal that cancelled it', () => {
@@ -80,13 +82,71 @@ describe('a job', () => {
 
   test('keeps its deadline when it is suspended while it is staged', () => {
     const staging = after([assigned])
-    expect(after([{ kind: 'suspend' }], staging).deadlineMs).toBe(staging.deadlineMs)
+    expect(after([freeze], staging).deadlineMs).toBe(staging.deadlineMs)
+  })
+})
+
+describe('a suspended job', () => {
+  const signalled = after([...running, freeze])
+  const frozen = after([{ kind: 'deadline' }], signalled)
+
+  test('gets its signal first; its guest stands still a moment later, and once', () => {
+    expect(reissue(signalled)).toEqual([{ do: 'suspend' }])
+    expect(signalled.deadlineMs).toBe(10 + signalled.limits.pauseMs)
+    expect(reissue(frozen)).toEqual([{ do: 'pause' }])
+    expect(frozen.deadlineMs).toBeNull()
+    expect(step(frozen, { kind: 'deadline' }, 20).is).toBe('ignored')
+  })
+
+  test('whose guest runs on may be told to stand still, but not twice', () => {
+    const stopped = after([...running, stop])
+    expect(stopped.deadlineMs).toBeNull()
+    expect(step(stopped, stop, 20).is).toBe('ignored')
+    expect(step(signalled, freeze, 20).is).toBe('ignored')
+    expect(reissue(after([freeze], stopped))).toEqual([{ do: 'pause' }])
+  })
+
+  test('that was told so before it started stands still as soon as it has had its moment', () => {
+    expect(after([freeze, ...running])).toMatchObject({ state: 'suspended', deadlineMs: 10 + signalled.limits.pauseMs })
+    expect(after([freeze, { kind: 'resume' }, ...running]).state).toBe('running')
+  })
+
+  test('that goes on in time never stands still, and may be suspended anew', () => {
+    const resumed = after([{ kind: 'resume' }], signalled)
+    expect(resumed).toMatchObject({ state: 'running', deadlineMs: null, pause: 'never' })
+    expect(reissue(after([freeze], after([{ kind: 'resume' }], frozen)))).toEqual([{ do: 'suspend' }])
+  })
+
+  test('that is cancelled is asked, or forced where its starter is gone', () => {
+    expect(reissue(after([{ kind: 'cancel', signal: 'SIGTERM', graceMs: 500 }], frozen))).toEqual([{ do: 'ask' }])
+    expect(reissue(after([{ kind: 'cancel', signal: null, graceMs: 0 }], frozen))).toEqual([{ do: 'insist' }])
+  })
+})
+
+describe('a job that is told to end', () => {
+  const ending = after([...running, { kind: 'cancel', signal: 'SIGTERM', graceMs: 500 }])
+
+  test('has the time that it was given, then is forced', () => {
+    expect(ending.deadlineMs).toBe(510)
+    expect(after([{ kind: 'deadline' }], ending)).toMatchObject({ insisted: 1, deadlineMs: 10 + ending.limits.stopMs })
+  })
+
+  test('ends as it would on a bare node, by its own exit', () => {
+    expect(after([exited, { kind: 'collected' }], ending).outcome).toEqual({ is: 'exited', code: 7 })
+    expect(after([lost], ending).outcome).toEqual({ is: 'cancelled', signal: 'SIGTERM' })
+  })
+
+  test('is not told again, but may be forced at once', () => {
+    expect(step(ending, { kind: 'cancel', signal: 'SIGTERM', graceMs: 100 }, 20).is).toBe('ignored')
+    const forced = after([{ kind: 'cancel', signal: null, graceMs: 0 }], ending)
+    expect(reissue(forced)).toEqual([{ do: 'insist' }])
+    expect(step(forced, { kind: 'cancel', signal: null, graceMs: 0 }, 20).is).toBe('ignored')
   })
 })
 
 // ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Model { told: boolean; ends: number }
+interface Model { told: boolean; still: boolean; stopped: boolean; ends: number }
 interface Real { job: Job; nowMs: number }
 const walked = new Set<string>()
 
@@ -97,14 +157,15 @@ function eventOf(kind: JobEventKind, dice: number): JobEvent {
     case 'failed': return { kind, failure: failure('JOB_START_FAILED') }
     case 'vwnLost': return lost
     case 'exited': return { kind, exit: dice % 2 === 0 ? { is: 'exited', code: dice % 256 } : { is: 'signalled', signal: 'SIGSEGV', coreDumped: false } }
-    case 'cancel': return { kind, signal: dice % 2 === 0 ? 'SIGTERM' : null }
+    case 'cancel': return dice % 3 === 0 ? { kind, signal: 'SIGTERM' } : dice % 3 === 1 ? { kind, signal: 'SIGTERM', graceMs: dice } : { kind, signal: null, graceMs: 0 }
+    case 'suspend': return { kind, pause: dice % 3 !== 0 }
     default: return { kind }
   }
 }
 
 const happy: Readonly<Record<JobState, readonly JobEventKind[]>> = {
   waiting: ['assigned', 'assigned', 'suspend'], staging: ['staged'], starting: ['started', 'started', 'deadline'], running: ['exited', 'suspend', 'cancel'],
-  suspended: ['resume'], stopping: ['exited', 'vwnLost', 'deadline'], collecting: ['collected'], done: [], lost: [],
+  suspended: ['resume', 'deadline', 'suspend', 'cancel'], stopping: ['exited', 'vwnLost', 'deadline', 'cancel'], collecting: ['collected'], done: [], lost: [],
 }
 
 class Send implements fc.Command<Model, Real> {
@@ -132,6 +193,16 @@ class Send implements fc.Command<Model, Real> {
 
     expect(moves[before.state]).toHaveProperty(kind)
     expect(reissue(next)).toEqual(effects)
+    for (const effect of effects) {
+      // Its guest stands still only after its signal, and runs before the job is told anything more.
+      if (effect.do === 'pause') expect(model.stopped).toBe(true)
+      if (effect.do === 'suspend') expect(model.still).toBe(false)
+      model.stopped = effect.do === 'suspend' || effect.do === 'pause'
+      model.still = effect.do === 'pause'
+    }
+    if (model.still) expect(next).toMatchObject({ state: 'suspended', deadlineMs: null })
+    if (next.state === 'running') expect(model.still).toBe(false)
+    if (next.state === 'stopping' && this.sent === 'cancel') expect(next.insisted > 0 || before.state !== 'stopping').toBe(true)
     if (before.state !== 'starting' && next.state === 'starting') {
       expect(model.told).toBe(false) // the guest is told once
       model.told = true
@@ -156,7 +227,7 @@ const arrows = jobStates.flatMap((state) => Object.entries<readonly JobState[]>(
 
 test('no order of events breaks a promise, and every arrow is walked', { timeout: 60_000 }, () => {
   const model = fc.property(commands, (run) => {
-    fc.modelRun(() => ({ model: { told: false, ends: 0 }, real: { job: accepted(), nowMs: 0 } }), run)
+    fc.modelRun(() => ({ model: { told: false, still: false, stopped: false, ends: 0 }, real: { job: accepted(), nowMs: 0 } }), run)
   })
   for (let batch = 0; batch < 30 && walked.size < arrows.length; batch += 1) fc.assert(model, { numRuns: 100 })
   expect([...walked].sort()).toEqual(arrows.sort())

@@ -3,7 +3,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { GuestAddress, GuestSession, PlaceFacts, ReadyVwn } from '../../bait/contracts.ts'
+import type { GuestAddress, GuestSession, PlaceFacts, ReadyVwn, Stillness } from '../../bait/contracts.ts'
 import { createJobs, type JobDesk } from '../../bait/job/jobs.ts'
 import { hostUsers } from '../../bait/job/users.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
@@ -19,6 +19,8 @@ const root = join(import.meta.dirname, '../..')
 /** The starter as it ships, built once per run. */
 export const starterFolder = join(tmpdir(), `wnod-starter-${process.pid}`)
 export const starterFile = join(starterFolder, 'starter.cjs')
+/** What is called beside it. */
+export const hookFile = join(starterFolder, 'hook.cjs')
 /** What runs before its node. */
 export const beforeFile = join(starterFolder, 'wnod-starter')
 
@@ -26,7 +28,8 @@ export const beforeFile = join(starterFolder, 'wnod-starter')
 export function buildStarter(): void {
   mkdirSync(starterFolder, { mode: 0o755, recursive: true })
   execFileSync('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', beforeFile, 'hooks/starter/before.c'], { cwd: root })
-  execFileSync(join(root, 'node_modules/.bin/esbuild'), ['hooks/starter.ts', `--outfile=${starterFile}`, '--bundle', '--platform=node', '--format=cjs', '--target=node20', '--minify', '--log-level=error'], { cwd: root })
+  const bundle = ['--bundle', '--platform=node', '--format=cjs', '--target=node20', '--minify', '--log-level=error', '--out-extension:.js=.cjs']
+  execFileSync(join(root, 'node_modules/.bin/esbuild'), ['hooks/starter.ts', 'hooks/hook.ts', `--outdir=${starterFolder}`, ...bundle], { cwd: root })
 }
 
 export interface Desk extends AsyncDisposable {
@@ -47,7 +50,7 @@ export const freshPlace: PlaceFacts = {
   },
 }
 
-export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number } = {}): Promise<Desk> {
+export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number; stillness?: Stillness } = {}): Promise<Desk> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'wnod-desk-'))
   const { log, lines } = captureLog()
   const kit = { clock: systemClock, log, signal: new AbortController().signal }
@@ -56,7 +59,7 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
   const jobs = createJobs(kit, { host, folder: join(folder, 'jobs'), ...(options.limits && { limits: options.limits }) })
   await jobs.recover()
   const door = starterSocket(kit, {
-    host, path: socket, proof: join(folder, 'proof'), users: hostUsers(systemClock), onJob: (link) => jobs.accept(link),
+    host, path: socket, proof: join(folder, 'proof'), users: hostUsers(systemClock), onJob: (link) => jobs.accept(link), onControl: jobs.control,
     ...(options.submitMs !== undefined && { submitMs: options.submitMs }),
   })
   await door.start()
@@ -64,7 +67,7 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
     jobs, socket, folder, lines,
     async place(session, contact, facts = freshPlace) {
       const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
-      return { job, freed: jobs.assign(job, readyVwn(session, contact), facts) }
+      return { job, freed: jobs.assign(job, readyVwn(session, contact, options.stillness), facts) }
     },
     async [Symbol.asyncDispose]() {
       await door.stop()
@@ -83,11 +86,12 @@ export async function recovered(folder: string): Promise<JobDesk> {
   return jobs
 }
 
-export const readyVwn = (session: GuestSession, contact: 'agent' | 'ssh' = 'agent'): ReadyVwn => ({
+export const readyVwn = (session: GuestSession, contact: 'agent' | 'ssh' = 'agent', stillness: Stillness | null = null): ReadyVwn => ({
   vwn: vwnId('v1'),
   token: { term: 1, epoch: 1 },
   spec: { type: typeName('el9'), image: imageDigest('0'.repeat(64)), contact, shape: { cpus: 1, memoryMib: 512, scratchGib: 1 }, network: 'isolated', bootMs: 60_000 },
   session,
+  stillness,
 })
 
 export const sessionOf = (address: GuestAddress): Promise<GuestSession> => connectGuest(address, AbortSignal.timeout(10_000))
@@ -102,6 +106,8 @@ export interface Ended {
 export interface StarterOptions {
   readonly input?: Buffer | string
   readonly args?: readonly string[]
+  /** Called as a batch system does, in the job's place: without options, with these variables. `command` is what follows the command's name. */
+  readonly frontEnd?: NodeJS.ProcessEnv
   readonly env?: NodeJS.ProcessEnv
   readonly uid?: number
   readonly gid?: number
@@ -113,11 +119,11 @@ export interface StarterOptions {
 
 /** A starter process; everything it says is kept. */
 export function runStarter(desk: Desk, command: readonly string[], options: StarterOptions = {}) {
-  const { after, files = '' } = options
-  const given = ['--socket', desk.socket, ...(options.args ?? []), '--', ...command]
+  const { after, files = '', frontEnd } = options
+  const given = frontEnd === undefined ? ['--socket', desk.socket, ...(options.args ?? []), '--', ...command] : command
   const [file, ...args] = after === undefined ? [process.execPath, starterFile, ...given] : ['bash', '--norc', '-c', `${after}\nexec "$0" "$@" ${files}`, beforeFile, ...given]
   const child = spawn(file ?? '', args, {
-    env: options.env ?? { PATH: process.env['PATH'] ?? '' },
+    env: options.env ?? { PATH: process.env['PATH'] ?? '', ...(frontEnd && { WNOD_SOCKET: desk.socket, ...frontEnd }) },
     cwd: '/tmp',
     ...(options.uid !== undefined && { uid: options.uid }), ...(options.gid !== undefined && { gid: options.gid }),
   })
