@@ -2,7 +2,7 @@
  * `wnod install gridengine --queue Q`: what makes the jobs of one queue go into VWNs.
  *
  *   FOLDER             what the queue calls, with the settings beside it; at the same path on every host of the queue
- *   the queue          starter_method; suspend_method; terminate_method, with --grace
+ *   the queue          starter_method; epilog; suspend_method; terminate_method, with --grace
  *   the cluster        `-l vm=TYPE`: a resource, and the verifier of submitted jobs that knows the types
  */
 import { access, realpath } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { typesReplySchema } from '../../wire/api.ts'
 import type { Context } from '../context.ts'
-import { distFolder } from '../programs.ts'
+import { distFolder, programFile } from '../programs.ts'
 import { link, mark, ownFile, type Change } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
 import { clusterParameter, complex, keptIn, parseSettings, qconf, queueAttribute, queueOffers, set } from './qconf.ts'
@@ -24,6 +24,8 @@ export interface GridEngineOptions extends InstallOptions {
   readonly files?: boolean
   /** `qdel` gives a job TERM and so many seconds, in place of KILL at once. */
   readonly grace?: number
+  /** Whether the slot waits until nothing of the job is left in its VWN; where the site has an epilog of its own, that may say so instead. */
+  readonly epilog?: boolean
   /** Settings of somebody else's are replaced, and put back by --undo. */
   readonly replace?: boolean
 }
@@ -32,40 +34,46 @@ export async function installGridEngine(context: Context, options: GridEngineOpt
   const folder = options.folder ?? '/etc/wnod/gridengine'
   if (!/^\/[\w./+-]*$/.test(folder)) throw new VwnError('OPTION_INVALID', { option: '--folder', problem: 'Grid Engine can call a plain absolute path only' })
   const files = await filesOf(context, folder, options)
-  const changes = options.files === true ? files : [...files, ...settingsOf(folder, options)]
-  if (options.files !== true && options.undo !== true) await refuseHidden(options)
-  await install(context, 'gridengine', changes, options)
+  if (options.files === true) return install(context, 'gridengine', files, options)
+  const others = await otherQueues(folder, options.queue)
+  const shared = options.undo === true && others ? [] : [...files, ...ofCluster(folder, options)]
+  await install(context, 'gridengine', [...shared, ...ofQueue(folder, options)], options)
+}
+
+/** Whether other queues call what is in the folder: it stays for them, and so does what is the cluster's. */
+async function otherQueues(folder: string, queue: string): Promise<boolean> {
+  const names = (await qconf('-sql')).split('\n').filter((name) => name !== '')
+  if (!names.includes(queue)) throw new VwnError('INSTALL_UNSUITED', { system: 'gridengine', why: `there is no queue ${queue}` })
+  const methods = await Promise.all(names.map(async (name) => (name === queue ? '' : parseSettings(await qconf('-sq', name)).get('starter_method'))))
+  return methods.includes(join(folder, 'wnod-gridengine'))
 }
 
 /** What of ours a host must have, by the folder's path. */
 async function filesOf(context: Context, folder: string, options: GridEngineOptions): Promise<readonly Change[]> {
   const scripts = await realpath(join(dirname(distFolder()), 'hooks/gridengine'))
-  const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`, `WNOD_GRACE=${options.grace ?? 0}`]
+  const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`, `WNOD_GRACE=${options.grace ?? 0}`]
   return [
     link(join(folder, 'wnod-gridengine'), await starterFile()),
     ownFile(join(folder, 'wnod-gridengine.env'), [`# ${mark}`, ...settings, ''].join('\n'), 0o644),
-    link(join(folder, 'jsv'), join(scripts, 'jsv.sh')),
-    link(join(folder, 'terminate'), join(scripts, 'terminate.sh')),
+    ...(['jsv.sh', 'epilog.sh', 'terminate.sh', 'settings.sh'].map((name) => link(join(folder, name), join(scripts, name)))),
   ]
 }
 
-function settingsOf(folder: string, { queue, grace, replace = false }: GridEngineOptions): readonly Change[] {
+function ofCluster(folder: string, { replace = false }: GridEngineOptions): readonly Change[] {
+  const kept = keptIn(join(folder, 'cluster.before.json'))
+  return [complex('vm vm STRING == YES NO NONE 0'), set(clusterParameter('jsv_url'), `script:${join(folder, 'jsv.sh')}`, kept, replace)]
+}
+
+function ofQueue(folder: string, { queue, grace, epilog = true, replace = false }: GridEngineOptions): readonly Change[] {
   const kept = keptIn(join(folder, `${queue}.before.json`))
-  const keptOfCluster = keptIn(join(folder, 'cluster.before.json'))
   const attribute = (name: string, value: string): Change => set(queueAttribute(queue, name), value, kept, replace)
   return [
-    complex('vm vm STRING == YES NO NONE 0'),
     queueOffers(queue, 'vm', 'any'),
+    ...(epilog ? [attribute('epilog', `root@${join(folder, 'epilog.sh')}`)] : []),
     attribute('suspend_method', 'SIGTSTP'),
-    ...(grace === undefined ? [] : [attribute('terminate_method', `${join(folder, 'terminate')} $job_pid`)]),
-    set(clusterParameter('jsv_url'), `script:${join(folder, 'jsv')}`, keptOfCluster, replace),
+    ...(grace === undefined ? [] : [attribute('terminate_method', `${join(folder, 'terminate.sh')} $job_pid`)]),
     attribute('starter_method', join(folder, 'wnod-gridengine')), // last: from here on jobs go into VWNs
   ]
-}
-
-/** Said before anything is changed: the queue must be there, and this be a host where it can be changed. */
-async function refuseHidden({ queue }: GridEngineOptions): Promise<void> {
-  if (!parseSettings(await qconf('-sq', queue)).has('qname')) throw new VwnError('INSTALL_UNSUITED', { system: 'gridengine', why: `there is no queue ${queue}` })
 }
 
 async function typesOf(context: Context, { types, undo }: GridEngineOptions): Promise<readonly string[]> {

@@ -1,20 +1,17 @@
 #!/bin/sh
-# The queue's terminate_method with `wnod install gridengine --grace S`: called with $job_pid by the job's user, whose job it is to end. Grid Engine
-# itself calls it again every few seconds and would never insist, so this does: TERM, then KILL after S seconds, to the job starter; its end is
-# the job's. Says nothing: there is nobody to read it.
-exec >/dev/null 2>&1
-grace=5
-while read -r line; do
-	case $line in WNOD_GRACE=*) grace=${line#*=} ;; esac
-done <"${0%/*}/wnod-gridengine.env"
-
-# Once is enough: the second call finds the first at work.
+# The queue's terminate_method with `wnod install gridengine --grace S`, called with $job_pid by the job's user. Grid Engine calls it again every few
+# seconds and would never insist, so this does: the job gets TERM, after S seconds KILL, also where it is suspended; should the bait not answer, its
+# starter gets them. Says nothing: there is nobody to read it.
+exec </dev/null >/dev/null 2>&1
+. "${0%/*}/settings.sh"
 case $1 in '' | *[!0-9]*) exit 0 ;; esac
+
+# Once is enough: a second call finds the first at work.
 mark=${TMPDIR:-/tmp}/.wnod-terminate.$1
 mkdir "$mark" || exit 0
 trap 'rmdir "$mark"' EXIT
-kill -TERM "$1"
-left=$((grace * 10))
+hook control terminate "$job" --grace "$WNOD_GRACE" || kill -TERM "$1"
+left=$((WNOD_GRACE * 10))
 while [ "$left" -gt 0 ] && kill -0 "$1"; do
 	sleep .1
 	left=$((left - 1))
