@@ -13,7 +13,7 @@ import type { Context } from '../context.ts'
 import { distFolder, programFile } from '../programs.ts'
 import { link, mark, ownFile, type Change } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
-import { clusterParameter, complex, keptIn, parseSettings, qconf, queueAttribute, queueOffers, set } from './qconf.ts'
+import { clusterParameter, complex, isNone, keptIn, parseSettings, qconf, queueAttribute, queueOffers, set } from './qconf.ts'
 
 export interface GridEngineOptions extends InstallOptions {
   readonly queue: string
@@ -36,6 +36,7 @@ export async function installGridEngine(context: Context, options: GridEngineOpt
   const files = await filesOf(context, folder, options)
   if (options.files === true) return install(context, 'gridengine', files, options)
   const others = await otherQueues(folder, options.queue)
+  if (options.epilog !== false && options.undo !== true && options.replace !== true) await refuseHidden(options.queue)
   const shared = options.undo === true && others ? [] : [...files, ...ofCluster(folder, options)]
   await install(context, 'gridengine', [...shared, ...ofQueue(folder, options)], options)
 }
@@ -46,6 +47,12 @@ async function otherQueues(folder: string, queue: string): Promise<boolean> {
   if (!names.includes(queue)) throw new VwnError('INSTALL_UNSUITED', { system: 'gridengine', why: `there is no queue ${queue}` })
   const methods = await Promise.all(names.map(async (name) => (name === queue ? '' : parseSettings(await qconf('-sq', name)).get('starter_method'))))
   return methods.includes(join(folder, 'wnod-gridengine'))
+}
+
+/** An epilog of the cluster's, which one of the queue's own would keep from being called. */
+async function refuseHidden(queue: string): Promise<void> {
+  const [ofCluster, ofQueue] = [await clusterParameter('epilog').read(), await queueAttribute(queue, 'epilog').read()]
+  if (!isNone(ofCluster) && isNone(ofQueue)) throw new VwnError('INSTALL_FOREIGN_SETTING', { setting: 'epilog of the cluster', is: ofCluster })
 }
 
 /** What of ours a host must have, by the folder's path. */
@@ -59,19 +66,19 @@ async function filesOf(context: Context, folder: string, options: GridEngineOpti
   ]
 }
 
-function ofCluster(folder: string, { replace = false }: GridEngineOptions): readonly Change[] {
+function ofCluster(folder: string, { undo = false, replace = undo }: GridEngineOptions): readonly Change[] {
   const kept = keptIn(join(folder, 'cluster.before.json'))
   return [complex('vm vm STRING == YES NO NONE 0'), set(clusterParameter('jsv_url'), `script:${join(folder, 'jsv.sh')}`, kept, replace)]
 }
 
-function ofQueue(folder: string, { queue, grace, epilog = true, replace = false }: GridEngineOptions): readonly Change[] {
+function ofQueue(folder: string, { queue, grace, epilog = true, undo = false, replace = undo }: GridEngineOptions): readonly Change[] {
   const kept = keptIn(join(folder, `${queue}.before.json`))
   const attribute = (name: string, value: string): Change => set(queueAttribute(queue, name), value, kept, replace)
   return [
     queueOffers(queue, 'vm', 'any'),
-    ...(epilog ? [attribute('epilog', `root@${join(folder, 'epilog.sh')}`)] : []),
+    ...(epilog || undo ? [attribute('epilog', `root@${join(folder, 'epilog.sh')}`)] : []),
     attribute('suspend_method', 'SIGTSTP'),
-    ...(grace === undefined ? [] : [attribute('terminate_method', `${join(folder, 'terminate.sh')} $job_pid`)]),
+    ...(grace === undefined && !undo ? [] : [attribute('terminate_method', `${join(folder, 'terminate.sh')} $job_pid`)]),
     attribute('starter_method', join(folder, 'wnod-gridengine')), // last: from here on jobs go into VWNs
   ]
 }

@@ -54,7 +54,8 @@ export interface Setting {
   readonly write: (value: string) => Promise<unknown>
 }
 
-const isNone = (value: string): boolean => /^(none|)$/i.test(value)
+/** Grid Engine's words for nothing. */
+export const isNone = (value: string): boolean => /^(none|)$/i.test(value)
 
 /** A setting with this value. INSTALL_FOREIGN_SETTING where it has another that is neither none nor an older one of ours. */
 export function set(setting: Setting, value: string, kept: Kept, mayReplace: boolean): Change {
