@@ -60,8 +60,8 @@ async function filesOf(context: Context, folder: string, options: GridEngineOpti
   const scripts = await realpath(join(dirname(distFolder()), 'hooks/gridengine'))
   const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`, `WNOD_GRACE=${options.grace ?? 0}`]
   return [
-    link(join(folder, 'wnod-gridengine'), await starterFile()),
     ownFile(join(folder, 'wnod-gridengine.env'), [`# ${mark}`, ...settings, ''].join('\n'), 0o644),
+    link(join(folder, 'wnod-gridengine'), await starterFile()),
     ...(['jsv.sh', 'epilog.sh', 'terminate.sh', 'settings.sh'].map((name) => link(join(folder, name), join(scripts, name)))),
   ]
 }
