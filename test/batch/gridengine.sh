@@ -58,7 +58,7 @@ B
   # What is not named here is as it is packaged.
   sed -e "s#^execd_spool_dir .*#execd_spool_dir $BASE/spool/execd#" -e 's/^load_report_time .*/load_report_time 00:00:01/' \
     -e 's/^max_unheard .*/max_unheard 00:00:30/' -e 's#^mailer .*#mailer /bin/true#' -e 's/^administrator_mail .*/administrator_mail none/' \
-    -e 's/flush_time=00:00:15/flush_time=00:00:01 accounting_flush_time=00:00:01/' -e 's/^gid_range .*/gid_range 50700-50899/' \
+    -e 's/flush_time=00:00:15/flush_time=00:00:01 accounting_flush_time=00:00:01/' -e 's/^gid_range .*/gid_range 50700-50899/' -e 's/^min_\([ug]id\) .*/min_\1 0/' \
     /usr/share/gridengine/default-configuration >"$BASE/global.conf"
   inside sh -ec '
     spoolinit berkeleydb libspoolb "$1/spool/db" init
