@@ -11,6 +11,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
+import { scriptBytesMax } from '../core/script-path.ts'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
@@ -19,7 +20,7 @@ import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { baitSocket } from './bait-socket.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
-import { frontEndOf, type FrontEnd, type Reading } from './starter/front-end.ts'
+import { frontEndOf, Refusal, type FrontEnd, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
 import { look, sink, source, type FdFacts } from './starter/stdio.ts'
@@ -61,6 +62,10 @@ let onSignal = (signal: Forwarded): void => {
 }
 
 function misused(error: unknown): never {
+  if (error instanceof Refusal) {
+    complain(refusalLine(error.failure))
+    process.exit(parseOptions([], process.env, error.known).options.refusedCode)
+  }
   if (!(error instanceof UsageError)) throw error
   complain(error.message)
   process.exit(2)
@@ -103,7 +108,7 @@ function userShell(): string | null {
   }
 }
 
-type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops'> & Pick<Submit, 'suspend'>
+type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops' | 'script'> & Pick<Submit, 'suspend'>
 
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
@@ -111,6 +116,8 @@ function begin(options: Options, command: Command): void {
     options, stdio, run: describe(options, stdio, command), deathBySignal: command.deathBySignal, suspend: command.suspend, phase: 'calling', receivers: [], terminal: null, stager: null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
+  const scriptBytes = command.script?.content.length ?? 0
+  if (scriptBytes > scriptBytesMax) return refused(state, tooLarge(scriptBytes))
   if (!options.stage) return call(state, null)
   import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
     (stager) => call(state, stager),
@@ -118,8 +125,12 @@ function begin(options: Options, command: Command): void {
   )
 }
 
+/** What the bait would say too, if a message so long could reach it. */
+const tooLarge = (bytes: number): Failure =>
+  ({ code: 'JOB_SCRIPT_TOO_LARGE', message: `the script of the job has ${bytes} bytes, ${scriptBytesMax} are allowed`, hint: 'keep data that the script carries in a file beside it' })
+
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops }: Pick<Command, 'argv' | 'drops'>): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null }: Pick<Command, 'argv' | 'drops' | 'script'>): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)
@@ -131,6 +142,7 @@ function describe(options: Options, stdio: State['stdio'], { argv, drops }: Pick
     stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
     tty: hasTerminal ? terminalSize() : null,
     stage: options.stage,
+    script: script === null ? null : { path: script.path.toString('base64'), content: script.content.toString('base64') },
   }
 }
 
@@ -272,10 +284,10 @@ function endBy({ deathBySignal }: State, signal: string): void {
   else process.exit(128 + (signalNumber(signal) ?? 0))
 }
 
-function refused(state: State, { code, message, hint }: Failure): void {
+function refused(state: State, failure: Failure): void {
   state.phase = 'over'
-  state.seen.outcome ??= { is: 'refused', failure: { code, message, hint } }
-  complain(`the job did not run: ${firstLine(message)} (${code}): ${hint}`)
+  state.seen.outcome ??= { is: 'refused', failure }
+  complain(refusalLine(failure))
   end(state, () => process.exit(state.options.refusedCode))
 }
 
@@ -285,6 +297,8 @@ function lost(state: State, { code, message, hint }: Failure): void {
   complain(`the job is lost: ${firstLine(message)} (${code}): ${hint}`)
   end(state, () => process.exit(state.options.lostCode))
 }
+
+const refusalLine = ({ code, message, hint }: Failure): string => `the job did not run: ${firstLine(message)} (${code}): ${hint}`
 
 /** One line for the job's stderr; what follows, a guest's last words, is in the report and in `wnod show`. */
 const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''

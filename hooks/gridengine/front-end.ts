@@ -63,7 +63,7 @@ function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'script'>
   const name = `${login ? '-' : ''}${baseName(shell)}`
   if (isBinary && hasShell) return { argv: [...start, '-c', joined([word, ...rest, Buffer.alloc(0)]), name].map(bytes), script: null }
   if (fromStdin) return { argv: [...start, '-s', ...rest].map(bytes), script: null }
-  const script = isBinary ? null : spooledScript(call, first)
+  const script = isBinary ? null : spooledScript(call, first, { refusedCode: again })
   if (isBinary) return { argv: args, script }
   if (mode === 'posix_compliant') return { argv: [...start, ...args].map(bytes), script }
   return { argv: [...(script !== null && isPlain(script.content) ? [bytes('/bin/sh')] : []), ...args], script }

@@ -46,21 +46,24 @@ export interface SpooledScript {
 export class Refusal extends Error {
   override readonly name = 'Refusal'
   readonly failure: Failure
+  /** What the batch system would have us exit with, by its own conventions. */
+  readonly known: Pick<Known, 'refusedCode'>
 
-  constructor(failure: Failure) {
+  constructor(failure: Failure, known: Pick<Known, 'refusedCode'>) {
     super(failure.message)
     this.failure = failure
+    this.known = known
   }
 }
 
 /** The script at this path of the bait; a Refusal where it cannot be read. */
-export function spooledScript({ readFile }: Call, path: Buffer): SpooledScript {
+export function spooledScript({ readFile }: Call, path: Buffer, known: Pick<Known, 'refusedCode'> = {}): SpooledScript {
   try {
     return { path, content: readFile(path) }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     const hint = 'the batch system has removed it, or its spool is not open to the user of the job'
-    throw new Refusal({ code: 'JOB_SCRIPT_UNREADABLE', message: `the script of the job cannot be read on this host: ${why}`, hint })
+    throw new Refusal({ code: 'JOB_SCRIPT_UNREADABLE', message: `the script of the job cannot be read on this host: ${why}`, hint }, known)
   }
 }
 
