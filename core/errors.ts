@@ -188,6 +188,12 @@ export function isVwnError(error: unknown, code?: ErrorCode): error is VwnError 
   return error instanceof VwnError && (code === undefined || error.code === code)
 }
 
+/** True for the code of a request that would be refused again, however often it comes: what is asked for does not exist, or is not allowed. */
+export function isHopeless(code: string): boolean {
+  const entry: Entry | undefined = Object.hasOwn(catalogue, code) ? catalogue[code as ErrorCode] : undefined
+  return entry !== undefined && entry.retry === 'never' && entry.http < 500
+}
+
 /** The topmost expected failure of a chain, or null for a bug. */
 export function vwnErrorIn(error: unknown): VwnError | null {
   return layers(error).find((layer) => layer instanceof VwnError) ?? null

@@ -288,7 +288,7 @@ function refused(state: State, failure: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'refused', failure }
   complain(refusalLine(failure))
-  end(state, () => process.exit(state.options.refusedCode))
+  void import('../core/errors.ts').then(({ isHopeless }) => end(state, () => process.exit(isHopeless(failure.code) ? state.options.deniedCode : state.options.refusedCode)))
 }
 
 function lost(state: State, { code, message, hint }: Failure): void {

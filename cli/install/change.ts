@@ -75,29 +75,34 @@ const ended = (text: string): string => (text === '' || text.endsWith('\n') ? te
 const modeOf = (path: string): Promise<number> => stat(path).then(({ mode }) => mode & 0o7777, () => 0o644)
 
 /**
- * One item of a setting that is a list, `Name=a,b`, in a file of somebody else's; `then` has it read. What else is in the list stays; a line that
- * would be left without items goes.
+ * One item of a setting that is a list, `Name=a,b`, in a file of somebody else's; `then` has it read. A note on the line says that the item is
+ * ours: one that was there before is left when ours is taken back, and a line that is left without items goes.
  */
 export function listed(path: string, name: string, item: string, then: () => Promise<void>): Change {
-  const setting = new RegExp(`^[ \\t]*${name}[ \\t]*=[ \\t]*([^\\s#]*)`, 'im')
-  const items = (text: string): string[] => (setting.exec(text)?.[1] ?? '').split(',').filter((each) => each !== '')
+  const note = `${item} ${mark}`
+  const setting = new RegExp(`^[ \\t]*${name}[ \\t]*=[ \\t]*([^\\s#]*)(.*)(\n|$)`, 'im')
+  const parse = (text: string): { readonly items: readonly string[]; readonly rest: string } => {
+    const [, list = '', rest = ''] = setting.exec(text) ?? []
+    return { items: list.split(',').filter((each) => each !== ''), rest }
+  }
   const text = async (): Promise<string> => (await read(path)) ?? ''
-  const put = async (now: string, next: readonly string[]): Promise<void> => {
-    const line = `${name}=${next.join(',')}`
-    const rest = next.length > 0 ? now.replace(setting, () => line) : now.replace(new RegExp(`${setting.source}[ \\t]*\n`, 'im'), '')
-    await writeAtomic(path, setting.test(now) ? rest : `${ended(now)}${line}\n`, { mode: await modeOf(path) })
+  const put = async (now: string, items: readonly string[], rest: string): Promise<void> => {
+    const line = items.length === 0 ? '' : `${name}=${items.join(',')}${rest}\n`
+    await writeAtomic(path, setting.test(now) ? now.replace(setting, () => line) : `${ended(now)}${line}`, { mode: await modeOf(path) })
     await then()
   }
   return {
-    say: `setting in ${path}: ${name}=…,${item}`,
-    isMade: async () => items(await text()).includes(item),
+    say: `setting in ${path}: ${name}, with ${item} among its values`,
+    isMade: async () => parse(await text()).items.includes(item),
     async make() {
       const now = await text()
-      if (!items(now).includes(item)) await put(now, [...items(now), item])
+      const { items, rest } = parse(now)
+      if (!items.includes(item)) await put(now, [...items, item], rest.includes('#') ? `${rest}; ${note}` : `${rest} # ${note}`)
     },
     async takeBack() {
       const now = await text()
-      if (items(now).includes(item)) await put(now, items(now).filter((each) => each !== item))
+      const { items, rest } = parse(now)
+      if (rest.includes(note)) await put(now, items.filter((each) => each !== item), rest.replace(`; ${note}`, '').replace(` # ${note}`, ''))
     },
   }
 }

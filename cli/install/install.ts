@@ -23,7 +23,7 @@ export async function install(context: Context, system: string, changes: readonl
   const were = await Promise.all(changes.map((change) => change.isMade()))
   const word = (made: boolean): Line['was'] => (made ? 'made' : 'not made')
   const all = changes.map((change, index) => ({ change, made: were[index] === true }))
-  if (!check && !dryRun) for (const { change, made } of undo ? [...all].reverse() : all) if (made === undo) await (undo ? change.takeBack() : change.make())
+  if (!check && !dryRun) for (const { change, made } of undo ? [...all].reverse() : all) if (undo || !made) await (undo ? change.takeBack() : change.make()) // what is taken back may be an older one of ours
   const lines: Line[] = all.map(({ change, made }) => ({ change: change.say, was: word(made), now: word(check ? made : !undo) }))
   show(context, { system, changes: lines }, () => table<Line>([
     { title: 'CHANGE', cell: (line) => line.change },

@@ -11,8 +11,8 @@
 import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 import { UsageError } from '../starter/options.ts'
 
-/** Grid Engine runs the job again after exit 99, and holds it for its owner to look at after exit 100 (queue_conf(5)). */
-const [again, hold] = [99, 100]
+/** Grid Engine runs the job again after exit 99, and holds it for its owner to look at after exit 100 (queue_conf(5)); any other has failed. */
+const [again, hold, failed] = [99, 100, 77]
 
 /** What the starter method alone is told, and what exists on the bait alone: the guest has a /tmp of its own. */
 const ofTheNode = ['SGE_STARTER_SHELL_PATH', 'SGE_STARTER_SHELL_START_MODE', 'SGE_STARTER_USE_LOGIN_SHELL', 'SGE_JOB_SPOOL_DIR', 'TMPDIR', 'TMP'] as const
@@ -31,6 +31,7 @@ export function gridEngine(call: Call): Reading {
       project: projectOf(config),
       cpus: wholeNumber(env['NSLOTS']),
       refusedCode: again,
+      deniedCode: failed,
       lostCode: hold,
       tty: true, // it has given us one exactly where the job would have got it
     },

@@ -6,7 +6,10 @@ import { UsageError } from '../starter/options.ts'
 import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 
 /** Of the node that Slurm has chosen, not of the VWN: no job could use them there. */
-const ofTheNode = ['SLURM_TASK_PID', 'SLURM_CONF', 'SLURM_LAUNCH_NODE_IPADDR', 'SLURM_SRUN_COMM_HOST', 'SLURM_SRUN_COMM_PORT'] as const
+const ofTheNode = ['SLURM_TASK_PID', 'SLURM_CONF', 'SLURM_LAUNCH_NODE_IPADDR', 'SLURM_SRUN_COMM_HOST', 'SLURM_SRUN_COMM_PORT', 'SLURM_SPANK__SLURM_SPANK_OPTION_wnod_vm'] as const
+
+/** Of its RequeueExit, which `wnod install slurm` sets: the job runs later. And the one of a job that would never run: it fails. */
+const [refusedCode, deniedCode] = [75, 77]
 
 /**
  * As slurmd names what `sbatch` was given, below its spool folder: the name alone tells, for a job that was submitted from a step has that
@@ -29,6 +32,8 @@ export function slurm(call: Call): Reading {
       cpus: wholeNumber(env['SLURM_CPUS_ON_NODE']),
       memoryMib: memoryOf(env),
       tty: env['SLURM_PTY_PORT'] !== undefined,
+      refusedCode,
+      deniedCode,
     },
     deathBySignal: 'raise',
     drops: ofTheNode,

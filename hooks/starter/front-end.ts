@@ -21,7 +21,7 @@ export interface Call {
 }
 
 /** What the batch system knows of the job; the environment's own WNOD_* go before it. */
-export type Known = Partial<Pick<Options, 'type' | 'queue' | 'project' | 'batchSystem' | 'batchJobId' | 'cpus' | 'memoryMib' | 'refusedCode' | 'lostCode' | 'tty'>>
+export type Known = Partial<Pick<Options, 'type' | 'queue' | 'project' | 'batchSystem' | 'batchJobId' | 'cpus' | 'memoryMib' | 'refusedCode' | 'deniedCode' | 'lostCode' | 'tty'>>
 
 export interface Reading {
   /** The job's command, word by word. */

@@ -23,6 +23,8 @@ export interface Options {
   readonly report: string | null
   /** Exit code when the job never ran. */
   readonly refusedCode: number
+  /** The same where running it again would end in the same way: a type that there is not, a request that nobody can read. */
+  readonly deniedCode: number
   /** Exit code when nobody can tell what became of the job. */
   readonly lostCode: number
 }
@@ -37,6 +39,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   --tty                                 a terminal, where there is one
   -n, --no-wait-stdin                   do not read stdin; the job gets /dev/null
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
+  --denied-code N                       the job never ran, and never would (as --refused-code)
   --report FILE                         write there, as JSON, what became of the job
   --socket PATH | --home DIR            where the bait is
 Each option can be given as WNOD_OPTION in the environment. The job sees no WNOD_* variable.
@@ -48,7 +51,7 @@ export class UsageError extends Error {
 }
 
 const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report'] as const
-const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'lost-code'] as const
+const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'denied-code', 'lost-code'] as const
 const lists = ['include', 'exclude', 'env'] as const
 const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
 const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
@@ -67,13 +70,14 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, kn
     if (!/^\d{1,9}$/.test(text)) throw new UsageError(`--${name} must be a whole number, not "${text}"`)
     return Number(text)
   }
+  const refused = exitCode(number('refused-code') ?? known.refusedCode ?? 75)
   const options: Options = {
     socket: last('socket'), home: last('home'), type: last('type') ?? known.type ?? null, queue: last('queue') ?? known.queue ?? null, project: last('project') ?? known.project ?? null,
     batchSystem: last('batch-system') ?? known.batchSystem ?? null, batchJobId: last('batch-job-id') ?? known.batchJobId ?? null,
     cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
     stage: flag('stage'), include: all('include'), exclude: all('exclude'), env: all('env').map(assignment),
     tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
-    refusedCode: exitCode(number('refused-code') ?? known.refusedCode ?? 75), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
+    refusedCode: refused, deniedCode: exitCode(number('denied-code') ?? known.deniedCode ?? refused), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }
   return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }
 }

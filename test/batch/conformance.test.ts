@@ -1,20 +1,21 @@
 /** Every case on every batch system that this machine has, natively and in a VWN: the same, save for what docs/batch-conformance.md says. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startFarm, type Farm } from '../harness/farm.ts'
-import type { BatchCase, BatchSystem, Observed } from './case.ts'
+import type { BatchSystem, Observed } from './case.ts'
 import { cases } from './cases.ts'
 import { startGridEngine } from './gridengine.ts'
+import { page, runsOn, systemNames } from './page.ts'
 import { startSlurm } from './slurm.ts'
 
-const systems: Readonly<Record<string, (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm, gridengine: startGridEngine }
+const systems: Readonly<Record<(typeof systemNames)[number], (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm, gridengine: startGridEngine }
 
 /** So many VWNs, and no more, have room. */
 const mapping = `
 types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1, reuse: same-user } }
 default: { type: debian12 }
 `
-
-const runsOn = (one: BatchCase, system: string): boolean => one.options === undefined || one.options[system] !== undefined
 
 describe.each(Object.entries(systems))('%s', (name, start) => {
   let farm: Farm
@@ -46,4 +47,8 @@ test('of the cases there are enough, each with a name of its own, and few that d
   expect(cases.length).toBeGreaterThanOrEqual(90)
   expect(new Set(cases.map((one) => `${one.group} ${one.name}`)).size).toBe(cases.length)
   for (const name of Object.keys(systems)) expect(cases.filter((one) => one.differs?.[name] !== undefined).length).toBeLessThanOrEqual(10)
+})
+
+test('docs/batch-conformance.md is what the table of cases prints', () => {
+  expect(readFileSync(join(import.meta.dirname, '../../docs/batch-conformance.md'), 'utf8')).toBe(page())
 })

@@ -6,14 +6,14 @@ import type { BatchCase } from './case.ts'
 import { startGridEngine, type GridEngine, type StartMode } from './gridengine.ts'
 
 const mapping = `
-types: { debian12: { image: debian12, memory_mib: 512, pool: { min: 3 } }, other: { image: debian12, memory_mib: 512 } }
+types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1 }, other: { image: debian12, memory_mib: 512, scratch_gib: 1 } }
 default: { type: debian12, allow: [other] }
 `
 let farm: Farm
 let engine: GridEngine
 
 beforeAll(async () => {
-  farm = await startFarm({ baits: 1, cpus: 4, memory: 4096, templates: 8, mapping })
+  farm = await startFarm({ mapping, cpus: 8, memory: 2048, scratch: 16 })
   engine = await startGridEngine(farm)
 }, 300_000)
 afterAll(async () => {
@@ -23,7 +23,7 @@ afterAll(async () => {
 
 const sge = (...words: string[]) => ({ gridengine: words })
 const words = ['a b', '', '$HOME', '*', "'", '"q"', '\\n', '-l']
-const show = 'printf "<%s>" "$0" "$@"; echo; echo $-; cat; shopt -q login_shell && echo login; id -un; pwd; umask; ulimit -c -n'
+const show = 'printf "<%s>" "$@"; echo; [ "$1" = from-stdin ] || echo "$0" $-; cat; shopt -q login_shell && echo login; id -un; pwd; umask; ulimit -c -n'
 const script = `#!/bin/bash\n${show}\n`
 /** Numbers of jobs, and the spool that every job has its script in. */
 const tidy = (text: string): string => text.replaceAll(/job_scripts\/\d+/g, 'job_scripts/N')

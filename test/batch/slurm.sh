@@ -9,7 +9,7 @@ export SLURM_CONF=$etc/slurm.conf
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 write_settings() {
-  mkdir -p "$etc" "$log" "$run" "$BASE/state" "$BASE/spool" "$BASE/munge"
+  mkdir -p "$etc" "$log" "$run" "$BASE/plugins" "$BASE/state" "$BASE/spool" "$BASE/munge"
   chmod 755 "$BASE" "$etc" "$log" "$run" "$BASE/state" "$BASE/spool" "$BASE/munge"
   [ -s "$BASE/munge/key" ] || head -c 128 /dev/urandom >"$BASE/munge/key"
   chmod 400 "$BASE/munge/key"
@@ -51,6 +51,7 @@ MinJobAge=600
 SlurmdTimeout=60
 InactiveLimit=0
 PropagateResourceLimitsExcept=MEMLOCK
+PluginDir=$BASE/plugins:$(echo /usr/lib/*/slurm-wlm)
 PlugStackConfig=$etc/plugstack.conf
 SlurmdParameters=config_overrides
 NodeName=bait0 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$NODE_PORT CPUs=16 RealMemory=4096 State=UNKNOWN

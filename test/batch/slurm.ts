@@ -85,9 +85,9 @@ export async function startSlurm(farm: Farm, ...options: readonly string[]): Pro
   throw new Error(done.stderr)
 }
 
-/** `wnod install slurm` on this Slurm; its plugin goes to a folder of the test's. */
-export const installSlurm = (farm: Farm, { folder, environment }: Slurm, options: readonly string[]) =>
-  farm.cli(['install', 'slurm', '--home', farm.home.home, '--plugin-dir', join(folder, 'etc'), ...options], { env: environment as Record<string, string> })
+/** `wnod install slurm` on this Slurm. */
+export const installSlurm = (farm: Farm, { environment }: Slurm, options: readonly string[]): Promise<Ended> =>
+  farm.cli(['install', 'slurm', '--home', farm.home.home, ...options], { env: environment as Record<string, string> })
 
 async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve) => {

@@ -2,7 +2,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, statSync,
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import type { Context } from '../../cli/context.ts'
-import { link, lineIn, mark, ownFile, type Change } from '../../cli/install/change.ts'
+import { link, lineIn, listed, mark, ownFile, type Change } from '../../cli/install/change.ts'
 import { install } from '../../cli/install/install.ts'
 import { tempFolder } from '../harness/temp.ts'
 
@@ -53,4 +53,36 @@ test('an older one of ours is replaced, a link that points elsewhere is left whe
   expect(readFileSync(file, 'utf8')).toContain('new')
   await install(context, 'slurm', [link(to, '/x')], { undo: true })
   expect(readlinkSync(to)).toBe('/elsewhere')
+})
+
+test('a line of ours replaces the one that was ours before, and goes though it is the older one', async () => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'plugstack.conf')
+  writeFileSync(path, 'required /a.so\n')
+  const line = (word: string): Change => lineIn(path, `required /b.so default=${word}`, (other) => other.split(' ')[1] === '/b.so')
+  for (const word of ['none', 'mapping']) await install(context, 'slurm', [line(word)], {})
+  expect(readFileSync(path, 'utf8')).toBe('required /a.so\nrequired /b.so default=mapping\n')
+  await expect(install(context, 'slurm', [line('none')], { check: true })).rejects.toMatchObject({ code: 'INSTALL_INCOMPLETE' })
+  await install(context, 'slurm', [line('none')], { undo: true })
+  expect(readFileSync(path, 'utf8')).toBe('required /a.so\n')
+})
+
+test.each([
+  ['', 'RequeueExit=75 # 75 made by `wnod install`\n'],
+  ['A=1\n', 'A=1\nRequeueExit=75 # 75 made by `wnod install`\n'],
+  ['requeueexit = 12,13\nB=2\n', 'RequeueExit=12,13,75 # 75 made by `wnod install`\nB=2\n', 'RequeueExit=12,13\nB=2\n'],
+  ['RequeueExit=12 # theirs\n', 'RequeueExit=12,75 # theirs; 75 made by `wnod install`\n'],
+  ['RequeueExitHold=9\nRequeueExit=75\n', 'RequeueExitHold=9\nRequeueExit=75\n'],
+  ['#RequeueExit=1\n', '#RequeueExit=1\nRequeueExit=75 # 75 made by `wnod install`\n'],
+])('an item of a list: %j', async (before, after, back = before) => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'slurm.conf')
+  writeFileSync(path, before)
+  let told = 0
+  const change = listed(path, 'RequeueExit', '75', async () => void (told += 1))
+  for (const _twice of [1, 2]) await install(context, 'slurm', [change], {})
+  expect(readFileSync(path, 'utf8')).toBe(after)
+  for (const _twice of [1, 2]) await install(context, 'slurm', [change], { undo: true })
+  expect(readFileSync(path, 'utf8')).toBe(back)
+  expect(told).toBe(before === after ? 0 : 2)
 })
