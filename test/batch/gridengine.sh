@@ -2,9 +2,9 @@
 # A Grid Engine of one node, of Debian's packages, with all that it writes in $BASE. Needs root; no other of this machine sees it.
 #   gridengine.sh up | down
 #   gridengine.sh exec CMD...   CMD as root where it runs
-#   gridengine.sh as CMD...     CMD as its user $OWNER, in the user's home
+#   gridengine.sh as CMD...     CMD as its user $OWNER, in $BASE/home
 # Its daemons listen on every address and insist that host names resolve both ways, so it has network, host name and mounts of its own. The file
-# system is everybody's: unix sockets and files work across, ports do not. The user is one of the machine's, with another home and shell there.
+# system is everybody's: unix sockets and files work across, ports do not. The user is one of the machine's, with a shell to log in there.
 # $BIND names more of the machine's files to be seen elsewhere there, as FROM:TO words: the way to what is closed to other users.
 set -eu
 : "${BASE:?}"
@@ -17,14 +17,14 @@ inside() { nsenter -t "$(cat "$BASE/holder.pid")" -n -u -m -r --wdns="${IN:-$BAS
 daemon() { inside env -i PATH="$LIB:/usr/sbin:/usr/bin:/sbin:/bin" SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" "$@" </dev/null >>"$BASE/daemons.log" 2>&1; }
 as() {
   IN=$BASE/home inside setpriv --reuid="$(id -u "$OWNER")" --regid="$(id -g "$OWNER")" --init-groups \
-    env -i PATH="$LIB:/usr/bin:/bin" HOME="$BASE/home" USER="$OWNER" LOGNAME="$OWNER" SHELL=/bin/bash SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" \
+    env -i PATH="$LIB:/usr/bin:/bin" HOME="$(getent passwd "$OWNER" | cut -d: -f6)" USER="$OWNER" LOGNAME="$OWNER" SHELL=/bin/bash SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" \
     SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" SGE_ARCH="$SGE_ARCH" "$@"
 }
 wait_for() { for _ in $(seq 100); do "$@" && return; sleep .1; done; echo "never: $*" >&2; cat "$BASE"/*.log "$BASE"/spool/*/messages "$BASE"/spool/execd/$NODE/messages >&2 || :; return 1; }
 
 hold_namespaces() {
   printf '127.0.0.1 %s localhost\n' "$NODE" >"$BASE/hosts"
-  sed "s#^\($OWNER:[^:]*:[^:]*:[^:]*:[^:]*\):.*#\1:$BASE/home:/bin/bash#" /etc/passwd >"$BASE/passwd"
+  sed "s#^\($OWNER:.*:\)[^:]*#\1/bin/bash#" /etc/passwd >"$BASE/passwd"
   setsid unshare -n -u -m --propagation private sh -euc '
     ip link set lo up; hostname "$1"; mount --bind "$2/hosts" /etc/hosts; mount --bind "$2/passwd" /etc/passwd
     for pair in $3; do [ -d "${pair%%:*}" ] && mkdir -p "${pair#*:}" || : >>"${pair#*:}"; mount --bind "${pair%%:*}" "${pair#*:}"; done

@@ -35,6 +35,13 @@ export interface Said {
   readonly stderr: string
 }
 
+export interface Submitted extends LiveJob {
+  /** What it has said so far. */
+  output(): string
+  /** The same, once it has ended. */
+  observed(): Promise<Observed>
+}
+
 export interface GridEngine extends BatchSystem {
   /** Where its user is at home, on the machine. */
   readonly home: string
@@ -44,7 +51,7 @@ export interface GridEngine extends BatchSystem {
   as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
   root(command: readonly string[]): Promise<Said>
   /** Submits, and says which job it is; options of qsub and the script or words. */
-  submit(one: BatchCase, how: 'bare' | 'vwn', mode?: StartMode): Promise<LiveJob & { observed(): Promise<Observed> }>
+  submit(one: BatchCase, how: 'bare' | 'vwn', mode?: StartMode): Promise<Submitted>
   runIn(mode: StartMode, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
   /** What accounting has of a job so far, in order. */
   accounts(job: string): readonly Account[]
@@ -130,6 +137,7 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
     const state = (what: string, is: (state: string) => boolean): Promise<unknown> => until(async () => is(await engine.stateOf(id)), { withinMs: endMs, everyMs: 200, what: `job ${id} is ${what}` })
     return {
       id,
+      output: () => read(out),
       says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
       cancel: async () => void (await must(['qdel', id])),
       async suspend() {
