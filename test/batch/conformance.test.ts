@@ -6,7 +6,7 @@ import { startFarm, type Farm } from '../harness/farm.ts'
 import type { BatchSystem, Observed } from './case.ts'
 import { cases } from './cases.ts'
 import { startGridEngine } from './gridengine.ts'
-import { page, runsOn, systemNames } from './page.ts'
+import { page, runsOn, type systemNames } from './page.ts'
 import { startSlurm } from './slurm.ts'
 
 const systems: Readonly<Record<(typeof systemNames)[number], (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm, gridengine: startGridEngine }
