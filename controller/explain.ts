@@ -38,13 +38,14 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs, facts }:
   }
 }
 
-/** What a job like this would get now. Without its numbers no VWN that belongs to somebody fits. */
+/** What a job like this would get now, on this host or on any. Without its numbers no VWN that belongs to somebody fits. */
 export function explainQuestion(
   who: Who, ids: { readonly uid: number; readonly gid: number } | null, farm: Farm & { factsOf(host: HostId): Pick<HostFacts, 'templates'> }, nowMs: number,
+  host: HostId | null = null,
 ): Explanation {
   const { requestedType: type, user, groups, queue, project, batchSystem } = who
   const asking = {
-    owner: { user, uid: ids?.uid ?? -1, gid: ids?.gid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host: null,
+    owner: { user, uid: ids?.uid ?? -1, gid: ids?.gid ?? -1, group: groups[0] ?? '', project }, groups, queue, batchSystem, type, cpus: null, memoryMib: null, scratchGib: null, host,
   }
   const { resolution, placement } = explainPlacement(asking, farm, nowMs)
   return {

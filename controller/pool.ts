@@ -104,7 +104,7 @@ function isUsual(arrival: Arrival, mapping: Mapping): boolean {
 }
 
 /** How the newest VWNs of a type on a host have fared, by what its bait has said of them: contact is the last thing that making one brings. */
-function experience(db: Database, host: HostId, type: TypeName, nowMs: number): Experience {
+export function experience(db: Database, host: HostId, type: TypeName, nowMs: number): Experience {
   const newest = newestVwns(db, host, type, faredMax)
   return experienceOf(newest.map(({ vwn, phases: { boot = 0, contact } }) => ({ vwn, makeMs: contact === undefined ? null : boot + contact })), nowMs)
 }

@@ -204,7 +204,8 @@ function namesOf({ resolution }: Decision): Pick<JobRecord, 'type' | 'rule'> {
 
 const ownerOf = ({ identity, want }: JobRecord): Owner => ({ user: identity.user, uid: identity.uid, gid: identity.gid, group: identity.group, project: want.project })
 
-const waitingJob = (job: JobRecord): WaitingJob => ({
+/** A job without a place, as the scheduler sees it. */
+export const waitingJob = (job: JobRecord): WaitingJob => ({
   id: job.job,
   host: job.host,
   owner: ownerOf(job),

@@ -51,11 +51,15 @@ export interface Farm {
 }
 
 /** A decision for each waiting job that has no VWN yet, in the order in which they came. */
-export function plan(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): readonly Decision[] {
+export const plan = (jobs: readonly WaitingJob[], farm: Farm, nowMs: number): readonly Decision[] => planned(jobs, farm, nowMs).decisions
+
+/** As `plan`, with what those decisions leave behind: the VWNs as they would be, and what is kept for who waits on. */
+export function planned(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): { readonly decisions: readonly Decision[]; readonly vwns: readonly Vwn[]; readonly holds: readonly Hold[] } {
   const waiting = jobs.filter((job) => !farm.vwns.some((vwn) => isReservedFor(vwn, job.id)))
   const queue = [...waiting].sort((a, b) => a.submittedAtMs - b.submittedAtMs || compareIds(a.id, b.id))
   const turn: Turn = { vwns: farm.vwns, holds: [] }
-  return queue.map((job) => decide(job, farm, turn, nowMs))
+  const decisions = queue.map((job) => decide(job, farm, turn, nowMs))
+  return { decisions, vwns: turn.vwns, holds: turn.holds }
 }
 
 type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>

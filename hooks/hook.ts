@@ -5,7 +5,9 @@
  */
 import { VwnError } from '../core/errors.ts'
 import { controlJobs, releaseJobs, type Done } from './hook/control.ts'
+import { lease } from './hook/lease.ts'
 import { parseHook, usage, type HookOptions } from './hook/options.ts'
+import { resources } from './hook/resources.ts'
 import { complain } from './starter/ending.ts'
 import { UsageError } from './starter/options.ts'
 
@@ -19,6 +21,8 @@ async function main(args: readonly string[]): Promise<void> {
   switch (options.words[0]) {
     case 'control': return tell(options, await controlJobs(options))
     case 'release': return tell(options, await releaseJobs(options))
+    case 'lease': return void (process.exitCode = await lease(options))
+    case 'resources': return resources(options)
     default: throw new UsageError(`no such hook "${options.words[0] ?? ''}"; see --help`)
   }
 }

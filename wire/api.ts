@@ -242,6 +242,21 @@ export const statusSchema = z.object({
 })
 export type Status = z.output<typeof statusSchema>
 
+/** What a host offers to the next jobs of each type; the types share the host, so only one of them can have its number. */
+export const resourceViewSchema = z.object({
+  type: typeNameSchema,
+  /** As batch systems count it: `vm_` and the type, whatever is no letter or digit an underscore. */
+  name: z.string(),
+  jobs: count,
+  ready: count,
+  inUse: count,
+  /** How long the next job would wait; null where there is nothing for it. */
+  readyMs: count.nullable(),
+})
+export type ResourceView = z.output<typeof resourceViewSchema>
+export const resourcesReplySchema = z.object({ host: hostIdSchema, resources: z.array(resourceViewSchema) })
+export type ResourcesReply = z.output<typeof resourcesReplySchema>
+
 export const hostsReplySchema = z.object({ hosts: z.array(hostViewSchema) })
 export const vwnsReplySchema = z.object({ vwns: z.array(vwnViewSchema) })
 export const jobsReplySchema = z.object({ jobs: z.array(jobViewSchema) })
@@ -289,5 +304,7 @@ export const explainQuerySchema = z.strictObject({
   project: text.optional(),
   batch_system: text.optional(),
   type: text.optional(),
+  /** Where the batch system would send the job; without one, any host counts. */
+  host: text.optional(),
 })
 export type ExplainQuery = z.output<typeof explainQuerySchema>

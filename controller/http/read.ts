@@ -1,7 +1,7 @@
 /** The read-only API: GET and nothing else. */
 import type { FastifyInstance } from 'fastify'
 import { VwnError } from '../../core/errors.ts'
-import { idPatterns, jobId, typeName, vwnId } from '../../core/ids.ts'
+import { hostId, idPatterns, jobId, typeName, vwnId, type HostId } from '../../core/ids.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import { getExplanation, getJob, listJobs, type JobRecord } from '../../db/queries/job.ts'
 import { getVwn, listVwns, presentVwns } from '../../db/queries/vwn.ts'
@@ -13,6 +13,7 @@ import type { Parts } from '../controller.ts'
 import { explainQuestion, groupsOf } from '../explain.ts'
 import { userOf } from '../users.ts'
 import { checked } from './errors.ts'
+import { resourcesOf } from './resources.ts'
 import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnView } from './views.ts'
 
 type WithId = { Params: { id: string } }
@@ -28,6 +29,7 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
   })
   app.get('/v1/status', () => statusView(parts))
   app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
+  app.get<WithId>('/v1/hosts/:id/resources', ({ params }) => resourcesOf(parts, params.id))
   app.get('/v1/types', () => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem }))
   app.get('/v1/images', () => ({ images: imageViews(parts) }))
   app.get('/v1/vwns', ({ query }) => ({ vwns: listVwns(db, checked(vwnsQuerySchema, query)).map((vwn) => vwnView(parts, vwn)) }))
@@ -70,7 +72,14 @@ async function explainUser(parts: Parts, query: ExplainQuery): Promise<Explanati
   const { ids, groups } = await userOf(parts.db, query.user, given)
   const type = query.type === undefined ? null : requestedType(query.type)
   const who = { user: query.user, groups, queue: query.queue ?? null, project: query.project ?? null, batchSystem: query.batch_system ?? null, requestedType: type }
-  return explainQuestion(who, ids, farmOf(parts, mapping), parts.kit.clock.nowMs())
+  const host = query.host === undefined ? null : hostNamed(parts, query.host)
+  return explainQuestion(who, ids, farmOf(parts, mapping), parts.kit.clock.nowMs(), host)
+}
+
+function hostNamed({ book }: Parts, id: string): HostId {
+  const known = idPatterns.host.test(id) ? book.get(hostId(id)) : null
+  if (known === null) throw new VwnError('HOST_NOT_FOUND', { host: id })
+  return known.host.id
 }
 
 function requestedType(name: string): ReturnType<typeof typeName> {

@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { Server, utils, type Connection, type ServerChannel } from 'ssh2'
 import type { GuestAddress } from '../../bait/contracts.ts'
+import { newKeyPair } from '../../bait/vwns/keys.ts'
 import { stream } from '../../wire/frames.ts'
 import type { FromAgent, RunTask, ToAgent } from '../../wire/guest.ts'
 import { JobStream, sendAll } from '../../wire/job-stream.ts'
@@ -33,15 +34,15 @@ export interface FakeGuestOptions {
 
 /** A guest that is up. */
 export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGuest> {
-  const hostKey = utils.generateKeyPairSync('ed25519')
-  const clientKey = utils.generateKeyPairSync('ed25519')
-  const shownKey = options.impostor === true ? utils.generateKeyPairSync('ed25519') : hostKey
+  const hostKey = newKeyPair()
+  const clientKey = newKeyPair()
+  const shownKey = options.impostor === true ? newKeyPair() : hostKey
   const tasks: ToAgent[] = []
   const children = new Set<ChildProcess>()
   const connections = new Set<Connection>()
-  const allowed = utils.parseKey(clientKey.public)
+  const allowed = utils.parseKey(clientKey.shared)
   if (allowed instanceof Error) throw allowed
-  const server = new Server({ hostKeys: [shownKey.private] }, (client) => {
+  const server = new Server({ hostKeys: [shownKey.secret] }, (client) => {
     connections.add(client)
     client.on('error', () => {})
     client.on('close', () => connections.delete(client))
@@ -58,7 +59,7 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
   const { port } = server.address() as AddressInfo
   const killAll = (): void => children.forEach((child) => child.kill('SIGKILL'))
   return {
-    address: { host: '127.0.0.1', port, hostKey: hostKey.public, clientKey: clientKey.private },
+    address: { host: '127.0.0.1', port, hostKey: hostKey.shared, clientKey: clientKey.secret },
     tasks,
     alive: () => [...children].flatMap((child) => child.pid ?? []),
     die: () => connections.forEach((client) => (client as unknown as { _sock: Duplex })._sock.destroy()),
