@@ -1,14 +1,12 @@
 #!/bin/sh
 # Grid Engine's qmaster asks this program about every job that is submitted (jsv(1)): line by line on stdin, answers on stdout. A job that says
-# `-l vm=TYPE` gets WNOD_TYPE=TYPE, a place in a queue whose jobs run in VWNs (`vm=any`), and one of the host's VWNs of that type (vm_TYPE=1) where
-# the hosts count them; a type that does not exist is refused while its owner looks on. Any other job passes as it is.
-#
-# Beside the path that we are called by, wnod-gridengine.env says WNOD_TYPES, the types that there are, and WNOD_COUNTED, those that hosts count.
+# `-l vm=TYPE` gets WNOD_TYPE=TYPE and a place in a queue whose jobs run in VWNs (`vm=any`); a type that does not exist is refused while its owner
+# looks on. Any other job passes as it is. Beside the path that we are called by, wnod-gridengine.env says WNOD_TYPES, the types that there are.
 set -f
 IFS=' '
-WNOD_TYPES= WNOD_COUNTED=
+WNOD_TYPES=
 while read -r line; do
-	case $line in WNOD_TYPES=*) WNOD_TYPES=${line#*=} ;; WNOD_COUNTED=*) WNOD_COUNTED=${line#*=} ;; esac
+	case $line in WNOD_TYPES=*) WNOD_TYPES=${line#*=} ;; esac
 done <"${0%/*}/wnod-gridengine.env"
 
 say() { printf '%s\n' "$*"; }
@@ -37,7 +35,6 @@ judge() {
 	if [ -z "$type" ]; then
 		say 'RESULT STATE ACCEPT'
 	elif one_of "$type" "$WNOD_TYPES"; then
-		one_of "$type" "$WNOD_COUNTED" && rest=${rest:+$rest,}vm_$(say "$type" | tr -c 'A-Za-z0-9\n' _)=1
 		say "PARAM l_hard ${rest:+$rest,}vm=any"
 		say "ENV ADD WNOD_TYPE $type"
 		say 'RESULT STATE CORRECT'
