@@ -5,11 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import type { BatchSystem, Observed } from './case.ts'
 import { cases } from './cases.ts'
-import { startGridEngine } from './gridengine.ts'
 import { page, runsOn, type systemNames } from './page.ts'
 import { startSlurm } from './slurm.ts'
 
-const systems: Readonly<Record<(typeof systemNames)[number], (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm, gridengine: startGridEngine }
+const systems: Readonly<Record<(typeof systemNames)[number], (farm: Farm) => Promise<BatchSystem>>> = { slurm: startSlurm }
 
 /** So many VWNs, and no more, have room. */
 const mapping = `

@@ -2,9 +2,9 @@ import type { BatchCase } from './case.ts'
 import { cases } from './cases.ts'
 
 /** Systems that the cases run on. */
-export const systemNames = ['slurm', 'gridengine'] as const
+export const systemNames = ['slurm'] as const
 
-const titles: Readonly<Record<(typeof systemNames)[number], string>> = { slurm: 'Slurm', gridengine: 'Grid Engine' }
+const titles: Readonly<Record<(typeof systemNames)[number], string>> = { slurm: 'Slurm' }
 
 /** Whether a system can do what the case is about: one with options names those that can. */
 export const runsOn = (one: BatchCase, system: string): boolean => one.options === undefined || one.options[system] !== undefined
