@@ -38,7 +38,16 @@ export async function installGridEngine(context: Context, options: GridEngineOpt
   const others = await otherQueues(folder, options.queue)
   if (options.epilog !== false && options.undo !== true && options.replace !== true) await refuseHidden(options.queue)
   const shared = options.undo === true && others ? [] : [...files, ...ofCluster(folder, options)]
-  await install(context, 'gridengine', [...shared, ...ofQueue(folder, options)], options)
+  const grace = options.grace ?? (options.undo === true ? await graceOf(folder, options.queue) : undefined)
+  await install(context, 'gridengine', [...shared, ...ofQueue(folder, { ...options, ...(grace !== undefined && { grace }) })], options)
+}
+
+const gentle = (folder: string, grace: number | ''): string => `${join(folder, 'terminate.sh')} $job_pid ${grace}`
+
+/** The grace that the queue was given by us, where it was. */
+async function graceOf(folder: string, queue: string): Promise<number | undefined> {
+  const now = await queueAttribute(queue, 'terminate_method').read()
+  return now.startsWith(gentle(folder, '')) ? Number(now.slice(gentle(folder, '').length)) : undefined
 }
 
 /** Whether other queues call what is in the folder: it stays for them, and so does what is the cluster's. */
@@ -58,7 +67,7 @@ async function refuseHidden(queue: string): Promise<void> {
 /** What of ours a host must have, by the folder's path. */
 async function filesOf(context: Context, folder: string, options: GridEngineOptions): Promise<readonly Change[]> {
   const scripts = await realpath(join(dirname(distFolder()), 'hooks/gridengine'))
-  const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`, `WNOD_GRACE=${options.grace ?? 0}`]
+  const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`]
   return [
     ownFile(join(folder, 'wnod-gridengine.env'), [`# ${mark}`, ...settings, ''].join('\n'), 0o644),
     link(join(folder, 'wnod-gridengine'), await starterFile()),
@@ -78,7 +87,7 @@ function ofQueue(folder: string, { queue, grace, epilog = true, undo = false, re
     queueOffers(queue, 'vm', 'any'),
     ...(epilog || undo ? [attribute('epilog', `root@${join(folder, 'epilog.sh')}`)] : []),
     attribute('suspend_method', 'SIGTSTP'),
-    ...(grace === undefined && !undo ? [] : [attribute('terminate_method', `${join(folder, 'terminate.sh')} $job_pid`)]),
+    ...(grace === undefined ? [] : [attribute('terminate_method', gentle(folder, grace))]),
     attribute('starter_method', join(folder, 'wnod-gridengine')), // last: from here on jobs go into VWNs
   ]
 }

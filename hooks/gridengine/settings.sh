@@ -1,8 +1,8 @@
 # For the scripts beside this one, as they are linked into the folder of `wnod install gridengine`: its settings, the job, and how to call a hook.
-WNOD_NODE=node WNOD_HOOK= WNOD_GRACE=5
+WNOD_NODE=node WNOD_HOOK=
 while IFS= read -r line; do
 	case $line in
-	WNOD_NODE=* | WNOD_HOME=* | WNOD_SOCKET=* | WNOD_HOOK=* | WNOD_GRACE=*) export "$line" ;;
+	WNOD_NODE=* | WNOD_HOME=* | WNOD_SOCKET=* | WNOD_HOOK=*) export "$line" ;;
 	esac
 done <"${0%/*}/wnod-gridengine.env"
 
