@@ -125,6 +125,18 @@ const installer = (system: string, description: string): Command =>
     .option('--json', 'print JSON')
     .option('--home <dir>', 'as `wnod --home`')
 
+installer('gridengine', 'what a queue calls, and the settings of the queue and of the cluster')
+  .requiredOption('--queue <queue>', 'whose jobs go into VWNs')
+  .option('--folder <dir>', 'where what the queue calls is, on every host of it', '/etc/wnod/gridengine')
+  .option('--types <types...>', 'what `-l vm=TYPE` may name (default: the types of the mapping)')
+  .option('--grace <seconds>', '`qdel` gives a job TERM and so long to end, in place of KILL at once', wholeNumber('--grace', 1, 3600))
+  .option('--no-epilog', 'leave the epilog of the queue alone: the slot is free as soon as the starter has ended')
+  .option('--files', 'only the files: for the other hosts of the queue')
+  .option('--replace', 'set also what somebody else has set; --undo puts it back')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/gridengine.ts')).installGridEngine(await contextOf(command), command.opts())
+  })
+
 installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
   .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
   .option('--partition <list>', 'partitions that --default holds for (default: all)')

@@ -10,6 +10,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
+import { userInfo } from 'node:os'
 import { scriptBytesMax } from '../core/script-path.ts'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
@@ -63,7 +64,7 @@ let onSignal = (signal: Forwarded): void => {
 function misused(error: unknown): never {
   if (error instanceof Refusal) {
     complain(refusalLine(error.failure))
-    process.exit(parseOptions([], process.env).options.refusedCode)
+    process.exit(parseOptions([], process.env, error.known).options.refusedCode)
   }
   if (!(error instanceof UsageError)) throw error
   complain(error.message)
@@ -95,8 +96,16 @@ function main(args: readonly string[]): void {
 
 /** By a batch system, in its own way. */
 function called(read: FrontEnd): void {
-  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync })
+  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync, userShell })
   begin(parseOptions([], process.env, reading.known).options, { ...reading, suspend: reading.suspend ?? 'pause' })
+}
+
+function userShell(): string | null {
+  try {
+    return userInfo().shell || null
+  } catch {
+    return null // a user id that nobody has
+  }
 }
 
 type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops' | 'script'> & Pick<Submit, 'suspend'>
@@ -121,7 +130,7 @@ const tooLarge = (bytes: number): Failure =>
   ({ code: 'JOB_SCRIPT_TOO_LARGE', message: `the script of the job has ${bytes} bytes, ${scriptBytesMax} are allowed`, hint: 'keep data that the script carries in a file beside it' })
 
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null }: Command): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null }: Pick<Command, 'argv' | 'drops' | 'script'>): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)

@@ -31,6 +31,11 @@ update() {
 }
 install() { apt install --yes --no-install-recommends -- "$@"; }
 
+# Grid Engine's packages would set up a cluster in /var/lib/gridengine, which nothing of ours uses.
+case " $*" in
+  *" gridengine-"*) echo 'gridengine-common shared/gridengineconfig boolean false' | debconf-set-selections ;;
+esac
+
 if ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1; then
   install "$@" && exit 0   # lists that are too old end in 404s: renew them and try once more
 fi

@@ -5,7 +5,8 @@
 // libraries would obey (LD_LIBRARY_PATH, NODE_OPTIONS, …) are for the job alone: Node finds them under another name, which
 // hooks/starter/surroundings.ts takes off again.
 //
-// Called as `wnod-slurm`, by a link of that name, it says so in WNOD_FRONT_END (hooks/starter/front-end.ts).
+// Called as `wnod-slurm`, by a link of that name, it says so in WNOD_FRONT_END (hooks/starter/front-end.ts). A file `wnod-slurm.env` beside the
+// link has lines WNOD_NAME=value, which count where the environment does not set them: a batch system that calls us need not know them.
 //
 // starter.cjs lies beside this program. Node is WNOD_NODE, else the one in the PATH.
 #define _GNU_SOURCE
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -95,20 +97,46 @@ static const char *script(void)
     return path;
 }
 
-// A batch system that puts us in the job's place can give us no options: our name is all that it can choose.
-static void name_front_end(const char *path)
+// The settings beside the link. What is no setting of ours is not looked at, so that a file in the wrong place changes nothing.
+static void read_settings(const char *link)
+{
+    static char path[PATH_MAX + sizeof ".env"], line[2 * PATH_MAX];
+    if (snprintf(path, sizeof path, "%s.env", link) >= (int)sizeof path)
+        return;
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return;
+    while (fgets(line, sizeof line, file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        char *value = strchr(line, '=');
+        if (strncmp(line, "WNOD_", 5) != 0 || value == NULL)
+            continue;
+        *value = '\0';
+        if (setenv(line, value + 1, 0) != 0)
+            refuse("environment");
+    }
+    fclose(file);
+}
+
+// A batch system that puts us in the job's place can give us no options: the file that it executes is all that it can choose. argv[0] is not
+// always that file: a login shell's begins with a '-'.
+static void name_front_end(const char *link)
 {
     static const char ours[] = "wnod-";
-    const char *slash = strrchr(path, '/');
-    const char *name = slash == NULL ? path : slash + 1;
+    const char *slash = strrchr(link, '/');
+    const char *name = slash == NULL ? link : slash + 1;
     if (strncmp(name, ours, sizeof ours - 1) != 0 || strcmp(name, "wnod-starter") == 0)
         return;
     if (setenv("WNOD_FRONT_END", name + sizeof ours - 1, 1) != 0)
         refuse("environment");
+    read_settings(link);
 }
 
 int main(int argc, char **argv)
 {
+    const char *link = (const char *)getauxval(AT_EXECFN);
+    if (link != NULL)
+        name_front_end(link);
     const char *node = getenv("WNOD_NODE");
     char **words = calloc((size_t)argc + 2, sizeof *words);
     if (words == NULL)
@@ -119,8 +147,6 @@ int main(int argc, char **argv)
         words[i + 1] = argv[i];
     hide_from_node(environ);
     note();
-    if (argc > 0)
-        name_front_end(argv[0]);
     execvp(words[0], words);
     refuse(words[0]);
 }

@@ -4,7 +4,7 @@
  *
  *   argv, environment ─ front end ─▶ command · what the mapping needs to know · how to end
  *
- * A front end is pure but for `readFile`, and says nothing: what it writes would be in the job's output.
+ * A front end is pure but for `readFile` and `userShell`, and says nothing: what it writes would be in the job's output.
  */
 import type { Failure } from '../../wire/common.ts'
 import { UsageError, type Options } from './options.ts'
@@ -16,6 +16,8 @@ export interface Call {
   /** The bytes of a variable that may be no text; null where it is not set. */
   readonly envBytes: (name: string) => Buffer | null
   readonly readFile: (path: string | Buffer) => Buffer
+  /** The login shell of whose process this is; null where the user database has none. */
+  readonly userShell: () => string | null
 }
 
 /** What the batch system knows of the job; the environment's own WNOD_* go before it. */
@@ -44,21 +46,24 @@ export interface SpooledScript {
 export class Refusal extends Error {
   override readonly name = 'Refusal'
   readonly failure: Failure
+  /** What the batch system would have us exit with, by its own conventions. */
+  readonly known: Pick<Known, 'refusedCode'>
 
-  constructor(failure: Failure) {
+  constructor(failure: Failure, known: Pick<Known, 'refusedCode'>) {
     super(failure.message)
     this.failure = failure
+    this.known = known
   }
 }
 
 /** The script at this path of the bait; a Refusal where it cannot be read. */
-export function spooledScript({ readFile }: Call, path: Buffer): SpooledScript {
+export function spooledScript({ readFile }: Call, path: Buffer, known: Pick<Known, 'refusedCode'> = {}): SpooledScript {
   try {
     return { path, content: readFile(path) }
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error)
     const hint = 'the batch system has removed it, or its spool is not open to the user of the job'
-    throw new Refusal({ code: 'JOB_SCRIPT_UNREADABLE', message: `the script of the job cannot be read on this host: ${why}`, hint })
+    throw new Refusal({ code: 'JOB_SCRIPT_UNREADABLE', message: `the script of the job cannot be read on this host: ${why}`, hint }, known)
   }
 }
 
@@ -66,6 +71,7 @@ export type FrontEnd = (call: Call) => Reading
 
 /** Each loads its own code only when it is the one. */
 const frontEnds: Readonly<Record<string, () => Promise<FrontEnd>>> = {
+  gridengine: async () => (await import('../gridengine/front-end.ts')).gridEngine,
   slurm: async () => (await import('../slurm/front-end.ts')).slurm,
 }
 

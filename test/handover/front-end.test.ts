@@ -12,7 +12,7 @@ import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder, type Desk
 import { fakeGuest } from './fake-agent.ts'
 
 const call = (env: NodeJS.ProcessEnv, args: readonly string[] = []): Call => ({
-  args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: (path) => Buffer.from(`of ${path.toString('latin1')}`),
+  args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: (path) => Buffer.from(`of ${path.toString('latin1')}`), userShell: () => expect.unreachable(),
 })
 const batch = { WNOD_ARGV0: '/spool/job00007/slurm_script', SLURM_JOB_ID: '7', SLURM_JOB_PARTITION: 'bait', SLURM_JOB_ACCOUNT: 'lhcb', SLURM_CPUS_ON_NODE: '2' }
 

@@ -1,0 +1,197 @@
+/**
+ * A real Grid Engine of the test's own (gridengine.sh), beside a farm of its own: queues that run jobs natively, and the same queues with our
+ * starter method. What a job was is read from the accounting file, as `qacct` does.
+ */
+import { execFile } from 'node:child_process'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { distFolder } from '../../cli/programs.ts'
+import { until } from '../../kit/until.ts'
+import type { Farm } from '../harness/farm.ts'
+import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
+
+const root = join(import.meta.dirname, '../..')
+const script = join(import.meta.dirname, 'gridengine.sh')
+/** Whose jobs they are: a user that Debian has on the bait and in the guest. */
+const user = { name: 'games', uid: 5, gid: 60 } as const
+/** By the first word of each, as gridengine.sh names its queues. */
+export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin' } as const
+export type StartMode = keyof typeof startModes
+
+/** One line of the accounting file, as far as it says how the job ended (accounting(5)). */
+export interface Account {
+  readonly job: string
+  readonly task: string
+  readonly failed: string
+  readonly exitStatus: string
+  readonly startS: number
+  readonly endS: number
+}
+
+export interface Said {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface Submitted extends LiveJob {
+  /** What it has said so far. */
+  output(): string
+  /** The same, once it has ended. */
+  observed(): Promise<Observed>
+}
+
+export interface GridEngine extends BatchSystem {
+  /** Where its user is at home, on the machine. */
+  readonly home: string
+  /** `wnod install gridengine`, as an administrator runs it there. */
+  install(queue: string, options?: readonly string[]): Promise<Said>
+  /** Runs a command as the user, or as root with `root`, where it runs; any exit is an answer. */
+  as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
+  root(command: readonly string[]): Promise<Said>
+  /** Submits, and says which job it is; options of qsub and the script or words. */
+  submit(one: BatchCase, how: 'bare' | 'vwn', mode?: StartMode): Promise<Submitted>
+  runIn(mode: StartMode, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
+  /** What accounting has of a job so far, in order. */
+  accounts(job: string): readonly Account[]
+  /** State letters of the job (`qw`, `r`, `s`, `Eqw`), empty when it is gone. */
+  stateOf(job: string): Promise<string>
+  /** Queues in error; none, all being well. */
+  queuesInError(): Promise<readonly string[]>
+}
+
+/** A case may wait for a VWN that boots, in the company of others. */
+const endMs = 150_000
+/** `failed` of a run that is followed by another: accounting(5), "migrating" and "rescheduling". */
+const runsAgain: ReadonlySet<string> = new Set(['24', '25'])
+
+/** Up, with its jobs of the `vwn` queues going to this farm. */
+export async function startGridEngine(farm: Farm): Promise<GridEngine> {
+  const base = mkdtempSync(join(tmpdir(), 'wnod-ge-'))
+  chmodSync(base, 0o755)
+  const home = join(base, 'home')
+  const [node, dist, folder] = [join(base, 'node'), join(base, 'dist'), join(base, 'folder')]
+  const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`]
+  const env = { ...process.env, BASE: base, OWNER: user.name, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: bind.join(' ') }
+  const sh = (args: readonly string[], stdin = '', withinMs = endMs): Promise<Said> =>
+    new Promise((resolve) => {
+      const child = execFile(script, args, { env, timeout: withinMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
+      child.stdin?.on('error', () => undefined)
+      child.stdin?.end(stdin)
+    })
+  const dispose = async (): Promise<void> => {
+    await sh(['down'])
+    rmSync(base, { recursive: true, force: true })
+  }
+  try {
+    const said = await sh(['up'])
+    if (said.code !== 0) throw new Error(`Grid Engine does not come up: ${said.stderr}`)
+    const install: GridEngine['install'] = (queue, options = []) =>
+      sh(['exec', node, join(dist, 'wnod.js'), 'install', 'gridengine', '--home', farm.home.home, '--folder', folder, '--queue', queue, ...options])
+    for (const mode of Object.keys(startModes)) {
+      const made = await install(`vwn-${mode}.q`)
+      if (made.code !== 0) throw new Error(`wnod install gridengine: ${made.stdout}${made.stderr}`)
+    }
+    return over({ base, home, sh, install, dispose })
+  } catch (error) {
+    await dispose()
+    throw error
+  }
+}
+
+interface Parts {
+  readonly base: string
+  readonly home: string
+  readonly sh: (args: readonly string[], stdin?: string, withinMs?: number) => Promise<Said>
+  readonly install: GridEngine['install']
+  readonly dispose: () => Promise<void>
+}
+
+function over({ base, home, sh, install, dispose }: Parts): GridEngine {
+  let count = 0
+  const as: GridEngine['as'] = (command, { stdin } = {}) => sh(['as', ...command], stdin)
+  const must = async (command: readonly string[]): Promise<string> => {
+    const said = await as(command)
+    if (said.code !== 0) throw new Error(`${command.join(' ')}: ${said.stdout}${said.stderr}`)
+    return said.stdout
+  }
+  const accounting = join(base, 'root/default/common/accounting')
+  const accounts = (job: string): Account[] => (existsSync(accounting) ? readFileSync(accounting, 'utf8') : '').split('\n').flatMap(parseAccount).filter((one) => one.job === job)
+  const ended = (job: string, tasks: number): Promise<readonly Account[]> => {
+    const all = (): readonly Account[] | null => (accounts(job).filter(({ failed }) => !runsAgain.has(failed)).length < tasks ? null : accounts(job))
+    return until(all, { withinMs: endMs, everyMs: 200, what: `${tasks} records of job ${job}` })
+  }
+  const submit: GridEngine['submit'] = async (one, how, mode = 'unix') => {
+    count += 1
+    const desk = join(base, `desk-${count}`)
+    mkdirSync(desk)
+    chownSync(desk, user.uid, user.gid)
+    const [out, err, input, file] = [join(desk, 'out'), join(desk, 'err'), join(desk, 'in'), join(desk, 'job')]
+    if (one.script !== undefined) writeFileSync(file, one.script, { mode: 0o755 })
+    if (one.stdin !== undefined) writeFileSync(input, one.stdin, 'latin1')
+    const options = [...(one.stdin === undefined ? [] : ['-i', input]), ...(one.options?.['gridengine'] ?? [])]
+    const what = one.script === undefined ? ['-b', 'y', ...(one.command ?? [])] : [file]
+    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', out, '-e', err, ...options, ...what, ...(one.args ?? [])])).trim().split('.', 1)[0] ?? ''
+    const read = (path: string): string => (existsSync(path) ? readFileSync(path, 'latin1') : '')
+    const state = (what: string, is: (state: string) => boolean): Promise<unknown> => until(async () => is(await engine.stateOf(id)), { withinMs: endMs, everyMs: 200, what: `job ${id} is ${what}` })
+    return {
+      id,
+      output: () => read(out),
+      says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
+      cancel: async () => void (await must(['qdel', id])),
+      async suspend() {
+        await must(['qmod', '-sj', id])
+        await state('suspended', (letters) => letters.includes('s'))
+      },
+      async resume() {
+        await must(['qmod', '-usj', id])
+        await state('running', (letters) => !letters.includes('s'))
+      },
+      requeue: async () => void (await must(['qmod', '-rj', id])),
+      async signal(name) {
+        const pid = readFileSync(join(base, `spool/execd/bait0/active_jobs/${id}.1/job_pid`), 'utf8').trim()
+        process.kill(Number(pid), `SIG${name}`)
+      },
+      async observed() {
+        const tasks = await ended(id, one.options?.['gridengine']?.includes('-t') === true ? 3 : 1)
+        const all = (what: 'failed' | 'exitStatus'): string => tasks.map((each) => each[what]).sort().join(' ')
+        return { record: { failed: all('failed'), exit_status: all('exitStatus') }, stdout: tidied(read(out)), stderr: tidied(read(err)) }
+      },
+    }
+  }
+  const interactive = async (one: BatchCase, how: 'bare' | 'vwn', mode: StartMode): Promise<Observed> => {
+    const said = await as(['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-${mode}.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? []), ...(one.args ?? [])], { stdin: one.stdin ?? '' })
+    return { record: { code: String(said.code) }, stdout: tidied(said.stdout), stderr: tidied(said.stderr) }
+  }
+  const runIn: GridEngine['runIn'] = async (mode, one, how) => {
+    if (one.group === 'interactive') return interactive(one, how, mode)
+    const job = await submit(one, how, mode)
+    await one.during?.(job)
+    return job.observed()
+  }
+  const engine: GridEngine = {
+    name: 'gridengine', home, install, as, accounts, submit, runIn,
+    root: (command) => sh(['exec', ...command]),
+    run: (one, how) => runIn('unix', { ...one, ...(one.script !== undefined && { script: one.script.startsWith('#!') ? one.script : `#!/bin/sh\n${one.script}\n` }) }, how),
+    async stateOf(job) {
+      const line = (await must(['qstat', '-u', '*'])).split('\n').find((each) => each.trim().split(/\s+/, 1)[0] === job)
+      return line?.trim().split(/\s+/)[4] ?? ''
+    },
+    async queuesInError() {
+      return (await must(['qstat', '-f', '-qs', 'E'])).split('\n').filter((line) => /^\S+\.q@/.test(line))
+    },
+    [Symbol.asyncDispose]: dispose,
+  }
+  return engine
+}
+
+/** Without what differs between any two runs of one job: its queue and its number. */
+const tidied = (text: string): string => text.replaceAll(/\b(?:bare|vwn)-(\w+)\.q/g, 'Q-$1').replaceAll(/(job_scripts|desk-?)\/?\d+/g, '$1/N')
+
+function parseAccount(line: string): Account[] {
+  const fields = line.split(':')
+  const [, , , , , job, , , , startS, endS, failed, exitStatus] = fields
+  if (line.startsWith('#') || job === undefined || failed === undefined || exitStatus === undefined) return []
+  return [{ job, task: fields[35] ?? '0', failed, exitStatus, startS: Number(startS), endS: Number(endS) }]
+}
