@@ -7,8 +7,8 @@ Its settings are JSON, imported beside it (`import hook wnod application/x-confi
     types     names of the VWN types that there are; null: submission takes any
     default   false: only jobs with -l vm=TYPE go to a VWN; true: all of them, by the mapping
 
-Jobs say `-l vm=TYPE`. A job that is none of ours passes as it came, and nothing that goes wrong here keeps it from running. The name of the type
-comes from the job's owner: it is compared and passed on as one word, and no shell ever reads it.
+Jobs say `-l vm=TYPE`. A job that is none of ours passes as it came. A job of ours that cannot be handed over is queued again and never run outside of
+its VWN. The name of the type comes from the job's owner: it is compared and passed on as one word, and no shell ever reads it.
 """
 import json
 import os
@@ -17,7 +17,7 @@ import subprocess
 
 import pbs
 
-TYPE = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
+TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 SECONDS = 20  # below the alarm of the hook (30), so that we can still say why
 
 
@@ -32,7 +32,10 @@ def settings():
 
 def wanted_type(job):
     """What the job has asked for: a name, or None."""
-    value = job.Resource_list["vm"]
+    try:
+        value = job.Resource_list["vm"]
+    except Exception:  # the resource is not defined at this site: OpenPBS has a class of its own for that, of another name in each version
+        return None
     return None if value is None else str(value)
 
 
@@ -118,9 +121,15 @@ HANDLERS = {
 
 def main():
     event = pbs.event()
-    for name, handler in HANDLERS.items():
-        if getattr(pbs, name, None) == event.type:
+    handler = next((each for name, each in HANDLERS.items() if getattr(pbs, name, None) == event.type), None)
+    try:
+        if handler is not None:
             handler(event, settings())
+    except Exception as error:
+        pbs.logmsg(pbs.LOG_WARNING, "wnod: %s: %s" % (type(error).__name__, error))
+        if handler is launched:
+            event.job.rerun()
+            event.reject("wnod: the job could not be handed to its VWN")
     event.accept()
 
 
