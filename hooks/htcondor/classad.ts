@@ -14,9 +14,9 @@ const linesMax = 10_000
 export function parseAd(text: string): Ad {
   const ad = new Map<string, AdValue | null>()
   for (const line of text.split('\n', linesMax)) {
-    const [, name, expression] = /^[ \t]*([A-Za-z_][A-Za-z0-9_.]{0,255})[ \t]*=[ \t]*(\S.*?)[ \t\r]*$/.exec(line) ?? []
-    if (name === undefined || expression === undefined) continue
-    ad.set(name.toLowerCase(), plain(expression))
+    const equals = line.indexOf('=')
+    const name = line.slice(0, Math.max(0, equals)).trim()
+    if (/^[A-Za-z_][\w.]{0,255}$/.test(name)) ad.set(name.toLowerCase(), plain(line.slice(equals + 1).trim()))
   }
   return ad
 }
@@ -24,7 +24,7 @@ export function parseAd(text: string): Ad {
 function plain(expression: string): AdValue | null {
   if (/^-?\d{1,15}$/.test(expression)) return Number(expression)
   if (/^(true|false)$/i.test(expression)) return expression.toLowerCase() === 'true'
-  const quoted = /^"((?:[^"\\]|\\.)*)"$/.exec(expression)?.[1]
+  const quoted = /^"((?:[^"\\]|\\.)*)"$/s.exec(expression)?.[1]
   return quoted === undefined ? null : quoted.replace(/\\(["\\])/g, '$1')
 }
 

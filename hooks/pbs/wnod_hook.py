@@ -2,7 +2,7 @@
 
 Its settings are JSON, imported beside it (`import hook wnod application/x-config default wnod.json`):
 
-    starter   path of wnod-starter on the hosts
+    starter   path of wnod-pbs on the hosts: what calls `wnod-starter --pbs`
     wnod      path of wnod, for lease, release, suspension and resources; null: none of these
     types     names of the VWN types that there are; null: submission takes any
     default   false: only jobs with -l vm=TYPE go to a VWN; true: all of them, by the mapping
@@ -22,7 +22,7 @@ SECONDS = 20  # below the alarm of the hook (30), so that we can still say why
 
 
 def settings():
-    defaults = {"starter": "/usr/lib/wnod/wnod-starter", "wnod": None, "types": None, "default": False}
+    defaults = {"starter": "/usr/local/lib/wnod/wnod-pbs", "wnod": None, "types": None, "default": False}
     path = pbs.hook_config_filename
     if path:
         with open(path, encoding="utf-8") as file:
@@ -79,7 +79,7 @@ def launched(event, conf):
         event.env["WNOD_TYPE"] = want
     command = [event.progname] + list(event.argv)[1:]
     event.progname = conf["starter"]
-    event.argv = [conf["starter"], "--pbs"] + [str(word) for word in command]
+    event.argv = [conf["starter"]] + [str(word) for word in command]
 
 
 def released(event, conf):

@@ -5,21 +5,21 @@ import { expect, test } from 'vitest'
 import { tempFolder } from '../harness/temp.ts'
 import { playHook } from './played-pbs/play.ts'
 
-const settings = { starter: '/usr/lib/wnod/wnod-starter', types: ['el9', 'debian12'] }
+const settings = { starter: '/usr/local/lib/wnod/wnod-pbs', types: ['el9', 'debian12'] }
 const launch = { event: 'EXECJOB_LAUNCH', job: '7.server', progname: '/bin/bash', argv: ['/bin/bash'], env: { A: '1' } } as const
 
 test('the command of a job with a type becomes the arguments of the starter', () => {
   const made = playHook({ ...launch, argv: ['/bin/bash', '-x', ''], resources: { vm: 'el9' } }, settings)
-  expect(made).toMatchObject({ is: 'accepted', progname: settings.starter, argv: [settings.starter, '--pbs', '/bin/bash', '-x', ''], env: { A: '1', WNOD_TYPE: 'el9' } })
+  expect(made).toMatchObject({ is: 'accepted', progname: settings.starter, argv: [settings.starter, '/bin/bash', '-x', ''], env: { A: '1', WNOD_TYPE: 'el9' } })
 })
 
-test.each([[{}, 'it asks for none'], [{ undefined: 'vm' }, 'the site has no such resource']])('a job without type passes as it came %j: %s', (given) => {
+test.each([[{}], [{ undefined: 'vm' }]])('a job without type passes as it came, also where the site has no such resource: %j', (given) => {
   expect(playHook({ ...launch, ...given }, settings)).toMatchObject({ is: 'accepted', progname: '/bin/bash', argv: ['/bin/bash'], env: { A: '1' } })
 })
 
 test('with `default`, jobs without type go to a VWN as the mapping says', () => {
   const made = playHook(launch, { ...settings, default: true })
-  expect(made).toMatchObject({ argv: [settings.starter, '--pbs', '/bin/bash'], env: { A: '1' } })
+  expect(made).toMatchObject({ argv: [settings.starter, '/bin/bash'], env: { A: '1' } })
 })
 
 test('a job of ours whose hook fails is queued again, and not run outside', () => {
