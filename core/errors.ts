@@ -41,6 +41,7 @@ export const catalogue = {
   // batch systems
   INSTALL_FOREIGN_FILE: { http: 409, exit: 1, retry: 'never', say: 'a file that is not ours is where one of ours would be', hint: 'look at it, and move it away to go on' },
   INSTALL_INCOMPLETE: { http: 409, exit: 1, retry: 'never', say: 'not everything is installed', hint: '`wnod install SYSTEM` makes what is missing; `--dry-run` shows it first' },
+  INSTALL_UNSUITED: { http: 409, exit: 1, retry: 'never', say: 'this machine is not ready for what would be installed', hint: 'the facts say what is missing; nothing was changed' },
 
   // the bus
   BUS_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the NATS server does not answer', hint: 'check that nats-server runs and that the settings name it' },

@@ -225,7 +225,7 @@ export const lsf: Player = {
       LSB_TRAPSIGS: 'trap # 15 10 12 2 1', LSB_EXIT_PRE_ABORT: '99', LS_SUBCWD: join(folder, 'work'), LSFUSER: 'nobody', LS_EXEC_T: 'START',
       ...(starter !== null && { LSB_JOB_STARTER: starter }), ...one.call, ...one.env, ...ours(bait),
     }
-    return { file: '/bin/sh', args: [file], env, cwd: join(folder, 'work'), stdin: fileOf(folder, one.stdin), ignores: bait === null ? [] : ['HUP'] }
+    return { file: '/bin/sh', args: [file], env, cwd: join(folder, 'work'), stdin: fileOf(folder, one.stdin), ignores: ['HUP'] }
   },
   async cancel({ toAll, ended }) {
     toAll('SIGCONT')
