@@ -5,6 +5,7 @@
  *   lsb.queues          one line in the queue's own section: JOB_STARTER
  *   LSF_SERVERDIR       esub.wnod (bsub -a wnod), elim.wnod (what this host can offer)
  *   wnod-lsf, wnod      what the queue and the elim call, with the settings of this host
+ *   wnod-lsf-control    for JOB_CONTROLS, which the administrator may set
  */
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -31,11 +32,13 @@ export async function installLsf(context: Context, options: LsfOptions): Promise
   if ((queue === undefined) !== (queues === undefined)) throw new VwnError('OPTION_INVALID', { problem: '--queue and --queues go together: a queue, and the file lsb.queues that has it' })
   const starter = plainWord(join(scripts, 'wnod-lsf'))
   const changes = [await caller(starter, 'LSF', 'lsf', context.home.home)]
+  const wnod = plainWord(join(scripts, 'wnod'))
+  const control = plainWord(join(scripts, 'wnod-lsf-control'))
+  changes.push(await wnodScript(wnod, context.home.home), await script(control, 'lsf/wnod-lsf-control', { WNOD: wnod, CONTROL: control }))
   if (serverDir !== undefined) {
     const names = types.split(',').filter((name) => name !== '').map(plainWord)
     changes.push(await script(join(serverDir, 'esub.wnod'), 'lsf/esub.wnod', { TYPES: names.join(' ') }))
-    const wnod = plainWord(join(scripts, 'wnod'))
-    changes.push(await wnodScript(wnod, context.home.home), await script(join(serverDir, 'elim.wnod'), 'lsf/elim.wnod', { WNOD: wnod }))
+    changes.push(await script(join(serverDir, 'elim.wnod'), 'lsf/elim.wnod', { WNOD: wnod }))
   }
   if (queue !== undefined && queues !== undefined) changes.push(queueLine(queues, queue, `JOB_STARTER = exec ${starter}; %USRCMD`))
   await install(context, 'lsf', changes, options)

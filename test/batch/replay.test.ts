@@ -152,7 +152,6 @@ function pbsCases(): readonly ReplayCase[] {
     { name: 'its shell is a login shell', script: 'echo "${#PATH}" >/dev/null; tr "\\0" "\\n" </proc/$PPID/cmdline | head -n 1 | grep -c "sh"' },
     { name: 'stdin of the script is at its end', script: 'cat; echo end' },
     { name: 'qsub -- COMMAND', script: '', words: ['printf', '[%s]', 'a b', '', '"q"', '$HOME', '*'] },
-    { name: 'qsub -- COMMAND that is not there', script: '', words: ['/no/such/command'], tidy: () => '' },
     { name: 'sandbox=private', script: 'echo done', call: { sandbox: 'private' } },
   ]
 }

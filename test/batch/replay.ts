@@ -137,7 +137,8 @@ async function play(player: Player, one: ReplayCase, child: ChildProcess, said: 
     child.once('error', reject)
     child.once('exit', (code, signal) => resolve((end = { code, signal })))
   })
-  const pid = child.pid ?? 0
+  const { pid } = child
+  if (pid === undefined) return over // it could not be started
   const group: Group = {
     pid,
     toAll: (signal) => send(-pid, signal),

@@ -1,5 +1,5 @@
 /** What `wnod install lsf|pbs|htcondor` makes of the files of a batch system, and that it takes all of it back. */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
@@ -106,6 +106,29 @@ test('HTCondor: a file of its own, and a wrapper that leaves other jobs alone', 
 
 test.each(['a b', "it's", '$(id)', 'x;y', '', 'a\nb'])('the word %j goes into no shell script', (word) => {
   expect(() => plainWord(word)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
+})
+
+/** JOB_CONTROLS as LSF runs them, on a group of real processes and with a `wnod` that notes its words and answers `code`. */
+async function controlled(action: string, code: number, env: NodeJS.ProcessEnv = {}) {
+  await using here = await site()
+  await installLsf(context, { scripts: here.at('scripts') })
+  writeFileSync(here.at('scripts/wnod'), `#!/bin/sh\nprintf '[%s]' "$@" >>'${here.at('calls')}'\nexit ${code}\n`)
+  const job = spawn('sh', ['-c', 'sleep 600 & wait'], { detached: true, stdio: 'ignore' })
+  const group = String(job.pid ?? expect.unreachable())
+  const state = (): string => readFileSync(`/proc/${group}/stat`, 'latin1').replace(/.*\) /, '').slice(0, 1).replace(/[RS]/, 'runs')
+  try {
+    const { status } = spawnSync(here.at('scripts/wnod-lsf-control'), [action], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBINDEX: '0', LSB_JOBPGIDS: group, ...env } })
+    return { status, calls: here.read('calls'), ...{ state: state() } }
+  } finally {
+    process.kill(-Number(group), 'SIGCONT')
+    process.kill(-Number(group), 'SIGKILL')
+  }
+}
+
+test('JOB_CONTROLS of LSF: the bait is told, and the processes are stopped and continued', async () => {
+  expect(await controlled('suspend', 0)).toEqual({ status: 0, calls: '[hook][control][suspend][--batch-system][lsf][--batch-job-id][7]', state: 'T' })
+  expect(await controlled('resume', 0, { LSB_JOBINDEX: '3' })).toEqual({ status: 0, calls: '[hook][control][resume][--batch-system][lsf][--batch-job-id][7[3]]', state: 'runs' })
+  expect(await controlled('suspend', 75)).toMatchObject({ status: 0, state: 'T' })
 })
 
 /** The esub, as LSF calls it at submission. */
