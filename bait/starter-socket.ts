@@ -13,6 +13,7 @@ import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { VwnError } from '../core/errors.ts'
 import type { HostId } from '../core/ids.ts'
+import { scriptBytesMax } from '../core/script-path.ts'
 import { randomId } from '../kit/clock.ts'
 import { service, type Kit, type Service } from '../kit/service.ts'
 import { listenUnix } from '../kit/socket.ts'
@@ -164,6 +165,8 @@ async function checked(submit: Submit, prove: string, users: Users): Promise<Ide
   if (ourUid !== 0 && owner.uid !== ourUid) throw new VwnError('JOB_IDENTITY_FALSE', { uid: owner.uid, why: `this bait runs as uid ${ourUid} and serves only that user` })
   const bytes = [...submit.run.argv, ...submit.run.env].reduce((sum, text) => sum + Buffer.byteLength(text, 'base64') + 1, 0)
   if (bytes > argumentBytesMax) throw new VwnError('JOB_REQUEST_TOO_LARGE', { bytes, bytesMax: argumentBytesMax })
+  const scriptBytes = Buffer.byteLength(submit.run.script?.content ?? '', 'base64')
+  if (scriptBytes > scriptBytesMax) throw new VwnError('JOB_SCRIPT_TOO_LARGE', { bytes: scriptBytes, bytesMax: scriptBytesMax })
   return users.check(submit)
 }
 

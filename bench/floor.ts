@@ -105,7 +105,7 @@ export async function bareStream(session: GuestSession, argv: readonly string[])
     identity: { user: 'root', uid: 0, gid: 0, group: 'root', groups: [] },
     run: {
       argv: argv.map(bytes), env: [bytes('PATH=/usr/bin:/bin')], cwd: null, umask: 0o022, limits: [], nice: 0, ignored: [],
-      stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false,
+      stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false, script: null,
     },
     memoryBytes: null,
   }

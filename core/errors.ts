@@ -103,6 +103,8 @@ export const catalogue = {
   JOB_REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the job request is not understood', hint: 'the facts name what is wrong; are starter and bait of one version?' },
   JOB_CALL_UNREADABLE: { http: 400, exit: 75, retry: 'never', say: 'what the batch system has given us is no job of its own', hint: 'compare how it calls the job starter with the page of this batch system in docs' },
   JOB_REQUEST_TOO_LARGE: { http: 413, exit: 2, retry: 'never', say: 'arguments and environment of the job are larger than allowed', hint: 'hand large data over in a file or on stdin' },
+  JOB_SCRIPT_TOO_LARGE: { http: 413, exit: 2, retry: 'never', say: 'the script of the job is larger than allowed', hint: 'keep data that the script carries in a file beside it' },
+  JOB_SCRIPT_UNREADABLE: { http: 500, exit: 75, retry: 'elsewhere', say: 'the script of the job cannot be read on this host', hint: 'the batch system has removed it, or its spool is not open to the user of the job' },
   JOB_IDENTITY_FALSE: { http: 403, exit: 1, retry: 'never', say: 'the job is not of the user it claims to be of', hint: 'user and groups must be what the user database of the host says' },
   JOB_PLACES_TAKEN: { http: 503, exit: 75, retry: 'same', say: 'the bait serves as many job starters as it may', hint: 'try again when some have ended, or raise the limit in its settings' },
   JOB_START_FAILED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the guest could not start the job', hint: 'the facts name the step that failed' },

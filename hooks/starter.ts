@@ -12,6 +12,7 @@ import { mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { scriptBytesMax } from '../core/script-path.ts'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
@@ -107,6 +108,8 @@ function begin(options: Options, command: Command): void {
     options, stdio, run: describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
+  const scriptBytes = command.script?.content.length ?? 0
+  if (scriptBytes > scriptBytesMax) return refused(state, tooLarge(scriptBytes))
   if (!options.stage) return call(state, null)
   import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
     (stager) => call(state, stager),
@@ -114,8 +117,12 @@ function begin(options: Options, command: Command): void {
   )
 }
 
+/** What the bait would say too, if a message so long could reach it. */
+const tooLarge = (bytes: number): Failure =>
+  ({ code: 'JOB_SCRIPT_TOO_LARGE', message: `the script of the job has ${bytes} bytes, ${scriptBytesMax} are allowed`, hint: 'keep data that the script carries in a file beside it' })
+
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops, stdin: taken }: Command): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null, stdin: taken }: Command): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)
@@ -127,6 +134,7 @@ function describe(options: Options, stdio: State['stdio'], { argv, drops, stdin:
     stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
     tty: hasTerminal ? terminalSize() : null,
     stage: options.stage,
+    script: script === null ? null : { path: script.path.toString('base64'), content: script.content.toString('base64') },
   }
 }
 

@@ -22,9 +22,9 @@ import type { scrubChecks } from '../wire/guest-facts.ts'
 import { cgroupNames, foundCgroup } from './cgroup.ts'
 import { monotonicMs } from './clock.ts'
 import type { Helper } from './helper.ts'
+import { takeMadeFolders } from './made-folders.ts'
 import { changedFiles } from './own-files.ts'
 import type { Settings } from './settings.ts'
-import { takeStagedFolders } from './stage.ts'
 
 type Cleaned = Extract<FromAgent, { kind: 'cleaned' }>
 
@@ -85,9 +85,9 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
       await helper.removeIpc().catch(() => undefined)
       await dropKeys(helper, newKeys)
       await helper.empty(settings.scratch.map((place) => Buffer.from(place))).catch(() => undefined) // the checks will find it
-      for (const folder of takeStagedFolders()) {
+      for (const folder of takeMadeFolders()) {
         await removeFolder(helper, Buffer.from(folder, 'latin1'))
-        upper.staged(folder)
+        upper.made(folder)
       }
       const left: string[] = []
       const due = Object.entries<Check>({ ...checks, ...(rootRan && ofRoot), memory })
@@ -193,7 +193,7 @@ const changed = (before: Listing, now: Listing): readonly string[] => [
 ]
 
 /** Files of the root that were made or changed outside the scratch places. */
-function watchUpper(settings: Settings, helper: Helper): { left: Check; staged(folder: string): void } {
+function watchUpper(settings: Settings, helper: Helper): { left: Check; made(folder: string): void } {
   const walk = async (root: string): Promise<Listing> => new Map([...(await helper.walk([root], []))].map(([path, state]) => [path.slice(root.length), state]))
   const now = (): Promise<Listing> => (settings.upper === null ? Promise.resolve(new Map<string, string>()) : walk(settings.upper))
   const before = now()
@@ -202,7 +202,7 @@ function watchUpper(settings: Settings, helper: Helper): { left: Check; staged(f
   return {
     left: async () => changed(await before, await now()).filter((path) => !allowed.has(path) && !isScratch(path)).map(readable),
     /** The agent has made and removed this folder: those above it were copied to the writable layer, and may be empty there. */
-    staged(folder) {
+    made(folder) {
       for (let above = dirname(folder); above !== '/'; above = dirname(above)) allowed.add(`${above}/`)
     },
   }

@@ -47,7 +47,8 @@ function isRun(message: Record<string, unknown>): boolean {
   return message['v'] === guestVersion && isText(message['job']) && isRecord(identity) && isRecord(run) &&
     isText(identity['user']) && isCount(identity['uid']) && isCount(identity['gid']) && isText(identity['group']) && Array.isArray(identity['groups']) &&
     isTexts(run['argv']) && run['argv'].length > 0 && isTexts(run['env']) && Array.isArray(run['limits']) && isCount(run['umask']) &&
-    (run['cwd'] === null || isText(run['cwd'])) && (run['tty'] === null || isRecord(run['tty']))
+    (run['cwd'] === null || isText(run['cwd'])) && (run['tty'] === null || isRecord(run['tty'])) &&
+    (run['script'] === null || (isRecord(run['script']) && isText(run['script']['path']) && isText(run['script']['content'])))
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null

@@ -44,7 +44,7 @@ function settingsIn(folder: string): Settings {
   writeFileSync(join(etc, 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n')
   writeFileSync(join(etc, 'group'), 'root:x:0:\n')
   return {
-    port: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, bare: [], sshPort: null, sshd: '/',
+    port: '', socket: join(folder, 'run/agent.sock'), etc, kernel, cgroups, homes, scratch: [homes], upper, bare: [], scriptRoots: [], sshPort: null, sshd: '/',
   }
 }
 
@@ -55,7 +55,7 @@ const run: RunTask = {
   identity: { user: 'ada', uid: 0, gid: 0, group: 'ada', groups: [{ gid: 1, name: 'staff' }] },
   run: {
     argv: [base64('true')], env: [base64('HOME=/'), base64('PATH=/bin')], cwd: base64('/'), umask: 0o022, limits: [{ name: 'nofile', soft: 1, hard: 1 }], nice: 0,
-    ignored: [], stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false,
+    ignored: [], stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false, script: null,
   },
 }
 

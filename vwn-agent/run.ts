@@ -1,7 +1,7 @@
 /**
  * One job, from the `run` message to the last byte of its output.
  *
- *   prepare (account, cgroup, directory) ─▶ [unpack stage ─▶ staged] ─▶ start ─▶ started ─▶ … ─▶ exited ─▶ ENDs of the streams
+ *   prepare (account, cgroup, script, directory) ─▶ [unpack stage ─▶ staged] ─▶ start ─▶ started ─▶ … ─▶ exited ─▶ ENDs of the streams
  *
  * The job is its main process, as for every batch system: when that has ended, what its pipes hold is delivered, everything else
  * in its cgroup is killed, and only then do the streams end. A connection that breaks takes the job with it.
@@ -16,6 +16,7 @@ import { makeCgroup, type Cgroup } from './cgroup.ts'
 import { guestEnvironment } from './environment.ts'
 import { StartError, type Connection, type Exit, type File, type Helper, type StartOptions, type Started } from './helper.ts'
 import { remember } from './own-files.ts'
+import { placeScript } from './script.ts'
 import type { Settings } from './settings.ts'
 import { signalName, signalNumber } from './signals.ts'
 import { encodeSpec } from './spec.ts'
@@ -48,10 +49,11 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
   const work = async (): Promise<void> => {
     const account = step('account', () => makeAccount(settings, task.identity))
     cgroup = step('cgroup', () => makeCgroup(settings.cgroups, task.job, task.memoryBytes))
+    const argv = step('script', () => placeScript(settings, account, task))
     const stage = task.run.stage ? await stageOf(account) : null
     if (stage !== null) say({ kind: 'staged' })
     if (abandoned) return
-    const begun = await connection.start(startOptions(settings, task, account, cgroup, stage))
+    const begun = await connection.start(startOptions({ settings, task, account, cgroup, stage, argv }))
     started = begun
     const own = flowsOf(connection, task)
     flows = own
@@ -126,7 +128,16 @@ function flowsOf(connection: Connection, { run }: RunTask): Flows {
   }
 }
 
-function startOptions(settings: Settings, task: RunTask, account: Account, cgroup: Cgroup, stage: Stage | null): StartOptions {
+interface Prepared {
+  readonly settings: Settings
+  readonly task: RunTask
+  readonly account: Account
+  readonly cgroup: Cgroup
+  readonly stage: Stage | null
+  readonly argv: readonly Buffer[]
+}
+
+function startOptions({ settings, task, account, cgroup, stage, argv }: Prepared): StartOptions {
   const { run } = task
   const tty = run.tty !== null
   const home = Buffer.from(account.home)
@@ -137,7 +148,7 @@ function startOptions(settings: Settings, task: RunTask, account: Account, cgrou
   const file = (of: 'stream' | 'null' | 'closed', as: number): File => (of === 'stream' ? as : of === 'closed' ? 'none' : 'null')
   const stderr = run.stderr === 'stdout' ? 'out' : file(run.stderr, stream.stderr)
   const spec = step('spec', () => encodeSpec({
-    argv: run.argv.map(bytes),
+    argv,
     env: guestEnvironment(run.env.map(bytes), { home: account.home, temp: '/tmp', movedTo }),
     directories,
     uid: account.uid,

@@ -1,4 +1,5 @@
 /** Where the agent finds and puts things. In a guest these are fixed; tests run the agent on a host and move every one of them. */
+import { scriptRoots } from '../core/script-path.ts'
 import { agentPortName, agentSocketPath } from '../wire/guest-facts.ts'
 
 export interface Settings {
@@ -20,6 +21,8 @@ export interface Settings {
   readonly upper: string | null
   /** Other places where a job may leave nothing, and that a restart of the guest would make anew. */
   readonly bare: readonly string[]
+  /** Below these a script of a job may be at its own path. */
+  readonly scriptRoots: readonly string[]
   /** Where ssh answers; null starts no ssh server. */
   readonly sshPort: number | null
   readonly sshd: string
@@ -35,6 +38,7 @@ const guest: Settings = {
   scratch: ['/tmp', '/var/tmp', '/dev/shm', '/dev/mqueue', '/run/lock', '/home'],
   upper: '/run/wnod/upper',
   bare: ['/run', '/dev'],
+  scriptRoots,
   sshPort: 22,
   sshd: '/usr/sbin/sshd',
 }

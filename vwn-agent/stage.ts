@@ -11,6 +11,7 @@ import { stream } from '../wire/frames.ts'
 import type { Account } from './accounts.ts'
 import type { Cgroup } from './cgroup.ts'
 import { StartError, type Connection } from './helper.ts'
+import { noteFolder } from './made-folders.ts'
 import { encodeSpec } from './spec.ts'
 
 export interface StageOptions {
@@ -35,12 +36,6 @@ const unpackArgs = ['tar', '--extract', '--file=-', '--preserve-permissions', '-
 const packArgs = ['tar', '--create', '--file=-', '--format=posix', '--no-recursion', '--null', '--verbatim-files-from', '--files-from=-', '--ignore-failed-read', '--numeric-owner']
 /** What tar says when it has taken the leading `/` of a name, which then landed where nobody meant it. */
 const escaped = /Removing leading/
-
-/** Topmost folders that were made for stages, as latin1 text. */
-const made: string[] = []
-
-/** The folders that were made for stages since this was last asked; whoever asks removes them. */
-export const takeStagedFolders = (): readonly string[] => made.splice(0)
 
 /** The directory is as it is at the job starter when this resolves; a tar that is broken, or would escape, is a StartError. */
 export async function openStage({ connection, account, cgroup, cwd, folder }: StageOptions): Promise<Stage> {
@@ -98,7 +93,7 @@ function makeFolders(path: string, uid: number, gid: number): Buffer {
     mkdirSync(bytes)
     chownSync(bytes, uid, gid)
   }
-  if (missing[0] !== undefined) made.push(missing[0])
+  if (missing[0] !== undefined) noteFolder(missing[0])
   return Buffer.from(path, 'latin1')
 }
 

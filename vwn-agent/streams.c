@@ -11,7 +11,7 @@
 #include <sys/un.h>
 
 enum { CONTROL = 1, DATA, END, ACK, STOP };
-enum { HEADER_BYTES = 14, STREAMS = 5, CONNECTIONS = 16, READ_BYTES = 128 << 10, WINDOW_BYTES = 1 << 20, PAYLOAD_BYTES_MAX = 4 << 20 };
+enum { HEADER_BYTES = 14, STREAMS = 5, CONNECTIONS = 16, READ_BYTES = 128 << 10, WINDOW_BYTES = 1 << 20, PAYLOAD_BYTES_MAX = 12 << 20 };
 // How much is consumed before it is acknowledged: a small packet through ssh costs an emulated guest as much as 30 KiB of data.
 enum { ACKNOWLEDGE_BYTES = WINDOW_BYTES / 4 };
 

@@ -21,8 +21,11 @@ export const stream = { stdin: 0, stdout: 1, stderr: 2, stage: 3, collect: 4 } a
 export type StreamId = (typeof stream)[keyof typeof stream]
 
 export const headerBytes = 14
-/** Largest payload of one frame; a longer length is garbage and ends the connection. A control message must fit as well. */
-export const payloadBytesMax = 4 * 1024 * 1024
+/**
+ * Largest payload of one frame; a longer length is garbage and ends the connection. A control message must fit as well: a job with the
+ * largest script, arguments and environment that are taken.
+ */
+export const payloadBytesMax = 12 * 1024 * 1024
 /** Payload size that senders aim at. */
 export const chunkBytes = 64 * 1024
 /** Bytes of one stream that may be sent and not yet acknowledged. */

@@ -30,6 +30,9 @@ export type Limit = z.output<typeof limitSchema>
 /** The largest number of a signal, SIGRTMAX. */
 export const signalMax = 64
 
+export const scriptSchema = z.strictObject({ path: bytesSchema, content: bytesSchema })
+export type Script = z.output<typeof scriptSchema>
+
 const size = z.int().min(0).max(65_535)
 export const ttySchema = z.strictObject({ rows: size, cols: size })
 
@@ -54,6 +57,8 @@ export const runSchema = z.strictObject({
   tty: ttySchema.nullable(),
   /** True: a tar of the working directory comes on stream `stage` first, and what the job changed goes back on `collect`. */
   stage: z.boolean(),
+  /** A file in the batch system's spool, which the guest does not have: it gets it at this path, and an argument that names it follows. */
+  script: scriptSchema.nullable().default(null),
 })
 export type Run = z.output<typeof runSchema>
 

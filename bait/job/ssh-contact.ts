@@ -1,8 +1,8 @@
 /**
- * A job in a guest that has nothing but an ssh server and a shell. Three channels on the VWN's connection:
+ * A job in a guest that has nothing but an ssh server and a shell. Up to four channels on the VWN's connection:
  *
  *   control   a shell that makes the user and the job's scripts, then waits for `k SIGNAL`; its end is the job's end
- *   stage     tar in, before; `collect`: tar out, after
+ *   script    the bytes of the job's script in, before; stage: tar in, before; collect: tar out, after
  *   job       the job itself; its stdin, stdout, stderr and exit are this channel's
  *
  * The bait is the job stream's other end here: bytes are taken from channels and frames as credit allows, one window per stream.
@@ -18,7 +18,7 @@ import { stream } from '../../wire/frames.ts'
 import type { Sink } from '../../wire/job-stream.ts'
 import { failureOf } from '../failures.ts'
 import type { Contact, ContactDeps } from './contact.ts'
-import { collectCommand, controlScript, parseTimes, runCommand, stageCommand, timesRequest, type Times } from './ssh-script.ts'
+import { collectCommand, controlScript, parseTimes, runCommand, scriptCommand, stageCommand, timesRequest, type Times } from './ssh-script.ts'
 import { signalName } from './signal-names.ts'
 
 /** How a channel's command ended, as ssh tells it; both null: it does not say. */
@@ -79,8 +79,17 @@ export function sshContact({ place, link, task, on, log }: ContactDeps): Contact
   const begin = async (): Promise<void> => {
     control = await openControl(await open('exec sh'), controlScript(task, randomId(20)))
     control.closed.then(() => (job === null ? failed : lost)(new Error('the control shell has ended')), () => undefined)
+    if (run.script !== null) await bring(Buffer.from(run.script.content, 'base64'))
     if (run.stage) await stageIn()
     if (!over) on.onStaged()
+  }
+  const bring = async (script: Buffer): Promise<void> => {
+    const channel = await open(scriptCommand(task))
+    const words = said(channel.stderr)
+    channel.resume()
+    channel.end(script)
+    const { code } = await endOf(channel)
+    if (code !== 0) throw new VwnError('JOB_START_FAILED', { step: 'script', said: tail(words()) })
   }
   const stageIn = async (): Promise<void> => {
     const channel = await open(stageCommand(task))

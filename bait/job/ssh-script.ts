@@ -1,11 +1,13 @@
 /**
  * What the bait says to a plain shell in a guest that has no agent. Everything is bytes: latin1 strings carry them one to one.
  *
- * The guest keeps one folder per job, readable by root only: `inner` (becomes the job), `outer` (waits for it), `pid`, `time`, `uid`.
+ * The guest keeps one folder per job, readable by root only: `inner` (becomes the job), `outer` (waits for it), `pid`, `time`, `uid`, and
+ * `script`, the path of the job's script.
  * Needed there: a POSIX shell, mkdir, cat, kill, tar, find. Used where they are: setpriv or su, setsid, time, renice.
  */
+import { otherPlace, scriptPlace } from '../../core/script-path.ts'
 import type { RunTask } from '../../wire/guest.ts'
-import type { Limit, Run } from '../../wire/hook.ts'
+import type { Limit, Run, Script } from '../../wire/hook.ts'
 
 /** One text as one word of a shell, whatever its bytes. */
 export const quote = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`
@@ -41,6 +43,7 @@ export function controlScript(task: RunTask, nonce: string): Buffer {
     ...[{ gid, name: identity.group }, ...identity.groups].map(({ gid: number, name }) =>
       `grep -q '^[^:]*:[^:]*:${number}:' /etc/group || echo ${quote(`${utf8(name)}:x:${number}:${user}`)} >> /etc/group || fail group`),
     `[ -d ${quote(home)} ] || { mkdir -p ${quote(home)} && chown ${uid}:${gid} ${quote(home)}; } || fail home`,
+    ...(run.script === null ? [] : scriptFolder(task, run.script)),
     ...(run.stage && run.cwd !== null ? stageFolder(task, bytes(run.cwd)) : []),
     `cat > inner <<'${mark}'\n${innerScript(task)}\n${mark}`,
     `cat > outer <<'${mark}'\n${outerScript(task)}\n${mark}`,
@@ -55,6 +58,27 @@ export function controlScript(task: RunTask, nonce: string): Buffer {
     'echo wnod:ready',
   ]
   return Buffer.from(`${lines.join('\n')}\n`, 'latin1')
+}
+
+/**
+ * The empty file of the script, and `script`, which says where it is: at its own path where nothing is there and all above are root's own
+ * folders, else in a folder of ours. As vwn-agent/script.ts does it, but nowhere in homes: this shell cannot tell whose a folder is.
+ */
+function scriptFolder(task: RunTask, { path }: Script): string[] {
+  const { uid, gid } = task.identity
+  const asked = scriptPlace(bytes(path))
+  const other = otherPlace('/tmp', task.job, bytes(path))
+  const isOther = asked === null ? 'false' : `free ${quote(asked.folder)}`
+  return [
+    // Leaves the topmost missing folder in t. Of `ls`, the first ten letters are the rights and the third word is the owner.
+    `free() { t=; a=$1; [ -e "$a" ] || [ -L "$a" ] && return 1
+while [ -n "$a" ]; do
+  if [ -e "$a" ] || [ -L "$a" ]; then set -- $(ls -ldn "$a"); case $1:$3 in d????-??-?:0|d????w??wt:0) :;; *) return 1;; esac; else t=$a; fi
+  a=\${a%/*}
+done; }`,
+    `if ${isOther}; then f=${quote(asked?.folder ?? '')} n=${quote(asked?.name ?? '')}; else f=${quote(other.folder)} n=${quote(other.name)} t=${quote(other.folder)}; fi`,
+    `[ ! -e "$t" ] && echo "$t" >> made && (umask 022; mkdir -p "$f") && : > "$f/$n" && chown ${uid}:${gid} "$f/$n" && chmod 700 "$f/$n" && echo "$f/$n" > script || fail script`,
+  ]
 }
 
 /** Every folder that had to be made belongs to the user, and goes with the job. */
@@ -73,13 +97,15 @@ function innerScript(task: RunTask): string {
   const argv = run.argv.map(bytes)
   const env = run.env.map(bytes).filter((entry) => entry.indexOf('=') > 0)
   // `env` would take a program's name with a `=` in it for one more variable.
+  const placed = (word: string): string => (run.script !== null && word === bytes(run.script.path) ? '"$p"' : quote(word))
   const command = argv[0]?.includes('=') === true ? ['sh', '-c', 'exec "$0" "$@"', ...argv] : argv
   return [
     'echo $$ > pid',
+    ...(run.script === null ? [] : ['read -r p < script']),
     `umask ${run.umask.toString(8).padStart(3, '0')}`,
     `${folders.map((folder) => `cd ${quote(folder)}`).join(' 2>/dev/null || ')} 2>/dev/null || cd /`,
     ...run.limits.flatMap(limitLines),
-    `set -- env -i -- ${[...env, ...command].map(quote).join(' ')}`,
+    `set -- env -i -- ${[...env.map(quote), ...command.map(placed)].join(' ')}`,
     ...(run.nice === 0 ? [] : [`renice -n ${run.nice} -p $$ >/dev/null 2>&1`]),
     ...(run.ignored.length === 0 ? [] : [`trap '' ${run.ignored.join(' ')}`]),
     ...closing(run),
@@ -130,6 +156,9 @@ function limitLines({ name, soft, hard }: Limit): string[] {
   const set = (kind: 'H' | 'S', limit: number | null): string => `ulimit -${kind} -${letter} ${value(limit)} 2>/dev/null`
   return [set('H', hard), set('S', soft), set('H', hard)] // up before the soft one, down after it: only one of the two works
 }
+
+/** Takes the script's bytes on stdin. */
+export const scriptCommand = (task: RunTask): string => `read -r p < ${folderOf(task)}/script && exec cat > "$p"`
 
 /** Takes a tar on stdin into the job's directory, as its user. A stamp afterwards divides old files from new ones. */
 export function stageCommand(task: RunTask): string {

@@ -3,13 +3,20 @@
  * user asked for in WNOD_TYPE. Batch scripts and steps come alike. Variables as in sbatch(1) and srun(1), "OUTPUT ENVIRONMENT VARIABLES".
  */
 import { UsageError } from '../starter/options.ts'
-import { wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
+import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 
 /** Of the node that Slurm has chosen, not of the VWN: no job could use them there. */
 const ofTheNode = ['SLURM_TASK_PID', 'SLURM_CONF', 'SLURM_LAUNCH_NODE_IPADDR', 'SLURM_SRUN_COMM_HOST', 'SLURM_SRUN_COMM_PORT'] as const
 
+/**
+ * As slurmd names what `sbatch` was given, below its spool folder: the name alone tells, for a job that was submitted from a step has that
+ * step's SLURM_STEP_ID in its environment. Other steps than `srun $0` name a program that the guest has.
+ */
+const spooled = /^\/.*\/job\d+\/slurm_script$/
+
 /** What Slurm asks for. */
-export function slurm({ args, env, envBytes }: Call): Reading {
+export function slurm(call: Call): Reading {
+  const { args, env, envBytes } = call
   const command = envBytes('WNOD_ARGV0')
   if (command === null) throw new UsageError('WNOD_ARGV0 does not name the command: is the plugin of Slurm the one of this version?')
   return {
@@ -25,8 +32,10 @@ export function slurm({ args, env, envBytes }: Call): Reading {
     },
     deathBySignal: 'raise',
     drops: ofTheNode,
+    script: spooled.test(command.toString('latin1')) ? spooledScript(call, command) : null,
   }
 }
+
 
 /** `7`, of an array `7_3`, of a step `7.0`, as Slurm's own tools write them. */
 function jobIdOf(env: NodeJS.ProcessEnv): string | null {

@@ -141,14 +141,14 @@ export async function startAgent(programs: Programs, changes: Partial<Settings> 
   const settings: Settings = {
     port: 'fd:4', socket: join(folder, 'run/agent.sock'), etc: join(folder, 'etc'), kernel: null, cgroups,
     homes: join(folder, 'home'), scratch: ['tmp', 'home'].map((name) => join(folder, name)).concat('/var/tmp', '/dev/shm'),
-    upper: join(folder, 'upper'), bare: [join(folder, 'run')], sshPort: null, sshd: '/usr/sbin/sshd', ...changes,
+    upper: join(folder, 'upper'), bare: [join(folder, 'run')], scriptRoots: ['/var/spool', join(folder, 'srv')], sshPort: null, sshd: '/usr/sbin/sshd', ...changes,
   }
-  for (const name of ['etc', 'home', 'tmp', 'upper']) await mkdir(join(folder, name))
+  for (const name of ['etc', 'home', 'tmp', 'upper', 'srv']) await mkdir(join(folder, name))
   await run('chmod', ['755', folder], { timeoutMs: 10_000 })
   await mkdir(cgroups)
   await writeFile(join(folder, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/bash\ngames:x:5:60:games:/usr/games:/usr/sbin/nologin\n')
   await writeFile(join(folder, 'etc/group'), 'root:x:0:\nusers:x:100:\n')
-  const script = 'mount -t tmpfs tmp /var/tmp && mount -t tmpfs shm /dev/shm && mount -t tmpfs scratch "$1/tmp" && chmod 1777 "$1/tmp" && shift && exec "$@"'
+  const script = 'mount -t tmpfs tmp /var/tmp && mount -t tmpfs shm /dev/shm && mount -t tmpfs spool /var/spool && mount -t tmpfs scratch "$1/tmp" && chmod 1777 "$1/tmp" && shift && exec "$@"'
   const child = spawn('unshare', ['-m', '-p', '-f', '--mount-proc', '-u', '-i', '-n', 'sh', '-c', script, 'sh', folder, programs.helper, 'serve', process.execPath, programs.agent], {
     stdio: ['ignore', 'inherit', 'pipe', 'ignore', 'pipe'],
     env: { PATH: process.env['PATH'], WNOD_AGENT: JSON.stringify(settings) },

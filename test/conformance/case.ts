@@ -18,7 +18,10 @@ export interface Talk {
 export interface Case {
   readonly group: (typeof groups)[number]
   readonly name: string
+  /** The command; with `script`, its arguments alone. */
   readonly argv: readonly Bytes[]
+  /** The command is a script of these bytes in a spool of root's, and in a VWN the starter is called as Slurm's plugin calls it. */
+  readonly script?: Bytes
   /** `NAME=value` entries beside PATH. */
   readonly env?: readonly Bytes[]
   /** Shell lines that come first. */
@@ -49,7 +52,7 @@ export interface Case {
 export type Contact = 'agent' | 'ssh'
 
 /** What is compared, in the order of the docs. */
-export const groups = ['exit', 'death', 'signals', 'streams', 'arguments', 'environment', 'surroundings', 'limits', 'terminal', 'staging'] as const
+export const groups = ['exit', 'death', 'signals', 'streams', 'arguments', 'environment', 'surroundings', 'limits', 'terminal', 'staging', 'script'] as const
 
 /** A shell's own quoting of any bytes, on one line. */
 export function quoted(text: Bytes): string {
@@ -59,10 +62,23 @@ export function quoted(text: Bytes): string {
   return `$'${escaped.join('')}'`
 }
 
-/** The script for bash(1); `starter` are the words that stand before the command in a VWN. */
-export function scriptOf(one: Case, starter: readonly string[] | null): string {
+/** The job starter of a VWN. */
+export interface Starter {
+  readonly file: string
+  /** `NAME=value` entries that it needs: what a person gives as options, a batch system gives in the environment. */
+  readonly env: readonly string[]
+  readonly options: readonly string[]
+}
+
+/** The script for bash(1); `starter` stands before the command, or, for a script in a spool, in its place. */
+export function scriptOf(one: Case, starter: Starter | null, spooled: string | null): string {
   const env = ['PATH=/usr/local/bin:/usr/bin:/bin', 'LC_ALL=C', ...(one.env ?? [])]
-  const program = starter === null ? [] : [...starter, ...(one.options ?? []), '--']
-  const words = [...env, ...program, ...one.argv].map(quoted).join(' ')
+  const command = spooled === null ? one.argv : [spooled, ...one.argv]
+  const words = [...env, ...(starter === null ? command : wordsOf(one, starter, spooled))].map(quoted).join(' ')
   return `${one.before ?? ''}\nrun() { exec ${one.wrap ?? ''} env -i ${words}; }\n${one.call ?? 'run'}\n`
+}
+
+function wordsOf(one: Case, { file, env, options }: Starter, spooled: string | null): readonly Bytes[] {
+  if (spooled === null) return ['env', ...env, file, ...options, ...(one.options ?? []), '--', ...one.argv]
+  return ['env', ...env, 'WNOD_FRONT_END=slurm', `WNOD_ARGV0=${spooled}`, file, ...one.argv]
 }

@@ -1,6 +1,7 @@
 /** Every case of the hand-over. docs/conformance.md is printed from here. */
 import { createHash } from 'node:crypto'
 import type { Bytes, Case } from './case.ts'
+import { scriptCases } from './script-cases.ts'
 import { stagingCases } from './staging-cases.ts'
 
 const sh = (script: string, ...args: readonly Bytes[]): readonly Bytes[] => ['sh', '-c', script, 'sh', ...args]
@@ -201,4 +202,4 @@ const terminal: readonly Case[] = [
 ]
 
 /** In the order of the docs. */
-export const cases: readonly Case[] = [...exits, ...deaths, ...signals, ...streams, ...args, ...environment, ...surroundings, ...limits, ...terminal, ...stagingCases]
+export const cases: readonly Case[] = [...exits, ...deaths, ...signals, ...streams, ...args, ...environment, ...surroundings, ...limits, ...terminal, ...stagingCases, ...scriptCases]

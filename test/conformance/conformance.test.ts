@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { programFile } from '../../cli/programs.ts'
 import { startFarm } from '../harness/farm.ts'
 import { beforeFile, buildStarter, starterFile as freshStarter, starterFolder } from '../handover/desk.ts'
-import { groups, type Contact } from './case.ts'
+import { groups, type Contact, type Starter } from './case.ts'
 import { cases } from './cases.ts'
 import { nearPlaces, type Places } from './near.ts'
 import { observe } from './observe.ts'
@@ -39,7 +39,10 @@ afterAll(async () => {
   rmSync(starterFolder, { recursive: true, force: true })
 }, 120_000)
 
-const starter = (contact: Contact): readonly string[] => ['env', `WNOD_NODE=${process.execPath}`, starterFile, '--socket', places.socket, '--type', places.typeOf[contact]]
+const starter = (contact: Contact): Starter => {
+  const [socket, type] = [places.socket, places.typeOf[contact]]
+  return { file: starterFile, env: [`WNOD_NODE=${process.execPath}`, `WNOD_SOCKET=${socket}`, `WNOD_TYPE=${type}`], options: ['--socket', socket, '--type', type] }
+}
 
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {

@@ -1,11 +1,11 @@
 /** Runs a case once, bare or through the job starter, and says what its caller could see. */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, chownSync, lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../kit/until.ts'
-import { quoted, scriptOf, type Case } from './case.ts'
+import { quoted, scriptOf, type Case, type Starter } from './case.ts'
 
 export interface Observed {
   readonly code: number | null
@@ -21,16 +21,21 @@ export const user: { readonly uid?: number; readonly gid?: number } = process.ge
 /** A VWN needs longer than a child of ours: it may have to boot, and other tests run beside it. */
 const withinMs = process.env['WNOD_CONFORMANCE'] === 'near' ? 40_000 : 150_000
 
-/** What can be seen of the case; `starter` are the words before its command, or null for a bare run. */
-export async function observe(one: Case, starter: readonly string[] | null): Promise<Observed> {
+/** Where spools are that a guest has nothing of. */
+const spoolRoot = user.uid === undefined ? tmpdir() : '/var/spool'
+
+/** What can be seen of the case; without a starter it is run bare. */
+export async function observe(one: Case, starter: Starter | null): Promise<Observed> {
   const folder = mkdtempSync(join(tmpdir(), 'wnod-case-'))
   const script = join(tmpdir(), `${folder.slice(tmpdir().length + 1)}.sh`)
-  writeFileSync(script, scriptOf(one, starter))
+  const spool = one.script === undefined ? null : mkdtempSync(join(spoolRoot, 'wnod-case-'))
+  const spooled = spool === null ? null : spoolScript(spool, one.script ?? '')
+  writeFileSync(script, scriptOf(one, starter, spooled))
   chmodSync(folder, 0o755)
   if (user.uid !== undefined && user.gid !== undefined) chownSync(folder, user.uid, user.gid)
   try {
     const seen = await play(one, folder, script)
-    const text = (bytes: Buffer): string => bytes.toString('latin1').replaceAll(folder, 'DIRECTORY')
+    const text = (bytes: Buffer): string => bytes.toString('latin1').replaceAll(folder, 'DIRECTORY').replaceAll(spool ?? folder, 'SPOOL')
     const stdout = text(seen.stdout)
     return {
       code: seen.code,
@@ -42,7 +47,23 @@ export async function observe(one: Case, starter: readonly string[] | null): Pro
   } finally {
     rmSync(folder, { recursive: true, force: true })
     rmSync(script, { force: true })
+    if (spool !== null) {
+      chmodSync(join(spool, 'job00007'), 0o755)
+      rmSync(spool, { recursive: true })
+    }
   }
+}
+
+/** As slurmd does it: the script is the user's, its folder is not. */
+function spoolScript(spool: string, content: string | Buffer): string {
+  const folder = join(spool, 'job00007')
+  const path = join(folder, 'slurm_script')
+  mkdirSync(folder)
+  writeFileSync(path, content, { mode: 0o700 })
+  if (user.uid !== undefined && user.gid !== undefined) chownSync(path, user.uid, user.gid)
+  chmodSync(spool, 0o755)
+  chmodSync(folder, 0o555) // also where the user of the jobs is ours
+  return path
 }
 
 interface Seen {

@@ -1,3 +1,4 @@
+import { scriptRoots } from '../../core/script-path.ts'
 import { groups, type Case, type Contact } from './case.ts'
 import { cases } from './cases.ts'
 
@@ -12,6 +13,7 @@ const titles: Readonly<Record<(typeof groups)[number], string>> = {
   limits: 'Resource limits',
   terminal: 'Terminal',
   staging: 'Working directory, with `--stage`',
+  script: 'A script in the spool of the batch system',
 }
 const contacts = ['agent', 'ssh'] as const satisfies readonly Contact[]
 
@@ -24,6 +26,7 @@ const known: readonly string[] = [
   'A write error of stdout other than a closed reader (a full disk) is a SIGPIPE for the job. Where the job has ended with 0 already, the starter says so on stderr and exits with the code for lost jobs.',
   'An address space limit (`ulimit -v`) holds for the job starter as well, and Node needs about 1 GiB of it.',
   'With `--stage`, what the job removes is not removed at the caller; set-user-id and set-group-id bits do not come back; names must be UTF-8.',
+  `A script in a spool is at its own path in the guest where that is below ${scriptRoots.map((root) => `\`${root}\``).join(', ')}, its folder is not there, and nobody but root can exchange a folder on the way (in guests with the agent, below the user\u2019s own home too). Anywhere else it is in a folder below \`/tmp\`, and arguments that name it follow. Its folders are root\u2019s and open to all; it holds at most 4 MiB.`,
   'In guests with `contact: ssh`: CHLD cannot be ignored from the start; HOME is not changed to the one in the guest; an environment entry without a name is left out; the signal of a closed stdout reaches the whole process group; a process that keeps stdout or stderr open holds up the end of the job.',
 ]
 

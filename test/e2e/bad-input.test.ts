@@ -88,7 +88,7 @@ const base64 = (text: string): string => Buffer.from(text).toString('base64')
 const submit: Submit = {
   kind: 'submit', v: 1, uid: 0, gid: 0, groups: [0],
   run: {
-    argv: [base64('true')], env: [], cwd: null, umask: 0o22, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false,
+    argv: [base64('true')], env: [], cwd: null, umask: 0o22, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false, script: null,
   },
   want: { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null },
 }

@@ -1,15 +1,18 @@
 /** How batch systems call the starter: in the job's place, without options of ours. */
-import { rmSync, symlinkSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { scriptBytesMax } from '../../core/script-path.ts'
 import { slurm } from '../../hooks/slurm/front-end.ts'
 import { frontEndOf, type Call } from '../../hooks/starter/front-end.ts'
-import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder } from './desk.ts'
+import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder, type Desk } from './desk.ts'
 import { fakeGuest } from './fake-agent.ts'
 
 const call = (env: NodeJS.ProcessEnv, args: readonly string[] = []): Call => ({
-  args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: () => expect.unreachable(),
+  args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: (path) => Buffer.from(`of ${path.toString('latin1')}`),
 })
 const batch = { WNOD_ARGV0: '/spool/job00007/slurm_script', SLURM_JOB_ID: '7', SLURM_JOB_PARTITION: 'bait', SLURM_JOB_ACCOUNT: 'lhcb', SLURM_CPUS_ON_NODE: '2' }
 
@@ -30,6 +33,19 @@ test.each([
   [{ SLURM_PTY_PORT: '4711' }, { tty: true }],
 ])('Slurm: %j', (env, known) => {
   expect(slurm(call({ ...batch, ...env })).known).toMatchObject(known)
+})
+
+test.each([
+  ['/spool/job00007/slurm_script', {}, 'of /spool/job00007/slurm_script'],
+  ['/var/spool/n1/job123456/slurm_script', { SLURM_STEP_ID: '0' }, 'of /var/spool/n1/job123456/slurm_script'],
+  ['/spool/job00007/other', {}, null],
+  ['/home/ada/slurm_script', {}, null],
+  ['spool/job7/slurm_script', {}, null],
+  ['slurm_script', {}, null],
+  ['true', { SLURM_STEP_ID: '0' }, null],
+])('Slurm: the script that %s %j carries', (command, env, content) => {
+  const { script } = slurm(call({ ...batch, ...env, WNOD_ARGV0: command }))
+  expect(script ?? null).toEqual(content === null ? null : { path: Buffer.from(command), content: Buffer.from(content) })
 })
 
 test('Slurm: without the plugin’s word there is no command', () => {
@@ -62,4 +78,40 @@ test('called by its name, the starter reads no options, and the job sees nothing
   expect(run.argv.map(text)).toEqual(['true', '--help', '', '$x'])
   expect(run.env.map(text).filter((entry) => /^(WNOD|SLURM)_/.test(entry)).sort()).toEqual(['SLURM_CPUS_ON_NODE=2', 'SLURM_JOB_ACCOUNT=lhcb', 'SLURM_JOB_ID=7', 'SLURM_JOB_PARTITION=bait'])
   expect(desk.jobs.ended()[0]?.want ?? desk.jobs.live()[0]?.want).toMatchObject({ batchSystem: 'slurm', batchJobId: '7', queue: 'bait' })
+}, 60_000)
+
+const spool = mkdtempSync(join(tmpdir(), 'wnod-spool-'))
+afterAll(() => rmSync(spool, { recursive: true, force: true }))
+const slurmScript = (name: string, content: Buffer | null): string => {
+  const path = join(spool, name, 'slurm_script')
+  mkdirSync(join(spool, name))
+  if (content !== null) writeFileSync(path, content)
+  return path
+}
+const asSlurm = (desk: Desk, script: string, more: NodeJS.ProcessEnv = {}) =>
+  execa(beforeFile, ['a b'], { env: { PATH: process.env['PATH'] ?? '', WNOD_FRONT_END: 'slurm', WNOD_NODE: process.execPath, WNOD_SOCKET: desk.socket, WNOD_ARGV0: script, ...more }, extendEnv: false, reject: false, stdin: 'ignore' })
+
+test('a batch script reaches the guest by its bytes, up to the largest', async () => {
+  await using guest = await fakeGuest()
+  await using desk = await openDesk()
+  const session = await sessionOf(guest.address)
+  const content = Buffer.concat([Buffer.from('#!/bin/sh\nexit\n'), randomBytes(scriptBytesMax)]).subarray(0, scriptBytesMax)
+  const script = slurmScript('job00001', content)
+  const ended = asSlurm(desk, script)
+  await (await desk.place(session)).freed
+  await ended
+  session.close()
+  const [task] = guest.tasks
+  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  expect(Buffer.from(run.script?.path ?? '', 'base64').toString()).toBe(script)
+  expect(Buffer.from(run.script?.content ?? '', 'base64').equals(content)).toBe(true)
+  expect(run.argv.map((word) => Buffer.from(word, 'base64').toString())).toEqual([script, 'a b'])
+}, 60_000)
+
+test('one that is too large, or gone, is refused in words, and nobody is asked', async () => {
+  await using desk = await openDesk()
+  expect(await asSlurm(desk, slurmScript('job00002', Buffer.alloc(scriptBytesMax + 1, '#')))).toMatchObject({ exitCode: 75, stderr: expect.stringMatching(/^wnod: the job did not run: .* \(JOB_SCRIPT_TOO_LARGE\): .*$/) as string })
+  const gone = slurmScript('job00003', null)
+  expect(await asSlurm(desk, gone, { WNOD_REFUSED_CODE: '42' })).toMatchObject({ exitCode: 42, stderr: expect.stringMatching(/^wnod: the job did not run: .*ENOENT.*slurm_script.* \(JOB_SCRIPT_UNREADABLE\): .*$/) as string })
+  expect(desk.jobs.live()).toEqual([])
 }, 60_000)

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import type { Jobs } from '../../bait/contracts.ts'
 import { failure } from '../../core/failure.ts'
 import { jobLimits } from '../../core/job.ts'
+import { scriptBytesMax } from '../../core/script-path.ts'
 import { until } from '../../kit/until.ts'
 import type { ScrubReceipt } from '../../wire/bait.ts'
 import { JobStream } from '../../wire/job-stream.ts'
@@ -201,10 +202,14 @@ test.runIf(process.getuid?.() === 0)('a group that the user is not in is a lie',
   expect(stderr.toString()).toContain('(JOB_IDENTITY_FALSE)')
 })
 
+const ourIds = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+const largeScript = { path: 'L3g=', content: Buffer.alloc(scriptBytesMax + 1).toString('base64') }
+
 test.each([
-  ['who made no proof', { uid: 0 }, false],
-  ['who is not who it says', { uid: 12345 }, true],
-])('a caller %s is refused', async (_what, claim, proves) => {
+  ['who made no proof', { uid: 0, gid: 0 }, false, null, 'JOB_IDENTITY_FALSE'],
+  ['who is not who it says', { uid: 12345, gid: 0 }, true, null, 'JOB_IDENTITY_FALSE'],
+  ['whose script is too large', ourIds, true, largeScript, 'JOB_SCRIPT_TOO_LARGE'],
+])('a caller %s is refused', async (_what, claim, proves, script, code) => {
   await using desk = await openDesk()
   const said = await new Promise<unknown>((resolve) => {
     const via = new JobStream(connect(desk.socket), {
@@ -212,14 +217,14 @@ test.each([
         const greet = message as { kind: string; prove: string }
         if (greet.kind !== 'greet') return resolve(message)
         if (proves) mkdirSync(greet.prove, { mode: 0o700 })
-        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false }
+        const run = { argv: ['dHJ1ZQ=='], env: [], cwd: null, umask: 0, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false, script }
         const want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
-        via.control({ kind: 'submit', v: 1, gid: 0, groups: [], run, want, ...claim })
+        via.control({ kind: 'submit', v: 1, groups: [], run, want, ...claim })
       },
       onClose: () => {},
     })
   })
-  expect(said).toMatchObject({ kind: 'error', failure: { code: 'JOB_IDENTITY_FALSE' } })
+  expect(said).toMatchObject({ kind: 'error', failure: { code } })
   expect(readdirSync(join(desk.folder, 'proof'))).toEqual([])
 })
 

@@ -1,11 +1,13 @@
-import { randomBytes } from 'node:crypto'
-import { rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { createHash, randomBytes } from 'node:crypto'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { clean } from '../../bait/job/clean.ts'
 import { connectWhenUp } from '../../bait/ssh/session.ts'
+import { scriptBytesMax } from '../../core/script-path.ts'
 import { until } from '../../kit/until.ts'
-import { buildStarter, openDesk, readyVwn, runStarter, starterFolder } from './desk.ts'
+import { beforeFile, buildStarter, openDesk, readyVwn, runStarter, starterFolder } from './desk.ts'
 import { tinyGuest, whyNoTinyGuest } from './tiny-guest.ts'
 
 const why = whyNoTinyGuest()
@@ -107,6 +109,61 @@ describe.skipIf(why !== null)(`a guest without agent${why === null ? '' : ` (${w
     await until(() => stdout().includes('up'), within)
     at.session.close()
     expect(await ended).toMatchObject({ code: 76 })
+  })
+
+  describe('the script of a job', () => {
+    /** As Slurm calls us for a script in its spool. */
+    async function script(at: Awaited<ReturnType<typeof farm>>, folder: string, content: string | Buffer) {
+      const path = `${folder}/job00007/slurm_script`
+      mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+      writeFileSync(path, content)
+      const env = { PATH: process.env['PATH'] ?? '', WNOD_FRONT_END: 'slurm', WNOD_NODE: process.execPath, WNOD_SOCKET: at.desk.socket, WNOD_ARGV0: path }
+      const ended = execa(beforeFile, ['a b', ''], { env, extendEnv: false, reject: false, stdin: 'ignore', cwd: '/tmp', ...nobody })
+      await (await at.desk.place(at.session, 'ssh')).freed
+      return { path, ...(await ended) }
+    }
+    const spools: string[] = []
+    const spool = (name: string): string => {
+      const folder = mkdtempSync(name)
+      chmodSync(folder, 0o755)
+      spools.push(folder)
+      return folder
+    }
+    afterAll(() => spools.forEach((folder) => rmSync(folder, { recursive: true, force: true })))
+
+    test('is at its path, the user’s own, and gone with the job', async () => {
+      await using at = await farm()
+      const { path, stdout, exitCode } = await script(at, spool("/var/tmp/wnod 'spool' $x"), '#!/bin/sh\necho "$0|$#|$1|$2"\nstat -c "%a %u %g" "$0" "${0%/*}"\nrm -f "$0" 2>/dev/null || echo kept\nexit 5\n')
+      expect({ stdout, exitCode }).toEqual({ stdout: `${path}|2|a b|\n700 65534 65534\n755 0 0\nkept`, exitCode: 5 })
+      expect((await at.clean()).left).toEqual([])
+      expect(readdirSync(join(at.guest.root, 'var/tmp'))).toEqual([])
+    })
+
+    test('has its bytes, whatever they are, up to the largest', async () => {
+      await using at = await farm()
+      const content = Buffer.concat([Buffer.from('#!/bin/sh\nsha256sum < "$0"; exit\n'), randomBytes(scriptBytesMax)]).subarray(0, scriptBytesMax)
+      const { stdout } = await script(at, spool('/var/tmp/wnod-spool-'), content)
+      expect(stdout).toBe(`${createHash('sha256').update(content).digest('hex')}  -`)
+    })
+
+    test.each<[string, (root: string, folder: string) => void]>([
+      ['its folder is there', (root, folder) => mkdirSync(join(root, folder, 'job00007'), { recursive: true })],
+      ['a link is on the way', (root, folder) => symlinkSync('/etc', join(root, folder))],
+      ['a file is on the way', (root, folder) => writeFileSync(join(root, folder), 'kept')],
+      ['a user can exchange what is on the way', (root, folder) => (mkdirSync(join(root, folder)), chownSync(join(root, folder), nobody.uid, nobody.gid))],
+      ['all can exchange what is on the way', (root, folder) => (mkdirSync(join(root, folder)), chmodSync(join(root, folder), 0o777))],
+    ])('goes elsewhere where %s', async (_what, make) => {
+      await using at = await farm()
+      const folder = spool('/var/tmp/wnod-spool-')
+      make(at.guest.root, folder)
+      const before = readdirSync(join(at.guest.root, 'etc'))
+      const { stdout, exitCode } = await script(at, folder, '#!/bin/sh\necho "$0"\n')
+      expect({ stdout, exitCode }).toEqual({ stdout: expect.stringMatching(/^\/tmp\/wnod-script-h1-1\/slurm_script$/) as string, exitCode: 0 })
+      expect(readdirSync(join(at.guest.root, 'etc'))).toEqual(before)
+      expect(existsSync(join(at.guest.root, folder, 'job00007/slurm_script'))).toBe(false)
+      expect((await at.clean()).left).toEqual([])
+      expect(readdirSync(join(at.guest.root, 'tmp'))).toEqual([])
+    })
   })
 
   test('a dead root is never clean', async () => {
