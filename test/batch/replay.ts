@@ -120,11 +120,17 @@ export async function replay(player: Player, one: ReplayCase, bait: Bait | null)
     const end = await play(player, one, child, () => readFileSync(join(folder, 'out'), 'latin1'))
     const text = (name: string): string => readFileSync(join(folder, name), 'latin1').replaceAll(folder, 'FOLDER').replaceAll(spool, 'SPOOL')
     const tidy = one.tidy ?? ((each: string): string => each)
-    return { record: player.record(end.code, end.signal), stdout: tidy(text('out')), stderr: tidy(text('err')), files: one.files === true ? filesOf(start.cwd) : [] }
+    const words = text('err').replace(nameOfShell, 'bash: ').replace(one.during === undefined ? /$^/ : wordsOfShell, '')
+    return { record: player.record(end.code, end.signal), stdout: tidy(text('out')), stderr: tidy(words), files: one.files === true ? filesOf(start.cwd) : [] }
   } finally {
     for (const path of [folder, spool]) rmSync(path, { recursive: true, force: true })
   }
 }
+
+/** How a login shell calls itself before it says of what a child has died: the one difference of such words that docs/pbs.md names. */
+const nameOfShell = /^(?:-|\/bin\/)bash: line \d+: +\d+ /gm
+/** Said of a child that a signal to the whole group has killed as well, if it was there just then. */
+const wordsOfShell = /^(?:Terminated|Hangup|Killed|User defined signal [12])\n/gm
 
 interface End {
   readonly code: number | null
