@@ -2,9 +2,11 @@
  * LSF, OpenPBS, Torque and HTCondor, none of which can be installed here: every case runs natively and through our starter, called as that system calls,
  * with a real bait door and the real agent in namespaces of this host. What is compared is what the system and the job's owner see.
  */
+import { spawnSync } from 'node:child_process'
 import { chmodSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { until } from '../../kit/until.ts'
 import { missingPower } from '../agent/harness.ts'
 import { nearPlaces, type Places } from '../conformance/near.ts'
 import { buildStarter, starterFolder } from '../handover/desk.ts'
@@ -95,7 +97,10 @@ const common: readonly ReplayCase[] = [
 
 /** LSF waits for what the text leaves running, and ignores HUP for itself: there these are other cases. */
 const otherInLsf = ['what it leaves running does not outlive it', 'signals that are ignored', 'a program that dies by HUP']
-const of = (player: Player): readonly ReplayCase[] => [...common.filter(({ name }) => player !== lsf || !otherInLsf.includes(name)), ...own[player.name]]
+/** The login shell that PBS puts around a script has no arrangements and dies of it. */
+const otherInPbs = ['USR1 reaches it once']
+const left: Readonly<Record<Player['name'], readonly string[]>> = { lsf: otherInLsf, pbs: otherInPbs, torque: otherInPbs, htcondor: [] }
+const of = (player: Player): readonly ReplayCase[] => [...common.filter(({ name }) => !left[player.name].includes(name)), ...own[player.name]]
 
 const own: Readonly<Record<Player['name'], readonly ReplayCase[]>> = {
   lsf: [
@@ -107,6 +112,8 @@ const own: Readonly<Record<Player['name'], readonly ReplayCase[]>> = {
     { name: 'such a script without #!', script: 'echo plain; exit 8', call: { form: 'stdin' } },
     { name: 'such a script reads itself', script: '#!/bin/sh\nwc -l <"$0"', call: { form: 'stdin' } },
     { name: 'the quoted form of the manual, without quotes in the text', script: '', words: ['echo', 'a;', 'echo', 'b;', 'exit', '3'] },
+    { name: 'bsub -I: one socket for all three', script: 'cat; echo err >&2; echo out; exit 3', stdin: 'typed\n', call: { LSB_INTERACTIVE: 'Y' } },
+    { name: 'bsub -I: a large answer', script: 'yes 0123456789 | head -c 3000000', stdin: '', call: { LSB_INTERACTIVE: 'Y' }, tidy: (text) => String(text.length) },
     { name: 'of an array', script: 'echo $LSB_JOBINDEX', call: { LSB_JOBINDEX: '3' } },
     {
       name: 'USR2 at the run limit, with arrangements', script: `trap 'echo limit' USR2\ntrap 'exit 5' USR1\necho up\n${loop}`,
@@ -151,9 +158,28 @@ function pbsCases(): readonly ReplayCase[] {
     { name: 'its shell is a login shell', script: 'echo "${#PATH}" >/dev/null; tr "\\0" "\\n" </proc/$PPID/cmdline | head -n 1 | grep -c "sh"' },
     { name: 'stdin of the script is at its end', script: 'cat; echo end' },
     { name: 'qsub -- COMMAND', script: '', words: ['printf', '[%s]', 'a b', '', '"q"', '$HOME', '*'] },
+    {
+      name: 'USR1 reaches a command once', script: '', words: ['bash', '-c', `trap 'echo got' USR1; trap 'exit 4' USR2; echo up; ${loop}`],
+      during: async (job) => {
+        await job.says('up')
+        job.signal('SIGUSR1')
+        await job.says('got')
+        job.signal('SIGUSR2')
+      },
+    },
     { name: 'sandbox=private', script: 'echo done', call: { sandbox: 'private' } },
   ]
 }
+
+/** What the farm itself does wrong is no failure of the job: each system hears of it in its own way. */
+const away: readonly (readonly [Player, ReplayCase, string, readonly string[]])[] = [
+  [lsf, { name: '', script: 'true' }, 'exit 75', []],
+  [lsf, { name: '', script: 'true', call: { LSB_EXIT_REQUEUE: '42 43' } }, 'exit 42', []],
+  [lsf, { name: '', script: '#!/bin/sh', call: { form: 'stdin', LSB_EXIT_REQUEUE: '42' } }, 'exit 42', []],
+  [pbs, { name: '', script: 'true' }, 'exit 75', []],
+  [torque, { name: '', script: 'true' }, 'exit 75', []],
+  [htcondor, { name: '', script: 'true', files: true }, 'exit 75', [expect.stringMatching(/^\.job_wrapper_failure: wnod: the job did not run: .*\(BAIT_UNREACHABLE\)/) as string]],
+]
 
 describe.skipIf(missingPower !== null)(`played batch systems${missingPower === null ? '' : ` (${missingPower})`}`, () => {
   describe.each([lsf, pbs, torque, htcondor])('$name', (player) => {
@@ -163,4 +189,25 @@ describe.skipIf(missingPower !== null)(`played batch systems${missingPower === n
       expect(ours).toEqual(native)
     }, 150_000)
   })
+
+  test.each(away)('a bait that is away, %#', async (player, one, record, files) => {
+    const seen = await replay(player, one, { ...bait, socket: '/nonexistent.sock' })
+    expect(seen).toMatchObject({ record, stdout: '', files })
+    expect(seen.stderr).toMatch(/^wnod: the job did not run: .*\(BAIT_UNREACHABLE\): .*\n$/)
+  }, 60_000)
+
+  test.each([lsf, pbs, torque, htcondor])('$name: when the job starter is killed, nothing of the job is left in the guest', async (player) => {
+    const mark = String(100_000_000 + Math.trunc(process.hrtime()[1] / 10))
+    const alive = (): boolean => spawnSync('pgrep', ['-fx', `sleep ${mark}`]).status === 0
+    const seen = await replay(player, {
+      name: '', script: `sleep ${mark} & echo up; wait`,
+      during: async (job) => {
+        await job.says('up')
+        await until(alive, { withinMs: 10_000, what: 'the job runs' })
+        job.signal('SIGKILL')
+      },
+    }, bait)
+    expect(seen.record).toBe(player === lsf ? 'exit 137' : 'SIGKILL')
+    await until(() => !alive(), { withinMs: 10_000, what: 'the job is gone' })
+  }, 60_000)
 })

@@ -3,9 +3,10 @@
  * group) and is sent the signals that it sends, once natively and once through our job starter. What a player does is what was recorded or read of
  * the real thing; that it plays right is not shown by any test.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, chownSync, closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
-import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { until } from '../../kit/until.ts'
@@ -114,21 +115,40 @@ export async function replay(player: Player, one: ReplayCase, bait: Bait | null)
   const ignoring = start.ignores === undefined ? [] : ['bash', '-c', `trap '' ${start.ignores.join(' ')}; exec ${start.argv0 === undefined ? '' : '-a "$0"'} "$@"`, start.argv0 ?? 'bash']
   const [file = '', ...args] = [...ignoring, start.file, ...start.args]
   const argv0 = ignoring.length === 0 && start.argv0 !== undefined ? { argv0: start.argv0 } : {}
-  const child = spawn(file, args, { ...argv0, cwd: start.cwd, env: { ...start.env }, detached: true, stdio: [start.stdin, out, err], ...user })
+  const line = one.call?.['LSB_INTERACTIVE'] === undefined ? null : await interactive(one.stdin ?? '')
+  const [program, ...words] = line === null ? [file, ...args] : ['bash', '-c', 'exec 0<>/dev/tcp/127.0.0.1/$0 1>&0 2>&0; exec "$@"', String(line.port), file, ...args]
+  const child = spawn(program, words, { ...argv0, cwd: start.cwd, env: { ...start.env }, detached: true, stdio: [start.stdin, out, err], ...user })
   for (const fd of [start.stdin, ...outputs]) closeSync(fd)
   try {
     const end = await play(player, one, child, () => readFileSync(join(folder, 'out'), 'latin1'))
+    if (line !== null) writeFileSync(join(folder, 'out'), await line.said)
     const text = (name: string): string => readFileSync(join(folder, name), 'latin1').replaceAll(folder, 'FOLDER').replaceAll(spool, 'SPOOL')
     const tidy = one.tidy ?? ((each: string): string => each)
-    const words = text('err').replace(nameOfShell, 'bash: ').replace(one.during === undefined ? /$^/ : wordsOfShell, '')
-    return { record: player.record(end.code, end.signal), stdout: tidy(text('out')), stderr: tidy(words), files: one.files === true ? filesOf(start.cwd) : [] }
+    const complaints = text('err').replace(nameOfShell, 'bash: ').replace(processes, '$1 PID ').replace(one.during === undefined ? /$^/ : wordsOfShell, '')
+    return { record: player.record(end.code, end.signal), stdout: tidy(text('out')), stderr: tidy(complaints), files: one.files === true ? filesOf(start.cwd) : [] }
   } finally {
     for (const path of [folder, spool]) rmSync(path, { recursive: true, force: true })
   }
 }
 
+/** The one socket that an interactive job of LSF has for all three, as `bsub -I` keeps it: what its user types, and all that it says. */
+async function interactive(typed: string): Promise<{ readonly port: number; readonly said: Promise<Buffer> }> {
+  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const said = once(server, 'connection').then(async ([socket]) => {
+    const user = socket as Socket
+    server.close()
+    user.end(typed)
+    const chunks: Buffer[] = []
+    for await (const chunk of user) chunks.push(chunk as Buffer)
+    return Buffer.concat(chunks)
+  })
+  return { port: (server.address() as AddressInfo).port, said }
+}
+
 /** How a login shell calls itself before it says of what a child has died: the one difference of such words that docs/pbs.md names. */
 const nameOfShell = /^(?:-|\/bin\/)bash: line \d+: +\d+ /gm
+const processes = /(: line \d+:) +\d+ /g
 /** Said of a child that a signal to the whole group has killed as well, if it was there just then. */
 const wordsOfShell = /^(?:Terminated|Hangup|Killed|User defined signal [12])\n/gm
 
@@ -179,7 +199,7 @@ function send(to: number, signal: NodeJS.Signals): void {
 }
 
 const filesOf = (folder: string): readonly string[] =>
-  readdirSync(folder).sort().filter((name) => !name.startsWith('.') && name !== 'condor_exec.exe').map((name) => `${name}: ${readFileSync(join(folder, name), 'latin1')}`)
+  readdirSync(folder).sort().filter((name) => !name.endsWith('.ad') && name !== 'condor_exec.exe').map((name) => `${name}: ${readFileSync(join(folder, name), 'latin1')}`)
 
 const nothing = (): number => openSync('/dev/null', 'r')
 
