@@ -235,7 +235,7 @@ const ours = (bait: Bait | null): Record<string, string> => (bait === null ? {} 
 const code = (code: number | null, signal: NodeJS.Signals | null): string => (signal === null ? `exit ${code}` : signal)
 
 /** As IBM's manual has it, but for the seconds between the signals of bkill. */
-const terminateMs = 1_500
+const terminateMs = 4_000
 
 export const lsf: Player = {
   name: 'lsf',
@@ -286,7 +286,7 @@ function pbsStart(one: ReplayCase, { folder, spool }: Place): Start & { readonly
   return { file: '/bin/bash', args: [], env, cwd, stdin: pipeOf(spool, line), login: true }
 }
 
-const killDelayMs = 2_000
+const killDelayMs = 4_000
 const pbsLike = {
   async cancel({ toAll, ended }: Group): Promise<void> {
     toAll('SIGTERM')
