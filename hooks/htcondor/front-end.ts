@@ -11,6 +11,9 @@ import { countIn, nameIn, parseAd, type Ad } from './classad.ts'
 /** Not there without a wrapper. */
 const ofTheWrapper = ['_CONDOR_WRAPPER_ERROR_FILE'] as const
 
+/** Paths in the scratch directory, which a job that is not handed it does not have. */
+const ofTheScratch = ['TMP', 'TEMP', '_CONDOR_SCRATCH_DIR', '_CONDOR_JOB_AD', '_CONDOR_MACHINE_AD'] as const
+
 /** Open in HTCondor's hands while the job runs: what it says goes there by our stdout and stderr. */
 const outputs = ['_condor_stdout', '_condor_stderr'] as const
 
@@ -29,6 +32,7 @@ export function htcondor({ args, env, readFile }: Call): Reading {
   const type = nameIn(job, 'VM')
   if (type === null && job.has('vm')) throw notAJob('+VM of the job is not the name of a VWN type, in quotes', by)
   const scratch = env['_CONDOR_SCRATCH_DIR']
+  const stage = scratch !== undefined && scratch !== '' && scratch === env['_CONDOR_JOB_IWD']
   return {
     argv: args,
     known: {
@@ -39,11 +43,11 @@ export function htcondor({ args, env, readFile }: Call): Reading {
       project: nameIn(job, 'AcctGroup') ?? nameIn(job, 'AccountingGroup'),
       cpus: cpus !== null && cpus <= cpusMax ? cpus : null,
       memoryMib: memory !== null && memory <= memoryMibMax ? memory : null,
-      stage: scratch !== undefined && scratch !== '' && scratch === env['_CONDOR_JOB_IWD'],
+      stage,
       exclude: outputs,
     },
     deathBySignal: 'raise',
-    drops: ofTheWrapper,
+    drops: stage ? ofTheWrapper : [...ofTheWrapper, ...ofTheScratch],
     ...by,
   }
 }

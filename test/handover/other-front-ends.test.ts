@@ -133,7 +133,10 @@ describe('HTCondor', () => {
     })
   })
 
-  test('a job on a shared file system is not handed its directory', () => expect(read(job, { _CONDOR_JOB_IWD: '/home/u' }).known.stage).toBe(false))
+  test('a job on a shared file system is not handed its directory, nor told of the scratch one', () => {
+    expect(read(job, { _CONDOR_JOB_IWD: '/home/u' })).toMatchObject({ known: { stage: false }, drops: expect.arrayContaining(['TMP', '_CONDOR_SCRATCH_DIR']) as unknown })
+    expect(read(job).drops).toEqual(['_CONDOR_WRAPPER_ERROR_FILE'])
+  })
   test('a job without ads is still a job', () => expect(htcondor(call({ args: ['x'] }))).toMatchObject({ known: { type: null, batchJobId: null, stage: false } }))
 
   test.each(['VM = el9', 'VM = "a b"', 'VM = strcat("a","b")', 'vm = ""', 'VM = "$(id)"', 'VM = 7'])('%j is refused where HTCondor looks', (line) => {
