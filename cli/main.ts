@@ -147,6 +147,33 @@ installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in s
     await (await import('./install/slurm.ts')).installSlurm(await contextOf(command), command.opts())
   })
 
+installer('lsf', 'JOB_STARTER of a queue in lsb.queues, esub and elim in LSF_SERVERDIR')
+  .option('--queue <name>', 'the queue whose jobs go into VWNs')
+  .option('--queues <file>', 'the file lsb.queues')
+  .option('--server-dir <dir>', 'LSF_SERVERDIR, in place of that of the environment')
+  .option('--types <list>', 'names of the VWN types, with commas: the esub refuses others')
+  .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/lsf.ts')).installLsf(await contextOf(command), command.opts())
+  })
+
+installer('pbs', 'the hook of OpenPBS and its settings, or $job_starter of Torque')
+  .option('--mom-config <file>', "Torque: the settings of its mom, mom_priv/config; without it, it is OpenPBS")
+  .option('--types <list>', 'names of the VWN types, with commas: the hook refuses others')
+  .option('--all', 'jobs that do not ask for a type go into VWNs too, as the mapping says')
+  .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/pbs.ts')).installPbs(await contextOf(command), command.opts())
+  })
+
+installer('htcondor', 'USER_JOB_WRAPPER and STARTD_CRON of an execute node')
+  .option('--config-dir <dir>', "folder of HTCondor's settings", '/etc/condor/config.d')
+  .option('--all', 'jobs that do not ask for a type go into VWNs too, as the mapping says')
+  .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./install/htcondor.ts')).installHtcondor(await contextOf(command), command.opts())
+  })
+
 // ---------------------------------------------------------------- listings
 
 listing('status', 'the controller itself: bus, mapping, counts').action(async (_options: unknown, command: Command) => {

@@ -102,6 +102,7 @@ export const catalogue = {
   // the hand-over of a job
   BAIT_UNREACHABLE: { http: 503, exit: 75, retry: 'same', say: 'the bait of this host does not answer', hint: 'check that `wnod bait` runs here and that WNOD_SOCKET or --socket names its socket' },
   JOB_REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the job request is not understood', hint: 'the facts name what is wrong; are starter and bait of one version?' },
+  JOB_CALL_UNREADABLE: { http: 400, exit: 75, retry: 'never', say: 'what the batch system has given us is no job of its own', hint: 'compare how it calls the job starter with the page of this batch system in docs' },
   JOB_REQUEST_TOO_LARGE: { http: 413, exit: 2, retry: 'never', say: 'arguments and environment of the job are larger than allowed', hint: 'hand large data over in a file or on stdin' },
   JOB_SCRIPT_TOO_LARGE: { http: 413, exit: 2, retry: 'never', say: 'the script of the job is larger than allowed', hint: 'keep data that the script carries in a file beside it' },
   JOB_SCRIPT_UNREADABLE: { http: 500, exit: 75, retry: 'elsewhere', say: 'the script of the job cannot be read on this host', hint: 'the batch system has removed it, or its spool is not open to the user of the job' },

@@ -8,7 +8,7 @@
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
  * line where the job never ran, is lost, or ended for want of memory.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
 import { scriptBytesMax } from '../core/script-path.ts'
@@ -20,10 +20,10 @@ import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { baitSocket } from './bait-socket.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
-import { frontEndOf, Refusal, type FrontEnd, type Reading } from './starter/front-end.ts'
+import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
-import { look, sink, source, type FdFacts } from './starter/stdio.ts'
+import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
 import { lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
@@ -38,8 +38,7 @@ interface State {
   readonly options: Options
   readonly stdio: { readonly stdin: FdFacts; readonly stdout: FdFacts; readonly stderr: FdFacts }
   readonly run: Run
-  readonly deathBySignal: Reading['deathBySignal']
-  readonly suspend: Submit['suspend']
+  readonly command: Command
   /** `over`: the bait has nothing more to say. */
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
@@ -51,7 +50,7 @@ interface State {
   unwritten: NodeJS.ErrnoException | null
 }
 
-const before = parseBefore(process.env['WNOD_BEFORE'], process.pid, () => readFileSync('/proc/self/status', 'latin1'))
+let before = parseBefore(process.env['WNOD_BEFORE'], process.pid, () => readFileSync('/proc/self/status', 'latin1'))
 /** Our caller has us ignore it (`nohup`), so it neither ends nor stops us; a job that is there gets it, and may have changed its mind. */
 const ignores = (signal: Forwarded): boolean => before.ignored.includes(signalNumber(signal) ?? 0)
 const isDeadly = (signal: Forwarded): boolean => !harmless.has(signal) && !ignores(signal)
@@ -63,8 +62,8 @@ let onSignal = (signal: Forwarded): void => {
 
 function misused(error: unknown): never {
   if (error instanceof Refusal) {
-    complain(refusalLine(error.failure))
-    process.exit(parseOptions([], process.env, error.known).options.refusedCode)
+    sayFailure(refusalLine(error.failure), error.by.failureFile)
+    process.exit(parseOptions([], process.env, error.by).options.refusedCode)
   }
   if (!(error instanceof UsageError)) throw error
   complain(error.message)
@@ -74,10 +73,10 @@ function misused(error: unknown): never {
 let unlisten = (): void => undefined
 
 try {
-  const load = frontEndOf(process.env)
-  unlisten = listen((signal) => onSignal(signal), load === null ? sameMs.person : sameMs.batchSystem)
-  if (load === null) main(process.argv.slice(2))
-  else load().then(called).catch(misused)
+  const chosen = frontEndOf(process.env, process.argv[2])
+  unlisten = listen((signal) => onSignal(signal), chosen === null ? sameMs.person : sameMs.batchSystem)
+  if (chosen === null) main(process.argv.slice(2))
+  else chosen.load().then((read) => called(read, chosen)).catch(misused)
 } catch (error) {
   misused(error)
 }
@@ -95,8 +94,11 @@ function main(args: readonly string[]): void {
 }
 
 /** By a batch system, in its own way. */
-function called(read: FrontEnd): void {
-  const reading = read({ args: lastArguments(process.argv.length - 2, {}), env: process.env, envBytes: variable, readFile: readFileSync, userShell })
+function called(read: FrontEnd, { used }: Chosen): void {
+  const readPipe = (): Buffer | null => (look(0, before.closed).kind === 'pipe' ? readFileSync(0) : null)
+  const reading = read({ args: lastArguments(process.argv.length - 2 - used, {}), env: process.env, envBytes: variable, readFile: readFileSync, readPipe, userShell })
+  const restored = reading.restores?.map(signalNumber) ?? []
+  before = { ...before, ignored: before.ignored.filter((number) => !restored.includes(number)) }
   begin(parseOptions([], process.env, reading.known).options, { ...reading, suspend: reading.suspend ?? 'pause' })
 }
 
@@ -108,12 +110,12 @@ function userShell(): string | null {
   }
 }
 
-type Command = Pick<Reading, 'argv' | 'deathBySignal' | 'drops' | 'script'> & Pick<Submit, 'suspend'>
+type Command = Omit<Reading, 'known' | 'suspend'> & Pick<Submit, 'suspend'>
 
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, run: describe(options, stdio, command), deathBySignal: command.deathBySignal, suspend: command.suspend, phase: 'calling', receivers: [], terminal: null, stager: null,
+    options, stdio, run: describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0
@@ -130,14 +132,14 @@ const tooLarge = (bytes: number): Failure =>
   ({ code: 'JOB_SCRIPT_TOO_LARGE', message: `the script of the job has ${bytes} bytes, ${scriptBytesMax} are allowed`, hint: 'keep data that the script carries in a file beside it' })
 
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null }: Pick<Command, 'argv' | 'drops' | 'script'>): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null, stdin: taken }: Command): Run {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)
   return {
     ...ours,
     env: withEntries(without(ours.env, drops), options.env),
-    stdin: options.waitStdin ? modeOf(stdin) : 'null',
+    stdin: taken !== undefined ? 'stream' : options.waitStdin ? modeOf(stdin) : 'null',
     stdout: modeOf(stdout),
     stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
     tty: hasTerminal ? terminalSize() : null,
@@ -218,7 +220,7 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
 
 function submit(state: State, via: JobStream, prove: string): void {
   mkdirSync(prove, { mode: 0o700 })
-  const { options, run, suspend } = state
+  const { options, run, command: { suspend } } = state
   const { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib } = options
   const want = { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib }
   via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend })
@@ -233,10 +235,10 @@ const unreachable = (path: string, reached: boolean, error: Error | null): Failu
 
 /** From here on the job may read and write. */
 function openStreams(state: State, via: JobStream): void {
-  const { stdio, run } = state
+  const { stdio, run, command } = state
   if (run.tty !== null) void import('./starter/terminal.ts').then(({ takeTerminal }) => (state.terminal = takeTerminal()))
   if (run.stdin === 'stream') {
-    const input = source(stdio.stdin, () => sender)
+    const input = command.stdin === undefined ? source(stdio.stdin, () => sender) : given(command.stdin, () => sender)
     const sender: Sender = via.outgoing(stream.stdin, input)
   }
   if (run.stdout === 'stream') receive(state, via, stream.stdout, stdio.stdout)
@@ -288,26 +290,37 @@ function sayOutOfMemory({ memoryMib }: Options, outcome: Outcome): void {
 }
 
 /** As a job that this signal has killed. */
-function endBy({ deathBySignal }: State, signal: string): void {
-  if (deathBySignal === 'raise') die(signal)
+function endBy({ command }: State, signal: string): void {
+  if (command.deathBySignal === 'raise') die(signal)
   else process.exit(128 + (signalNumber(signal) ?? 0))
 }
 
 function refused(state: State, failure: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'refused', failure }
-  complain(refusalLine(failure))
+  sayFailure(refusalLine(failure), state.command.failureFile)
   void import('../core/errors.ts').then(({ isHopeless }) => end(state, () => process.exit(isHopeless(failure.code) ? state.options.deniedCode : state.options.refusedCode)))
 }
 
 function lost(state: State, { code, message, hint }: Failure): void {
   state.phase = 'over'
   state.seen.outcome ??= { is: 'lost', failure: { code, message, hint } }
-  complain(`the job is lost: ${firstLine(message)} (${code}): ${hint}`)
+  sayFailure(`the job is lost: ${firstLine(message)} (${code}): ${hint}`, state.command.failureFile)
   end(state, () => process.exit(state.options.lostCode))
 }
 
 const refusalLine = ({ code, message, hint }: Failure): string => `the job did not run: ${firstLine(message)} (${code}): ${hint}`
+
+/** Said to whoever reads the job's stderr, and to a batch system that has named a file for it. */
+function sayFailure(line: string, file: string | undefined): void {
+  complain(line)
+  if (file === undefined) return
+  try {
+    writeFileSync(file, `wnod: ${line}\n`)
+  } catch (error) {
+    complain(`${file} could not be written: ${(error as Error).message}`)
+  }
+}
 
 /** One line for the job's stderr; what follows, a guest's last words, is in the report and in `wnod show`. */
 const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''
@@ -316,9 +329,18 @@ const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''
 function end(state: State, go: () => void): void {
   state.phase = 'over'
   state.terminal?.restore()
+  for (const file of state.command.removes ?? []) tryUnlink(file)
   report(state)
   unlisten()
   go()
+}
+
+function tryUnlink(file: string): void {
+  try {
+    unlinkSync(file)
+  } catch {
+    // the job's own script may have done it
+  }
 }
 
 function report({ options, seen }: State): void {

@@ -75,7 +75,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, kn
     socket: last('socket'), home: last('home'), type: last('type') ?? known.type ?? null, queue: last('queue') ?? known.queue ?? null, project: last('project') ?? known.project ?? null,
     batchSystem: last('batch-system') ?? known.batchSystem ?? null, batchJobId: last('batch-job-id') ?? known.batchJobId ?? null,
     cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
-    stage: flag('stage'), include: all('include'), exclude: all('exclude'), env: all('env').map(assignment),
+    stage: flag('stage') || known.stage === true, include: all('include'), exclude: [...(known.exclude ?? []), ...all('exclude')], env: all('env').map(assignment),
     tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
     refusedCode: refused, deniedCode: exitCode(number('denied-code') ?? known.deniedCode ?? refused), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }

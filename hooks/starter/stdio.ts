@@ -48,6 +48,21 @@ export function source(facts: FdFacts, sender: () => Sender): Source {
   return facts.kind === 'file' ? fileSource(facts.fd, sender) : streamSource(facts, sender)
 }
 
+/** Sends bytes that were read before. */
+export function given(bytes: Buffer, sender: () => Sender): Source {
+  let at = 0
+  const pull = (): void => {
+    while (at < bytes.length) {
+      const chunk = bytes.subarray(at, at + chunkBytes)
+      at += chunk.length
+      if (!sender().write(chunk)) return
+    }
+    if (at === bytes.length) sender().end()
+    at = Infinity
+  }
+  return { onRoom: () => at <= bytes.length && pull(), onStop: () => void (at = Infinity) }
+}
+
 function fileSource(fd: number, sender: () => Sender): Source {
   let busy = false
   let over = false

@@ -9,6 +9,7 @@ import type { GuestSession } from '../../bait/contracts.ts'
 import { explain } from '../../core/errors.ts'
 import { clean } from '../../bait/job/clean.ts'
 import { connectWhenUp } from '../../bait/ssh/session.ts'
+import type { Settings } from '../../vwn-agent/settings.ts'
 import { buildPrograms, startAgent } from '../agent/harness.ts'
 import { freshPlace, openDesk, readyVwn } from '../handover/desk.ts'
 import { tinyGuest } from '../handover/tiny-guest.ts'
@@ -21,9 +22,9 @@ export interface Places extends AsyncDisposable {
 }
 
 /** One guest of each kind, each scrubbed after each job. */
-export async function nearPlaces(): Promise<Places> {
+export async function nearPlaces(changes: Partial<Settings> = {}): Promise<Places> {
   const programs = await buildPrograms()
-  const agent = await startAgent(programs)
+  const agent = await startAgent(programs, changes)
   await agent.identify()
   const tiny = await tinyGuest()
   const ssh = await connectWhenUp(tiny.address, AbortSignal.timeout(20_000))
