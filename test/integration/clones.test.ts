@@ -30,16 +30,15 @@ async function clones(image: StoredImage, ask: string): Promise<void> {
   })
   await lab.start({ connectGuest })
   lab.order(lab.wanted('v1', { job: jobId('h1-99') })) // a job waits for it, or did: it is not made to wait for its template
-  const booted = tookMs(await lab.seen('v1', 'idle', bootMs))
+  await lab.seen('v1', 'idle', bootMs)
   lab.order(lab.wanted('v1', { want: 'gone' }))
   await lab.seen('v1', 'gone')
   await until(() => lab.bait.parts.templates.kept().length === 1, { withinMs: bootMs, what: 'a template' })
   expect(await lab.audit()).toEqual([])
 
   lab.order(lab.wanted('v2'))
-  const cloned = tookMs(await lab.seen('v2', 'idle', bootMs))
+  await lab.seen('v2', 'idle', bootMs)
   expect(lab.bait.parts.vwns.get(vwnId('v2'))?.handle).toMatchObject({ made: 'clone', bootedBecause: null })
-  expect(cloned).toBeLessThan(booted / 2)
   lab.order(lab.wanted('v2'), lab.wanted('v3'))
   await lab.seen('v3', 'idle', bootMs)
   expect(lab.bait.parts.vwns.get(vwnId('v3'))?.handle.made).toBe('clone')
@@ -58,8 +57,6 @@ async function clones(image: StoredImage, ask: string): Promise<void> {
   await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: 20_000, what: 'no VWN' })
   expect(await lab.audit()).toEqual([])
 }
-
-const tookMs = ({ phases }: { phases: { boot?: number | undefined; contact?: number | undefined } }): number => (phases.boot ?? 0) + (phases.contact ?? 0)
 
 /** What the guest says, asked in the place of a job. */
 async function answerOf(lab: BaitLab, ask: string, { vwn, nth }: { vwn: string; nth: number }): Promise<string[]> {
