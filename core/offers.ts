@@ -7,7 +7,7 @@ import type { Host } from './host.ts'
 import { jobId, vwnId, type HostId, type TypeName } from './ids.ts'
 import type { VwnType } from './mapping.ts'
 import { place, type Hold, type PlacementWant } from './placement.ts'
-import { makingOf } from './schedule.ts'
+import { given, makingOf } from './schedule.ts'
 import { requestVwn, type Owner, type Vwn } from './vwn.ts'
 
 /** Of one type on one host; the numbers of different types share the host, so only one of them holds at a time. */
@@ -62,7 +62,7 @@ function offerOf(host: Host, type: VwnType, { vwns, holds, makeMs }: OfferFarm, 
       continue
     }
     if (choice.made === 'ready') ready += 1
-    here = here.map((vwn) => (vwn.id === choice.vwn ? { ...vwn, state: vwn.state === 'idle' ? 'busy' : vwn.state, job, owner: stranger } : vwn))
+    here = here.map((vwn) => (vwn.id === choice.vwn ? given(vwn, { id: job, owner: stranger }) : vwn))
   }
   return { type: type.name, jobs, ready, inUse, readyMs: jobs === 0 ? null : ready > 0 ? 0 : Math.round(makeMs(host.id, type.name)) }
 }

@@ -124,7 +124,8 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
   }
 }
 
-const given = (vwn: Vwn, job: WaitingJob): Vwn =>
+/** The VWN as it is once it is this job's. */
+export const given = (vwn: Vwn, job: Pick<WaitingJob, 'id' | 'owner'>): Vwn =>
   ({ ...vwn, state: vwn.state === 'idle' ? 'busy' : vwn.state, job: job.id, owner: vwn.owner ?? job.owner })
 
 function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure: Failure } {

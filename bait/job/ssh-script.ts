@@ -96,8 +96,8 @@ function innerScript(task: RunTask): string {
   const folders = [...(run.cwd === null ? [] : [bytes(run.cwd)]), homeOf(task)]
   const argv = run.argv.map(bytes)
   const env = run.env.map(bytes).filter((entry) => entry.indexOf('=') > 0)
-  // `env` would take a program's name with a `=` in it for one more variable.
   const placed = (word: string): string => (run.script !== null && word === bytes(run.script.path) ? '"$p"' : quote(word))
+  // `env` would take a program's name with a `=` in it for one more variable.
   const command = argv[0]?.includes('=') === true ? ['sh', '-c', 'exec "$0" "$@"', ...argv] : argv
   return [
     'echo $$ > pid',

@@ -5,15 +5,16 @@
  *   the queue          starter_method; epilog; suspend_method; terminate_method, with --grace
  *   the cluster        `-l vm=TYPE`: a resource, and the verifier of submitted jobs that knows the types
  */
-import { access, realpath } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { realpath } from 'node:fs/promises'
+import { join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { typesReplySchema } from '../../wire/api.ts'
 import type { Context } from '../context.ts'
-import { distFolder, programFile } from '../programs.ts'
+import { programFile } from '../programs.ts'
 import { link, mark, ownFile, type Change } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
 import { clusterParameter, complex, isNone, keptIn, parseSettings, qconf, queueAttribute, queueOffers, set } from './qconf.ts'
+import { sourceFile, starterFile } from './sources.ts'
 
 export interface GridEngineOptions extends InstallOptions {
   readonly queue: string
@@ -66,11 +67,11 @@ async function refuseHidden(queue: string): Promise<void> {
 
 /** What of ours a host must have, by the folder's path. */
 async function filesOf(context: Context, folder: string, options: GridEngineOptions): Promise<readonly Change[]> {
-  const scripts = await realpath(join(dirname(distFolder()), 'hooks/gridengine'))
+  const scripts = await realpath(sourceFile('gridengine'))
   const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`]
   return [
     ownFile(join(folder, 'wnod-gridengine.env'), [`# ${mark}`, ...settings, ''].join('\n'), 0o644),
-    link(join(folder, 'wnod-gridengine'), await starterFile()),
+    link(join(folder, 'wnod-gridengine'), await starterFile('gridengine')),
     ...(['jsv.sh', 'epilog.sh', 'terminate.sh', 'settings.sh'].map((name) => link(join(folder, name), join(scripts, name)))),
   ]
 }
@@ -95,13 +96,4 @@ function ofQueue(folder: string, { queue, grace, epilog = true, undo = false, re
 async function typesOf(context: Context, { types, undo }: GridEngineOptions): Promise<readonly string[]> {
   if (types !== undefined) return types
   return undo === true ? [] : (await context.api.get('/types', typesReplySchema)).types.map(({ type }) => type)
-}
-
-/** The job starter that notes what Node would take away; jobs are exact with it alone. */
-async function starterFile(): Promise<string> {
-  const file = join(distFolder(), 'wnod-starter')
-  await access(file).catch((cause: unknown) => {
-    throw new VwnError('INSTALL_UNSUITED', { system: 'gridengine', why: `${file} is not there: run \`npm run build\` where gcc is` }, { cause })
-  })
-  return realpath(file)
 }

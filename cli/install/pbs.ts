@@ -6,12 +6,11 @@
  *   wnod-torque, $job_starter                   Torque: what its mom calls, and the line that says so
  */
 import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Context } from '../context.ts'
-import { distFolder } from '../programs.ts'
 import { lineIn, mark, ownFile } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
-import { caller, plainWord, scriptsFolder, wnodScript } from './sources.ts'
+import { caller, plainWord, scriptsFolder, sourceFile, wnodScript } from './sources.ts'
 
 export interface PbsOptions extends InstallOptions {
   /** The settings of Torque's mom (`mom_priv/config`): then it is Torque, and not OpenPBS. */
@@ -33,7 +32,7 @@ export async function installPbs(context: Context, options: PbsOptions): Promise
   const starter = plainWord(join(scripts, 'wnod-pbs'))
   const wnod = plainWord(join(scripts, 'wnod'))
   const settings = { made: mark, starter, wnod, types: types?.split(',').filter((name) => name !== '') ?? null, default: all }
-  const hook = await readFile(join(dirname(distFolder()), 'hooks/pbs/wnod_hook.py'), 'utf8')
+  const hook = await readFile(sourceFile('pbs/wnod_hook.py'), 'utf8')
   await install(context, 'pbs', [
     await caller(starter, 'OpenPBS', 'pbs', home),
     await wnodScript(wnod, home),

@@ -6,15 +6,15 @@
  *   slurm.conf       RequeueExit: a job that could not get a VWN runs later instead of failing; the controller is told to read it again
  */
 import { createHash } from 'node:crypto'
-import { access, chmod, mkdtemp, readFile, realpath, rename, rm } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, realpath, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { errnoOf } from '../../kit/atomic-file.ts'
 import { run } from '../../kit/command.ts'
 import type { Context } from '../context.ts'
-import { distFolder } from '../programs.ts'
 import { lineIn, listed, mark, type Change } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
+import { sourceFile, starterFile } from './sources.ts'
 
 export interface SlurmOptions extends InstallOptions {
   /** What becomes of jobs that do not say --vm: `none`, `mapping`, or a type. */
@@ -37,9 +37,9 @@ export async function installSlurm(context: Context, options: SlurmOptions): Pro
   const slurmConf = options.slurmConf ?? said.get('SLURM_CONF') ?? ''
   if ([pluginDir, plugstack, slurmConf].includes('')) throw new VwnError('INSTALL_UNSUITED', { system: 'slurm', why: 'Slurm does not say where its plugins and settings are' })
   const plugin = join(pluginDir, 'wnod_spank.so')
-  const line = plugstackLine(plugin, { starter: await starterFile(), node: process.execPath, home: context.home.home, default: options.default ?? 'none', partition: options.partition })
+  const line = plugstackLine(plugin, { starter: await starterFile('slurm'), node: process.execPath, home: context.home.home, default: options.default ?? 'none', partition: options.partition })
   await install(context, 'slurm', [
-    compiled(plugin, await sourceFile(), said.get('SLURM_VERSION') ?? ''),
+    compiled(plugin, await realpath(sourceFile('slurm/wnod_spank.c')), said.get('SLURM_VERSION') ?? ''),
     lineIn(plugstack, line, (other) => other.split(/\s+/)[1] === plugin),
     listed(slurmConf, 'RequeueExit', refusedCode, () => slurm('scontrol', ['reconfigure']).then(() => undefined)),
   ], options)
@@ -63,17 +63,6 @@ export function plugstackLine(plugin: string, settings: Readonly<Record<string, 
   if (bad !== undefined) throw new VwnError('OPTION_INVALID', { problem: `Slurm cannot read "${bad}" in plugstack.conf` })
   return words.join(' ')
 }
-
-/** The job starter that notes what Node would take away; jobs are exact with it alone. */
-async function starterFile(): Promise<string> {
-  const file = join(distFolder(), 'wnod-starter')
-  await access(file).catch((cause: unknown) => {
-    throw new VwnError('INSTALL_UNSUITED', { system: 'slurm', why: `${file} is not there: run \`npm run build\` where gcc is` }, { cause })
-  })
-  return realpath(file)
-}
-
-const sourceFile = (): Promise<string> => realpath(join(dirname(distFolder()), 'hooks/slurm/wnod_spank.c'))
 
 /** The plugin, compiled from this source for this release of Slurm: both are written into it. */
 function compiled(path: string, source: string, release: string): Change {

@@ -14,24 +14,27 @@ export function plainWord(text: string): string {
   throw new VwnError('OPTION_INVALID', { problem: `"${text}" would not stay one word in a shell script` })
 }
 
+/** A file of this release, below hooks/. */
+export const sourceFile = (name: string): string => join(dirname(distFolder()), 'hooks', name)
+
 /** The file at `path`, from this one of ours below hooks/; `@NAME@` in it becomes what `words` has for NAME. */
 export async function script(path: string, source: string, words: Readonly<Record<string, string>>): Promise<Change> {
-  const text = await readFile(join(dirname(distFolder()), 'hooks', source), 'utf8')
+  const text = await readFile(sourceFile(source), 'utf8')
   return ownFile(path, text.replace(/@([A-Z]+)@/g, (_, name: string) => words[name] ?? ''), 0o755)
 }
 
-/** The job starter of this release; jobs are exact only with the compiled part of it. */
+/** The job starter that notes what Node would take away; jobs are exact with it alone. */
 export async function starterFile(system: string): Promise<string> {
   const file = join(distFolder(), 'wnod-starter')
   await access(file).catch((cause: unknown) => {
     throw new VwnError('INSTALL_UNSUITED', { system, why: `${file} is not there: run \`npm run build\` where gcc is` }, { cause })
   })
-  return plainWord(await realpath(file))
+  return realpath(file)
 }
 
 /** A script that calls the job starter as this front end, with the bait and the Node of this host: what a batch system is told to run. */
 export async function caller(path: string, system: string, frontEnd: string, home: string): Promise<Change> {
-  const starter = await starterFile(system)
+  const starter = plainWord(await starterFile(system))
   const text = `#!/bin/sh
 # ${mark}: what ${system} runs in the place of a job
 export WNOD_HOME=${plainWord(home)} WNOD_NODE=${plainWord(process.execPath)}

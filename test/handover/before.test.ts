@@ -5,7 +5,7 @@ import { parseBefore } from '../../hooks/starter/before.ts'
 import { until } from '../../kit/until.ts'
 import type { Run } from '../../wire/hook.ts'
 import { buildStarter, openDesk, runStarter, sessionOf, starterFolder, type StarterOptions } from './desk.ts'
-import { fakeGuest } from './fake-agent.ts'
+import { fakeGuest, toldTo } from './fake-agent.ts'
 
 const status = (mask: string) => () => `Name:\tnode\nSigBlk:\t0000000000000000\nSigIgn:\t${mask}\nSigCgt:\t0000000108004602\n`
 const never = (): string => expect.unreachable()
@@ -35,8 +35,7 @@ async function told(options: StarterOptions): Promise<Run> {
   await (await desk.place(session)).freed
   expect(await ended).toMatchObject({ code: 0 })
   session.close()
-  const [task] = guest.tasks
-  return task?.kind === 'run' ? task.run : expect.unreachable()
+  return toldTo(guest)
 }
 
 test('signals that are ignored', async () => {

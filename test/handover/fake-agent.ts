@@ -11,6 +11,7 @@ import type { GuestAddress } from '../../bait/contracts.ts'
 import { newKeyPair } from '../../bait/vwns/keys.ts'
 import { stream } from '../../wire/frames.ts'
 import type { FromAgent, RunTask, ToAgent } from '../../wire/guest.ts'
+import type { Run } from '../../wire/hook.ts'
 import { JobStream, sendAll } from '../../wire/job-stream.ts'
 
 export interface FakeGuest extends AsyncDisposable {
@@ -32,6 +33,12 @@ export interface FakeGuestOptions {
   readonly silent?: boolean
   /** A host key that is not the one in `address`. */
   readonly impostor?: boolean
+}
+
+/** What the guest was told to run first. */
+export function toldTo({ tasks: [task] }: Pick<FakeGuest, 'tasks'>): Run {
+  if (task?.kind !== 'run') throw new Error('it was told to run nothing')
+  return task.run
 }
 
 /** A guest that is up. */

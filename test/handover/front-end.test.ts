@@ -9,7 +9,7 @@ import { scriptBytesMax } from '../../core/script-path.ts'
 import { slurm } from '../../hooks/slurm/front-end.ts'
 import { frontEndOf, type Call } from '../../hooks/starter/front-end.ts'
 import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder, type Desk } from './desk.ts'
-import { fakeGuest } from './fake-agent.ts'
+import { fakeGuest, toldTo } from './fake-agent.ts'
 
 const call = (env: NodeJS.ProcessEnv, args: readonly string[] = []): Call => ({
   args: args.map((arg) => Buffer.from(arg)), env, envBytes: (name) => (env[name] === undefined ? null : Buffer.from(env[name], 'latin1')), readFile: (path) => Buffer.from(`of ${path.toString('latin1')}`), userShell: () => expect.unreachable(),
@@ -72,8 +72,7 @@ test('called by its name, the starter reads no options, and the job sees nothing
   await (await desk.place(session)).freed
   expect(await ended).toMatchObject({ exitCode: 0, stderr: '' })
   session.close()
-  const [task] = guest.tasks
-  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  const run = toldTo(guest)
   const text = (bytes: string): string => Buffer.from(bytes, 'base64').toString()
   expect(run.argv.map(text)).toEqual(['true', '--help', '', '$x'])
   expect(run.env.map(text).filter((entry) => /^(WNOD|SLURM)_/.test(entry)).sort()).toEqual(['SLURM_CPUS_ON_NODE=2', 'SLURM_JOB_ACCOUNT=lhcb', 'SLURM_JOB_ID=7', 'SLURM_JOB_PARTITION=bait'])
@@ -101,8 +100,7 @@ test('a batch script reaches the guest by its bytes, up to the largest', async (
   await (await desk.place(session)).freed
   await ended
   session.close()
-  const [task] = guest.tasks
-  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  const run = toldTo(guest)
   expect(Buffer.from(run.script?.path ?? '', 'base64').toString()).toBe(script)
   expect(Buffer.from(run.script?.content ?? '', 'base64').equals(content)).toBe(true)
   expect(run.argv.map((word) => Buffer.from(word, 'base64').toString())).toEqual([script, 'a b'])

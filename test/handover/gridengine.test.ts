@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { gridEngine } from '../../hooks/gridengine/front-end.ts'
 import type { Call, Reading } from '../../hooks/starter/front-end.ts'
 import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder } from './desk.ts'
-import { fakeGuest } from './fake-agent.ts'
+import { fakeGuest, toldTo } from './fake-agent.ts'
 
 const spool = '/spool/execd/bait0/active_jobs/7.1'
 const script = '/spool/execd/bait0/job_scripts/7'
@@ -98,8 +98,7 @@ test('called by the shepherd, as a login shell and with nothing of ours in the e
   await (await desk.place(session)).freed
   expect(await ended).toMatchObject({ exitCode: 0, stderr: '' })
   session.close()
-  const [task] = guest.tasks
-  const run = task?.kind === 'run' ? task.run : expect.unreachable()
+  const run = toldTo(guest)
   const text = (bytes: string): string => Buffer.from(bytes, 'base64').toString()
   expect(run.argv.map(text)).toEqual(['/bin/true', 'a  b'])
   expect(run.env.map(text).filter((entry) => /^(WNOD|TMP|SGE|PATH|QUEUE)/.test(entry)).sort()).toEqual(['PATH=/usr/bin:/bin', 'QUEUE=bait.q', 'SGE_TASK_ID=undefined'])
