@@ -55,7 +55,7 @@ const cases: readonly BatchCase[] = [
   { group: 'limits', name: 'limits of the queue', script: 'ulimit -Sf; ulimit -Hs; ulimit -St\n', options: sge('-l', 's_fsize=1M,h_stack=64M,s_cpu=60') },
   { group: 'cancellation', name: 'qdel', script: 'echo up; sleep 60; echo late\n', during: async (job) => { await job.says('up'); await job.cancel() } },
   { group: 'cancellation', name: 'qdel of one that ignores TERM', script: "trap '' TERM; echo up; while :; do sleep 1; done\n", during: async (job) => { await job.says('up'); await job.cancel() } },
-  { group: 'cancellation', name: 'qdel with -notify', script: "trap 'trap \"\" USR2; echo told' USR2; echo up; while :; do sleep .1; done\n", options: sge('-notify'), during: async (job) => { await job.says('up'); await job.cancel() } },
+  { group: 'cancellation', name: 'qdel with -notify', script: "exec 2>/dev/null; trap 'trap \"\" USR2; echo told' USR2; echo up; while :; do sleep .1; done\n", options: sge('-notify'), during: async (job) => { await job.says('up'); await job.cancel() } },
   { group: 'time limits', name: 'h_rt', script: 'echo up; sleep 60\n', options: sge('-l', 'h_rt=10') },
   { group: 'time limits', name: 's_rt', script: "exec 2>/dev/null; trap 'echo told; exit 4' USR1; echo up; while :; do sleep .1; done\n", options: sge('-l', 's_rt=10') },
   { group: 'requeue', name: 'exit 99', script: 'echo $RESTARTED; [ $RESTARTED = 1 ] || exit 99\n' },
