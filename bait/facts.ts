@@ -39,14 +39,22 @@ export function hostFacts(kit: Kit, options: FactsOptions): HostFactsKeeper {
   const { accelerator, probe_kvm_ms: kvm, probe_tcg_ms: tcg } = settings.vm
   const told = options.accelerators ?? (accelerator === 'auto' ? null : trusted(accelerator))
   let accelerators = told
-  let facts: OwnFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: hypervisor.name, accelerators: [...(told ?? untried)], images: [], version }
+  let facts: OwnFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: hypervisor.name, accelerators: [...(told ?? untried)], broken: null, images: [], version }
 
+  /** To ask the hypervisor costs next to nothing while its program is the same file. */
+  const brokenBecause = async (): Promise<string | null> => {
+    const { healthy, why } = await hypervisor.fingerprint()
+    if (!healthy) return why.slice(0, 1024)
+    if (accelerators === null || chosen(accelerators) !== null) return null
+    return accelerators.map((one) => `${one.name}: ${one.why}`).join('; ').slice(0, 1024)
+  }
   const look = async (): Promise<void> => {
     const { images: found } = await images.list()
     facts = {
       ...facts,
       capacity: facts.capacity.cpus > 0 ? facts.capacity : await capacityOf(settings.capacity, stateFolder),
       accelerators: [...(accelerators ?? untried)],
+      broken: await brokenBecause(),
       // An image that no name stands for any more can still be asked for by its digest, never by the name it had.
       images: found.flatMap(({ digest, names, manifest: { contact } }) => (names.length === 0 ? [digest] : names).map((name) => ({ digest, name, contact }))),
     }

@@ -3,9 +3,10 @@
  * has none; so we stay as its parent, hand every signal on, die with it as it died, and it dies with us.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { VwnError } from '../core/errors.ts'
-import { programFile } from './programs.ts'
+import { distFolder, programFile } from './programs.ts'
 
 interface Account {
   readonly name: string
@@ -37,10 +38,11 @@ export async function runAs(user: string, rest: readonly string[], env: NodeJS.P
   if (account === null) throw new VwnError('USER_NOT_FOUND', { user })
   const { name, uid, gid, homeFolder, shell } = account
   // The bytes of arguments and environment cannot go through node's strings: the starter reads them where they are whole, in our own.
-  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline`, WNOD_ENVIRON_FD: '5' }
+  const surroundings = { HOME: homeFolder, USER: name, LOGNAME: name, SHELL: shell, WNOD_CMDLINE: `/proc/${process.pid}/cmdline`, WNOD_ENVIRON_FD: '5', WNOD_EXEC: '/proc/self/fd/6' }
   // What is closed to the user is handed over as open files: the starter as 3 and Node as 4, for a clone, or a Node, in root's own home;
-  // the environment as 5. Our command line anybody may read.
-  const files = [programFile('starter.cjs'), process.execPath, '/proc/self/environ'].map((path) => openSync(path, 'r'))
+  // the environment as 5; what the starter becomes a job by as 6, where it is built. Our command line anybody may read.
+  const exec = join(distFolder(), 'wnod-exec.node')
+  const files = [programFile('starter.cjs'), process.execPath, '/proc/self/environ', ...(existsSync(exec) ? [exec] : [])].map((path) => openSync(path, 'r'))
   const starter = ['/proc/self/fd/4', '--preserve-symlinks-main', '/proc/self/fd/3']
   const child = spawn('setpriv', [`--reuid=${uid}`, `--regid=${gid}`, '--init-groups', '--pdeathsig=KILL', '--', ...starter, ...rest], {
     stdio: ['inherit', 'inherit', 'inherit', ...files],

@@ -2,8 +2,8 @@
 import { failure, type Failure } from '../core/failure.ts'
 import type { HostId, TypeName, VwnId } from '../core/ids.ts'
 import { explainMapping, type Mapping, type Resolution, type Who } from '../core/mapping.ts'
-import type { HostSentence, Placement } from '../core/placement.ts'
-import { explainPlacement, shapeOf, type Decision, type Farm, type WantedShape } from '../core/schedule.ts'
+import type { HostSentence } from '../core/placement.ts'
+import { explainPlacement, shapeOf, type Decision, type Farm, type Place, type WantedShape } from '../core/schedule.ts'
 import type { Amount } from '../core/amount.ts'
 import type { JobRecord } from '../db/queries/job.ts'
 import type { Explanation } from '../wire/api.ts'
@@ -28,11 +28,11 @@ export function explanationOf({ job, decision, mapping, vwn, why, atMs, facts }:
 }): Explanation {
   const { queue, project, batchSystem, type: requestedType } = job.want
   const who: Who = { user: job.identity.user, groups: groupsOf(job), queue, project, batchSystem, requestedType }
-  const is = decision.is === 'reuse' ? takes[decision.made] : ({ boot: 'make', wait: 'waits', refused: 'refused' } as const)[decision.is]
+  const is = decision.is === 'reuse' ? takes[decision.made] : ({ boot: 'make', wait: 'waits', refused: 'refused', bare: 'bare' } as const)[decision.is]
   return {
     job: job.job, atMs, ...asked(who), ...matched(decision.resolution), rules: rulesFor(mapping, who),
     shape: sizeOf(decision.resolution, job.want),
-    decision: { is, vwn, host: vwn === null ? null : job.host, why, failure: decision.is === 'refused' ? decision.failure : null },
+    decision: { is, vwn, host: vwn === null && is !== 'bare' ? null : job.host, why, failure: decision.is === 'refused' ? decision.failure : null },
     made: decision.is === 'boot' ? makingOn(facts, decision.request) : null,
     hosts: sentences(decision.perHost),
   }
@@ -51,7 +51,7 @@ export function explainQuestion(
   return {
     job: null, atMs: nowMs, ...asked(who), ...matched(resolution), rules: rulesFor(farm.mapping, who),
     shape: sizeOf(resolution, { cpus: null, memoryMib: null, scratchGib: null }),
-    decision: placement === null ? refusedBy(resolution) : decisionOf(placement),
+    decision: placement === null ? refusedBy(resolution) : decisionOf(placement, host),
     made: placement?.is === 'boot' && resolution.is === 'matched' ? makingOn(farm.factsOf(placement.host), { ...resolution.type, image: placement.image.digest }) : null,
     hosts: sentences(placement?.perHost ?? []),
   }
@@ -62,7 +62,7 @@ const takes = { new: 'make', ready: 'ready', reused: 'reuse' } as const
 
 const rulesFor = (mapping: Mapping, who: Who): Explanation['rules'] => explainMapping(mapping, who).map(({ rule, is, why }) => ({ rule, is, why }))
 
-function decisionOf(placement: Placement): Explanation['decision'] {
+function decisionOf(placement: Place, host: HostId | null): Explanation['decision'] {
   const { why } = placement
   switch (placement.is) {
     case 'reuse': return { is: takes[placement.made], vwn: placement.vwn, host: placement.host, why, failure: null }
@@ -70,6 +70,7 @@ function decisionOf(placement: Placement): Explanation['decision'] {
     case 'makeRoom': return { is: 'waits', vwn: null, host: placement.host, why, failure: null }
     case 'wait': return { is: 'waits', vwn: null, host: null, why, failure: null }
     case 'refused': return { is: 'refused', vwn: null, host: null, why, failure: placement.failure }
+    case 'bare': return { is: 'bare', vwn: null, host, why, failure: null }
     default: return placement satisfies never
   }
 }
@@ -89,6 +90,6 @@ function matched(resolution: Resolution): { rule: string | null; type: TypeName 
   return { rule, type: resolution.is === 'matched' ? resolution.type.name : null, allowed: [...resolution.allowed] }
 }
 
-const sizeOf = (resolution: Resolution, want: WantedShape): Amount | null => (resolution.is === 'refused' ? null : shapeOf(want, resolution.type.shape))
+const sizeOf = (resolution: Resolution, want: WantedShape): Amount | null => (resolution.is === 'matched' ? shapeOf(want, resolution.type.shape) : null)
 
 const sentences = (perHost: readonly HostSentence[]): { host: HostId; why: string }[] => perHost.map(({ host, why }) => ({ host, why }))

@@ -11,7 +11,7 @@ import type { HostFacts } from '../wire/bait.ts'
 /** One host with what its bait says of it, and the number of its newest orders. */
 export type KnownHost = HostRecord<HostFacts>
 
-const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], images: [], version: '', templates: [], templatesMibMax: 0 }
+const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], broken: null, images: [], version: '', templates: [], templatesMibMax: 0 }
 
 /** How long the database may lag behind in what only counts heartbeats. */
 const lagMs = 10_000

@@ -171,8 +171,8 @@ const toType = (name: string, type: MappingType): VwnType => ({
   pool: type.pool === null ? noPool : { min: type.pool.min, max: type.pool.max, memoryShare: type.pool.memory_share },
 })
 
-const toDecision = ({ type, allow, limits }: Pick<MappingRule, 'type' | 'allow' | 'limits'>): Pick<Rule, 'type' | 'allow' | 'limits'> =>
-  ({ type: typeName(type), allow: allow.map(typeName), limits: { perUser: limits.per_user } })
+const toDecision = ({ type, allow, limits, fallback = 'requeue' }: Pick<MappingRule, 'type' | 'allow' | 'limits' | 'fallback'>): Omit<Rule, 'name' | 'match'> =>
+  ({ type: type === undefined ? null : typeName(type), allow: allow.map(typeName), limits: { perUser: limits.per_user }, fallback })
 
 function toMatch(match: MappingMatch): Match {
   const pairs = {

@@ -57,8 +57,9 @@ function wanted(vwn: Vwn): WantedVwn {
   }
 }
 
-function answersTo({ job, state, refusal, why }: ReturnType<typeof liveJobsOn>[number]): Answer[] {
+function answersTo({ job, state, refusal, bare, why }: ReturnType<typeof liveJobsOn>[number]): Answer[] {
   if (state !== 'waiting') return []
   if (refusal !== null) return [{ job, is: 'refused', failure: refusal }]
+  if (bare) return [{ job, is: 'bare' }]
   return why === null ? [] : [{ job, is: 'waits', why }]
 }

@@ -47,8 +47,8 @@ export function openReports({ kit, db, book, lifecycle }: ReportsParts): Reports
 
   const take = (report: Report): boolean => {
     const known = book.getOrNew(report.host)
-    const { capacity, images } = report.facts
-    const heard = hear(known.host, { ...report, capacity, images }, kit.clock.nowMs())
+    const { capacity, images, broken } = report.facts
+    const heard = hear(known.host, { ...report, capacity, images, broken }, kit.clock.nowMs())
     if (heard.is === 'ignored') {
       stale += 1
       kit.log.debug({ host: report.host, seq: report.seq, why: heard.why }, 'report ignored')

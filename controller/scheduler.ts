@@ -134,10 +134,10 @@ function unfit(vwn: Vwn, type: VwnType, image: HostImage | null): string | null 
 function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): Turn | null {
   const { db, book, kit } = parts
   const live = liveJobs(db)
-  const waiting = live.filter((job) => job.state === 'waiting' && job.refusal === null)
+  const waiting = live.filter((job) => job.state === 'waiting' && job.refusal === null && !job.bare)
   if (mapping === null) {
     for (const job of waiting) if (job.why !== noMapping) {
-      saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, placementMs: null, made: null })
+      saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, bare: false, placementMs: null, made: null })
       desk.touch(job.host)
     }
     return null
@@ -186,7 +186,7 @@ function carryOut({ db, kit, book }: SchedulerParts, desk: Desk, { job, decision
   const why = decision.is === 'boot' ? `${vwn} is made for it on ${job.host}` : decision.why
   const nowMs = kit.clock.nowMs()
   const made = decision.is === 'reuse' ? decision.made : decision.is === 'boot' ? 'new' : null
-  saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, placementMs })
+  saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, bare: decision.is === 'bare', placementMs })
   saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs, facts: book.getOrNew(job.host).facts }))
   desk.touch(job.host)
   kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, made, type, rule, why }, 'job decided')

@@ -20,10 +20,14 @@ interface MemoryFact {
   readonly outOfMemory?: true | undefined
 }
 
-/** How a job ended, as far as anybody knows. `refused`: it never ran, so running it again is safe. `lost`: it may have run. */
+/**
+ * How a job ended, as far as anybody knows. `refused`: it never ran, so running it again is safe. `lost`: it may have run. `bare`: its starter
+ * has become the job, on the host itself, and the batch system alone sees how that ends.
+ */
 export type Outcome =
   | ({ readonly is: 'exited'; readonly code: number } & MemoryFact)
   | ({ readonly is: 'signalled'; readonly signal: string; readonly coreDumped: boolean } & MemoryFact)
   | { readonly is: 'refused'; readonly failure: Failure }
   | { readonly is: 'cancelled'; readonly signal: string | null }
   | { readonly is: 'lost'; readonly failure: Failure }
+  | { readonly is: 'bare' }

@@ -38,6 +38,8 @@ export interface Host {
   readonly ordersSeen: { readonly term: number; readonly generation: number }
   readonly capacity: Amount
   readonly images: readonly HostImage[]
+  /** Why no guest can be started there at all; null where one can, and while that is not known yet. */
+  readonly broken: string | null
 }
 
 /** What a report says of its sender. */
@@ -49,6 +51,7 @@ export interface Heartbeat {
   readonly ordersSeen: { readonly term: number; readonly generation: number }
   readonly capacity: Amount
   readonly images: readonly HostImage[]
+  readonly broken: string | null
 }
 
 /** How long a host may be silent. */
@@ -67,7 +70,7 @@ export const patience: Patience = { heartbeatMs: 2_000, missedMax: 4, leaseMs: 6
 /** A host that has not been heard yet. */
 export const newHost = (id: HostId): Host => ({
   id, want: 'open', fact: 'silent', bootId: null, session: '', startedAtMs: 0, seq: 0, heardAtMs: null,
-  ordersSeen: { term: 0, generation: 0 }, capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, images: [],
+  ordersSeen: { term: 0, generation: 0 }, capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, images: [], broken: null,
 })
 
 export type Heard =
@@ -81,8 +84,8 @@ export function hear(host: Host, beat: Heartbeat, nowMs: number): Heard {
   } else if (host.session !== '' && beat.startedAtMs <= host.startedAtMs) {
     return { is: 'ignored', why: 'from a bait process that has a successor' }
   }
-  const { bootId, session, startedAtMs, seq, ordersSeen, capacity, images } = beat
-  const next: Host = { ...host, fact: 'alive', heardAtMs: nowMs, bootId, session, startedAtMs, seq, ordersSeen, capacity, images }
+  const { bootId, session, startedAtMs, seq, ordersSeen, capacity, images, broken } = beat
+  const next: Host = { ...host, fact: 'alive', heardAtMs: nowMs, bootId, session, startedAtMs, seq, ordersSeen, capacity, images, broken }
   return { is: 'news', next, rebooted: host.bootId !== null && host.bootId !== bootId }
 }
 

@@ -2,11 +2,14 @@
  * The life of a job, owned by the bait that accepted it; the batch system owns the queue.
  *
  *   waiting → staging → starting ─→ running ⇄ suspended → collecting → done
- *      └────────┴─ done (refused)      └─────────┴→ stopping ──┘
+ *      └────────┴─ done (refused, bare) └────────┴→ stopping ──┘
  *                                                       └→ lost
  *
  * `starting` is the point of no return: the guest has been told to run it. Before, a failure is `refused`: it never ran, and the batch
  * system may run it again. After, the worst is `lost`: nobody can tell. A job leaves `waiting` only into a VWN that is there.
+ *
+ * One that runs on the host itself (`bare`) never leaves `waiting` but for its end: to tell its starter so is its point of no return, and from
+ * then on it is no business of ours.
  *
  * A suspended job has had its SIGTSTP; where its whole guest is to stand still, that comes a moment later, so that the job can get ready.
  * Whatever comes next (resume, cancel) lets the guest run again first, or ends it.
@@ -24,6 +27,7 @@ export type JobExit = Extract<Outcome, { is: 'exited' | 'signalled' }>
 export type JobEvent =
   | { readonly kind: 'assigned'; readonly vwn: VwnId }
   | { readonly kind: 'refused'; readonly failure: Failure }
+  | { readonly kind: 'bare' }                                                  // it runs on the host itself
   | { readonly kind: 'staged' }
   | { readonly kind: 'started' }
   | { readonly kind: 'failed'; readonly failure: Failure }                     // it certainly did not run
@@ -36,12 +40,12 @@ export type JobEvent =
   | { readonly kind: 'vwnLost'; readonly failure: Failure }                    // the VWN, or all contact with it, is gone for good
 export type JobEventKind = JobEvent['kind']
 export const jobEventKinds = [
-  'assigned', 'refused', 'staged', 'started', 'failed', 'exited', 'collected', 'suspend', 'resume', 'cancel', 'deadline', 'vwnLost',
+  'assigned', 'refused', 'bare', 'staged', 'started', 'failed', 'exited', 'collected', 'suspend', 'resume', 'cancel', 'deadline', 'vwnLost',
 ] as const satisfies readonly JobEventKind[]
 
 /** From where to where, on what. Where two states are named, the job's own facts decide; the usual one comes first. */
 export const moves = {
-  waiting: { assigned: ['staging'], refused: ['done'], suspend: ['waiting'], resume: ['waiting'], cancel: ['done'], deadline: ['done'] },
+  waiting: { assigned: ['staging'], refused: ['done'], bare: ['done'], suspend: ['waiting'], resume: ['waiting'], cancel: ['done'], deadline: ['done'] },
   staging: { staged: ['starting'], failed: ['done'], suspend: ['staging'], resume: ['staging'], cancel: ['done'], deadline: ['done'], vwnLost: ['done'] },
   starting: { started: ['running', 'suspended'], exited: ['collecting'], failed: ['done'], suspend: ['starting'], resume: ['starting'], cancel: ['stopping'], deadline: ['stopping'], vwnLost: ['lost'] },
   running: { exited: ['collecting'], suspend: ['suspended'], cancel: ['stopping'], vwnLost: ['lost'] },
@@ -193,7 +197,7 @@ function changed(job: Job, event: JobEvent): Partial<Job> {
       if (job.state === 'collecting') return { partial: true }
       return { stopFor: job.stopFor ?? { is: 'deadline', failure: failure(lateness(job.state)) } }
     case 'vwnLost': return job.state === 'collecting' ? { partial: true } : {}
-    case 'refused': case 'staged': case 'started': case 'failed': case 'collected': return {}
+    case 'refused': case 'bare': case 'staged': case 'started': case 'failed': case 'collected': return {}
     default: return event satisfies never
   }
 }
@@ -217,6 +221,7 @@ function deadlineOf({ state, limits, pause, insisted, graceMs }: Job, nowMs: num
 function outcomeOf(job: Job, event: JobEvent): Outcome | null {
   if (job.state === 'lost') return { is: 'lost', failure: event.kind === 'vwnLost' ? event.failure : failure('VWN_DIED') }
   if (job.state !== 'done') return null
+  if (event.kind === 'bare') return { is: 'bare' }
   // Who was told to end while it ran and its starter was there ends as it would on a bare node: by its own exit, or of the signal.
   if (job.stopFor?.is === 'cancel') return job.stopFor.ran && job.stopFor.signal !== null && job.exit !== null ? job.exit : { is: 'cancelled', signal: job.stopFor.signal }
   // We stopped it because nobody could tell whether it ran; that it has ended since does not say what it did.

@@ -40,14 +40,19 @@ export interface RuleLimits {
   readonly perUser: number | null
 }
 
+/** What becomes of a job whose host can start no guest: it is given back, runs on the host itself, or is refused for good. */
+export const fallbacks = ['requeue', 'bare', 'refuse'] as const
+export type Fallback = (typeof fallbacks)[number]
+
 export interface Rule {
   readonly name: string
   readonly match: Match
-  /** What the job gets when it does not ask. */
-  readonly type: TypeName
+  /** What the job gets when it does not ask; null: no VWN, it runs on the host itself. */
+  readonly type: TypeName | null
   /** What it may ask for instead; `type` is always allowed. */
   readonly allow: readonly TypeName[]
   readonly limits: RuleLimits
+  readonly fallback: Fallback
 }
 
 export interface Mapping {
@@ -69,6 +74,7 @@ export interface Who {
 
 export type Resolution =
   | { readonly is: 'matched'; readonly rule: Rule; readonly type: VwnType; readonly allowed: readonly TypeName[] }
+  | { readonly is: 'bare'; readonly rule: Rule; readonly allowed: readonly TypeName[] }
   | { readonly is: 'refused'; readonly rule: Rule | null; readonly code: ErrorCode; readonly why: string; readonly allowed: readonly TypeName[] }
 
 /** The VWN type that the mapping gives, or why it gives none. */
@@ -82,8 +88,10 @@ export function resolveType(mapping: Mapping, who: Who): Resolution {
   if (rule === null) return { is: 'refused', rule: null, code: 'MAPPING_NO_RULE', why: `no rule speaks of ${describe(who)}`, allowed: [] }
   const allowed = allowedBy(rule)
   const name = asked ?? rule.type
+  if (name === null) return { is: 'bare', rule, allowed }
   if (!allowed.includes(name)) {
-    return { is: 'refused', rule, code: 'TYPE_NOT_ALLOWED', why: `rule ${rule.name} allows ${allowed.join(', ')}, not ${name}`, allowed }
+    const why = allowed.length === 0 ? `rule ${rule.name} runs jobs on the host itself and allows no type` : `rule ${rule.name} allows ${allowed.join(', ')}, not ${name}`
+    return { is: 'refused', rule, code: 'TYPE_NOT_ALLOWED', why, allowed }
   }
   const type = typeNamed(mapping, name)
   if (type === null) return { is: 'refused', rule, code: 'TYPE_UNKNOWN', why: `rule ${rule.name} gives ${name}, which is not defined`, allowed }
@@ -156,7 +164,9 @@ function checkRule(mapping: Mapping, rule: Rule, index: number, say: Say): void 
 
 function checkTypes(mapping: Mapping, rule: Rule, path: Problem['path'], say: Say): void {
   const unknown = (name: TypeName): boolean => typeNamed(mapping, name) === null
-  if (unknown(rule.type)) say('error', [...path, 'type'], `there is no VWN type ${rule.type}`)
+  if (rule.type !== null && unknown(rule.type)) {
+    say('error', [...path, 'type'], `there is no VWN type ${rule.type}${rule.type === 'bare' ? '; to run jobs on the host itself, write `bare: true`' : ''}`)
+  }
   rule.allow.forEach((name, index) => {
     if (unknown(name)) say('error', [...path, 'allow', index], `there is no VWN type ${name}`)
   })
@@ -169,7 +179,8 @@ function checkCompleteness(mapping: Mapping, say: Say): void {
 }
 
 /** The rule's types, its own first and each once. */
-export const allowedBy = (rule: Rule): readonly TypeName[] => [rule.type, ...new Set([...rule.allow].filter((name) => name !== rule.type).sort(compareIds))]
+export const allowedBy = ({ type, allow }: Pick<Rule, 'type' | 'allow'>): readonly TypeName[] =>
+  [...(type === null ? [] : [type]), ...new Set([...allow].filter((name) => name !== type).sort(compareIds))]
 
 /** The type with this name, or null. */
 export const typeNamed = (mapping: Mapping, name: TypeName): VwnType | null => mapping.types.find((type) => type.name === name) ?? null

@@ -124,7 +124,8 @@ function answerOf(host: Host, snapshot: Snapshot): Answer {
   if (short.length > 0) return never('HOST_TOO_SMALL', short.map((name) => `${want.shape[name]} ${words[name]} wanted, ${host.capacity[name]} there`).join(', '))
   if (want.type.limit === 0) return never('LIMIT_IS_ZERO', `type ${want.type.name} has limit 0`)
   if (want.perUser?.max === 0) return never('LIMIT_IS_ZERO', `${want.owner.user} may have no VWN`)
-  return warmOn(host, image, snapshot) ?? roomOn(host, image, snapshot)
+  // What is warm there already runs on; nothing new would.
+  return warmOn(host, image, snapshot) ?? (host.broken === null ? roomOn(host, image, snapshot) : never('ACCELERATOR_UNUSABLE', host.broken))
 }
 
 const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of scratch' } as const

@@ -7,11 +7,12 @@
  * batch system has counted the job's cores on its host already, so what it waits for is only the memory and scratch that warm VWNs keep.
  */
 import type { Amount } from './amount.ts'
+import type { ErrorCode } from './errors.ts'
 import { failure, type Failure } from './failure.ts'
-import type { Host, HostImage } from './host.ts'
+import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type JobId, type TypeName, type VwnId } from './ids.ts'
-import { allowedBy, resolveType, type Mapping, type Resolution, type VwnType, type Who } from './mapping.ts'
-import { place, type Choice, type Hold, type HostSentence, type Made, type Placement, type PlacementWant } from './placement.ts'
+import { allowedBy, resolveType, type Mapping, type Resolution, type Rule, type VwnType, type Who } from './mapping.ts'
+import { place, type Choice, type Hold, type HostSentence, type Made, type PlacementWant } from './placement.ts'
 import { policyIn } from './reuse.ts'
 import { isLive, isReservedFor, isSpare, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
 
@@ -41,6 +42,7 @@ export type Decision = { readonly job: JobId; readonly why: string; readonly per
   | { readonly is: 'boot'; readonly request: VwnRequest }
   | { readonly is: 'wait'; readonly evict: readonly VwnId[]; readonly hold: Hold | null } // these spare VWNs are to be stopped for it
   | { readonly is: 'refused'; readonly failure: Failure }
+  | { readonly is: 'bare' } // it runs on its host itself
 )
 
 export interface Farm {
@@ -67,16 +69,22 @@ type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
 /** What a job wants where it does not leave the size to its type. */
 export type WantedShape = Pick<WaitingJob, keyof Amount>
 
-/** What the mapping says, and where it leads to; no placement where the mapping refuses. */
+/** A place in a VWN, or on the host itself. */
+export type Place = Choice | { readonly is: 'bare'; readonly why: string }
+
+/** What the mapping says, and where it leads to; no place where the mapping refuses. */
 export interface Explained {
   readonly resolution: Resolution
-  readonly placement: Placement | null
+  readonly placement: (Place & { readonly perHost: readonly HostSentence[] }) | null
 }
 
 /** What one job would get if it came now and nobody waited; without a host to be pinned to, on any. */
 export function explainPlacement(job: Asking & { readonly host: HostId | null }, farm: Farm, nowMs: number): Explained {
   const resolution = resolveType(farm.mapping, whoOf(job))
-  return { resolution, placement: resolution.is === 'matched' ? place(wantOf(job, resolution, true), farm.hosts, farm.vwns, [], nowMs) : null }
+  if (resolution.is === 'refused') return { resolution, placement: null }
+  if (resolution.is === 'bare') return { resolution, placement: { perHost: [], ...onHost(job.host, resolution.rule, farm.hosts) } }
+  const placement = place(wantOf(job, resolution, true), farm.hosts, farm.vwns, [], nowMs)
+  return { resolution, placement: { ...fallenBack(resolution.rule, placement), perHost: placement.perHost } }
 }
 
 /** The working copy of one turn. */
@@ -89,17 +97,18 @@ function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decisio
   const resolution = resolveType(farm.mapping, whoOf(job))
   const base = { job: job.id, resolution, perHost: [] }
   if (resolution.is === 'refused') return { ...base, is: 'refused', why: resolution.why, failure: failure(resolution.code, resolution.why) }
+  if (resolution.is === 'bare') return { ...base, ...onHost(job.host, resolution.rule, farm.hosts) }
   // A warm VWN that ends while it is kept for a job tells of the job before, not of this one: only those that never ran any count.
   const failed = farm.vwns.filter((vwn) => vwn.job === job.id && vwn.jobsRun === 0 && !isLive(vwn))
   const attempts = failed.filter(({ pooled }) => !pooled)
-  if (attempts.length >= attemptsMax) return { ...base, is: 'refused', ...spent(attempts) }
+  if (attempts.length >= attemptsMax) return { ...base, ...fallenBack(resolution.rule, { is: 'refused', ...spent(attempts) }) }
   const want = wantOf(job, resolution, failed.length - attempts.length < readyFailuresMax)
   const placement = place(want, farm.hosts, turn.vwns, turn.holds, nowMs)
-  return { ...base, perHost: placement.perHost, ...take(job, want, placement, turn, nowMs) }
+  return { ...base, perHost: placement.perHost, ...take(job, want, fallenBack(resolution.rule, placement), turn, nowMs) }
 }
 
 /** Enters a placement into the working copy. */
-function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Turn, nowMs: number) {
+function take(job: WaitingJob, want: PlacementWant, placement: Place, turn: Turn, nowMs: number) {
   const { why } = placement
   switch (placement.is) {
     case 'reuse':
@@ -120,8 +129,29 @@ function take(job: WaitingJob, want: PlacementWant, placement: Choice, turn: Tur
       if (placement.hold !== null) turn.holds = [...turn.holds, placement.hold]
       return { is: 'wait' as const, why, evict: [], hold: placement.hold }
     case 'refused': return { is: 'refused' as const, why, failure: placement.failure }
+    case 'bare': return { is: 'bare' as const, why }
     default: return placement satisfies never
   }
+}
+
+/** Where a job goes that needs no VWN: to its host itself, as soon as that takes jobs. */
+function onHost(id: HostId | null, { name }: Rule, hosts: readonly Host[]) {
+  const why = `rule ${name} runs it on the host itself`
+  const host = hosts.find((each) => each.id === id)
+  const closed = id === null ? null : host === undefined ? `its host ${id} is not known` : closedBecause(host)
+  if (closed === null) return { is: 'bare' as const, why }
+  if (host?.want === 'closed') return { is: 'refused' as const, why: `${host.id}: ${closed}`, failure: failure('HOST_CLOSED', `${host.id}: ${closed}`) }
+  return { is: 'wait' as const, why: `${why}, but ${closed}`, evict: [], hold: null }
+}
+
+/** What says that no guest starts on this host, whoever asks. */
+const hostFailures: ReadonlySet<string> = new Set<ErrorCode>(['ACCELERATOR_UNUSABLE', 'HYPERVISOR_MISSING', 'HYPERVISOR_FAILED'])
+
+/** The same place, or what its rule makes of a refusal that the host alone is to blame for. */
+function fallenBack<P extends Place>({ name, fallback }: Rule, place: P): P | Extract<Place, { is: 'bare' | 'refused' }> {
+  if (place.is !== 'refused' || fallback === 'requeue' || !hostFailures.has(place.failure.code)) return place
+  if (fallback === 'bare') return { is: 'bare', why: `${place.why}; rule ${name} then runs it on the host itself` }
+  return { is: 'refused', why: place.why, failure: failure('FALLBACK_REFUSED', `rule=${name} ${place.failure.message}`) }
 }
 
 /** The VWN as it is once it is this job's. */

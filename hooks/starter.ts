@@ -5,6 +5,8 @@
  *
  *   connect ─▶ greet: make the proof ─▶ submit ─▶ accepted … placed: open the streams ─▶ started ─▶ ended: flush, end alike
  *
+ * A job that is to run on the host itself is not carried at all: we become it (starter/bare.ts), and nothing of us is left.
+ *
  * Our socket closing is the job's end, whatever kills us. Nothing but the job's own bytes reaches its stdout and stderr, save for one
  * line where the job never ran, is lost, or ended for want of memory.
  */
@@ -18,14 +20,15 @@ import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { baitSocket } from './bait-socket.ts'
+import { become, canBecome, inPath, withoutStdin } from './starter/bare.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
-import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Reading } from './starter/front-end.ts'
+import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
 import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
-import { lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
+import { decoded, lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
 
 /** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
@@ -39,6 +42,8 @@ interface State {
   readonly stdio: { readonly stdin: FdFacts; readonly stdout: FdFacts; readonly stderr: FdFacts }
   readonly run: Run
   readonly command: Command
+  /** The job's environment where it runs on the host itself. */
+  readonly hostEnv: readonly string[]
   /** `over`: the bait has nothing more to say. */
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
@@ -50,7 +55,14 @@ interface State {
   unwritten: NodeJS.ErrnoException | null
 }
 
-let before = parseBefore(process.env['WNOD_BEFORE'], process.pid, () => readFileSync('/proc/self/status', 'latin1'))
+// Whenever a socket ends, node compares it with process.stderr, and by that makes the file that we share with our caller non-blocking. What we say
+// there is said without it.
+Object.defineProperty(process, 'stderr', { value: null })
+
+/** As our caller has started us. */
+const asCalled = parseBefore(process.env['WNOD_BEFORE'], process.pid, () => readFileSync('/proc/self/status', 'latin1'))
+/** The same, but for what the batch system does for itself alone. */
+let before = asCalled
 /** Our caller has us ignore it (`nohup`), so it neither ends nor stops us; a job that is there gets it, and may have changed its mind. */
 const ignores = (signal: Forwarded): boolean => before.ignored.includes(signalNumber(signal) ?? 0)
 const isDeadly = (signal: Forwarded): boolean => !harmless.has(signal) && !ignores(signal)
@@ -115,7 +127,7 @@ type Command = Omit<Reading, 'known' | 'suspend'> & Pick<Submit, 'suspend'>
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, run: describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
+    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0
@@ -132,13 +144,14 @@ const tooLarge = (bytes: number): Failure =>
   ({ code: 'JOB_SCRIPT_TOO_LARGE', message: `the script of the job has ${bytes} bytes, ${scriptBytesMax} are allowed`, hint: 'keep data that the script carries in a file beside it' })
 
 /** The job, from our own surroundings. */
-function describe(options: Options, stdio: State['stdio'], { argv, drops, script = null, stdin: taken }: Command): Run {
+function describe(options: Options, stdio: State['stdio'], { argv, drops, told = [], script = null, stdin: taken }: Command): Pick<State, 'run' | 'hostEnv'> {
   const { stdin, stdout, stderr } = stdio
   const hasTerminal = options.tty && stdin.kind === 'tty' && stdout.kind === 'tty'
   const ours = surroundings(argv, before, process.env)
-  return {
+  const hostEnv = withEntries(without(ours.env, told), options.env)
+  const run: Run = {
     ...ours,
-    env: withEntries(without(ours.env, drops), options.env),
+    env: withEntries(without(hostEnv, drops), options.env),
     stdin: taken !== undefined ? 'stream' : options.waitStdin ? modeOf(stdin) : 'null',
     stdout: modeOf(stdout),
     stderr: hasTerminal || (modeOf(stderr) === 'stream' && stderr.file === stdout.file) ? 'stdout' : modeOf(stderr),
@@ -146,6 +159,7 @@ function describe(options: Options, stdio: State['stdio'], { argv, drops, script
     stage: options.stage,
     script: script === null ? null : { path: script.path.toString('base64'), content: script.content.toString('base64') },
   }
+  return { run, hostEnv }
 }
 
 function modeOf({ kind }: FdFacts): 'stream' | 'null' | 'closed' {
@@ -164,7 +178,7 @@ function call(state: State, stager: Stager | null): void {
     onClose: (error) => {
       if (state.phase === 'over') return
       if (state.phase === 'started') return lost(state, { code: 'JOB_BAIT_RESTARTED', message: 'the bait went away while the job ran', hint: 'the job may have run in part' })
-      refused(state, unreachable(path, reached, error))
+      withoutBait(state, unreachable(path, reached, error))
     },
   })
   onSignal = (signal) => pass(state, via, signal)
@@ -179,7 +193,9 @@ function pass(state: State, via: JobStream, signal: Forwarded): void {
   if (signal === 'SIGWINCH' && state.terminal !== null) return via.control({ kind: 'resize', ...terminalSize() })
   via.control({ kind: 'signal', signal })
   stopAlike(signal)
-  if (deadly && state.phase === 'submitted') setTimeout(() => state.phase === 'submitted' && end(state, () => endBy(state, signal)), cancelMs)
+  if (!deadly || state.phase !== 'submitted') return
+  early ??= signal // should the bait have let go of the job already, it is for us to obey
+  setTimeout(() => state.phase === 'submitted' && end(state, () => endBy(state, signal)), cancelMs)
 }
 
 /** Our own stop, while it is on its way. */
@@ -223,8 +239,22 @@ function submit(state: State, via: JobStream, prove: string): void {
   const { options, run, command: { suspend } } = state
   const { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib } = options
   const want = { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib }
-  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend })
+  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend, bare: canBecome() })
   state.phase = 'submitted'
+}
+
+/** Nobody can be asked. That is not so for a job which the bait has accepted: it may be on its way into a VWN. */
+function withoutBait(state: State, why: Failure): void {
+  if (state.options.unreachable === 'requeue' || state.seen.job !== null) return refused(state, why)
+  if (!canBecome()) return refused(state, { ...impossible, message: `${impossible.message}: there is no bait, and no wnod-exec.node beside the starter` })
+  conclude(state, { is: 'bare' })
+}
+
+/** As the catalogue has it, which is too large to be loaded here. */
+const impossible: Failure = {
+  code: 'BARE_IMPOSSIBLE',
+  message: 'the job was to run on the host itself, and the job starter cannot become it',
+  hint: 'it needs `wnod-exec.node` beside `starter.cjs`: install gcc and libc6-dev on this host and say `npm run build`',
 }
 
 const unreachable = (path: string, reached: boolean, error: Error | null): Failure => ({
@@ -279,8 +309,40 @@ function conclude(state: State, outcome: Outcome): void {
     case 'cancelled': return end(state, () => endBy(state, outcome.signal ?? early ?? 'SIGTERM'))
     case 'refused': return refused(state, outcome.failure)
     case 'lost': return lost(state, outcome.failure)
+    case 'bare': return becomeJob(state)
     default: return outcome satisfies never
   }
+}
+
+/** The last that is ours: what is left of this process is the job, as if we had never been. */
+function becomeJob(state: State): void {
+  const { options, command, hostEnv } = state
+  state.phase = 'over'
+  state.seen.outcome = { is: 'bare' }
+  onSignal = (signal) => {
+    if (isDeadly(signal)) endBy(state, signal)
+    else if (signal === 'SIGTSTP' && !ignores(signal)) process.kill(process.pid, 'SIGSTOP') // nothing of ours is left to be written
+  }
+  if (early !== null) return endBy(state, early)
+  whisper(state, 'runs on the host itself')
+  report(state)
+  const env = hostEnv.map(decoded)
+  const { file, argv: [first = Buffer.alloc(0), ...rest] }: Native = command.native ?? { argv: command.argv }
+  const name = file === 'inPath' ? inPath(first, env) : first
+  try {
+    if (!options.waitStdin) withoutStdin()
+    become({ file: file instanceof Buffer ? file : name, argv: [name, ...rest], env, stdin: command.stdin, before: asCalled }, (errno) => notExecuted(name, errno))
+  } catch (error) {
+    state.seen.outcome = null
+    refused(state, { ...impossible, message: `${impossible.message}: ${(error as Error).message}` })
+  }
+}
+
+/** As a shell says it, and the guest too. */
+function notExecuted(name: Buffer, errno: string): void {
+  const missing = errno === 'ENOENT' || errno === 'ENOTDIR'
+  complain(`${name.toString('latin1')} cannot be executed: ${errno}`)
+  process.exit(missing ? 127 : 126)
 }
 
 /** The one word about a job that ran: it would look for the reason in itself. Nothing where it has done well all the same. */

@@ -47,11 +47,19 @@ async function bundle({ from, to, format, target, minify = false }) {
   return `built ${outfile} (${Math.ceil((await stat(outfile)).size / 1024)} KiB)`
 }
 
-/** What runs before the job starter's node. The starter works without it, save for what hooks/starter/before.c says. */
-async function compile() {
-  const outfile = 'dist/wnod-starter'
+/**
+ * What runs before the job starter's node, and what it becomes a job by. The starter works without them, save for what before.c says and for
+ * jobs that are to run on the host itself.
+ */
+const compiled = [
+  { from: 'hooks/starter/before.c', to: 'wnod-starter', flags: ['-static'] },
+  { from: 'hooks/starter/exec.c', to: 'wnod-exec.node', flags: ['-shared', '-fPIC', '-fvisibility=hidden'] },
+]
+
+async function compile({ from, to, flags }) {
+  const outfile = `dist/${to}`
   try {
-    await promisify(execFile)('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-s', '-o', outfile, 'hooks/starter/before.c'])
+    await promisify(execFile)('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', ...flags, '-s', '-o', outfile, from])
   } catch (error) {
     return `skipped ${outfile} (${error.code === 'ENOENT' ? 'no gcc' : error.stderr.trim()})`
   }
@@ -60,7 +68,7 @@ async function compile() {
 
 process.chdir(new URL('..', import.meta.url).pathname)
 await mkdir('dist', { recursive: true })
-for (const result of await Promise.allSettled([...programs.map(bundle), compile()])) {
+for (const result of await Promise.allSettled([...programs.map(bundle), ...compiled.map(compile)])) {
   if (result.status === 'fulfilled') process.stderr.write(`${result.value}\n`)
   else process.exitCode = 1 // esbuild has said why; the other programs are built all the same
 }

@@ -42,6 +42,8 @@ export const hostViewSchema = z.object({
   version: z.string(),
   hypervisor: z.string(),
   accelerators: z.array(acceleratorSchema),
+  /** Why no guest can be started there at all; null where one can, and while that is not known yet. */
+  broken: z.string().nullable(),
   images: count,
   /** What VWNs are cloned from there, and what that takes of the disk at present and at most. */
   templates: z.object({ kept: z.array(templateFactSchema), diskMib: count, diskMibMax: count }),
@@ -152,8 +154,8 @@ export const explanationSchema = z.object({
   allowed: z.array(typeNameSchema),
   shape: shapeSchema.nullable(),
   decision: z.object({
-    /** `ready`: one that stands ready and is nobody's yet. */
-    is: z.enum(['reuse', 'ready', 'make', 'waits', 'refused']),
+    /** `ready`: one that stands ready and is nobody's yet. `bare`: none, the host itself. */
+    is: z.enum(['reuse', 'ready', 'make', 'waits', 'refused', 'bare']),
     vwn: vwnIdSchema.nullable(),
     host: hostIdSchema.nullable(),
     why: z.string(),

@@ -125,6 +125,8 @@ export const hostFactsSchema = z.strictObject({
   capacity: z.strictObject({ cpus: z.int().nonnegative(), memoryMib: z.int().nonnegative(), scratchGib: z.int().nonnegative() }),
   hypervisor: z.string().max(64),
   accelerators: z.array(acceleratorSchema).max(8),
+  /** Why no guest can be started here at all; null where one can, and while that is not known yet. */
+  broken: z.string().max(1024).nullable().default(null),
   images: z.array(z.strictObject({ digest: digestSchema, name: z.string().max(64), contact: contactSchema })).max(1024),
   version: z.string().max(64),
   templates: z.array(templateFactSchema).max(templateFactsMax),
@@ -175,6 +177,8 @@ export type WantedVwn = z.output<typeof wantedVwnSchema>
 export const answerSchema = z.discriminatedUnion('is', [
   z.strictObject({ job: jobIdSchema, is: z.literal('waits'), why: z.string().max(4096) }),
   z.strictObject({ job: jobIdSchema, is: z.literal('refused'), failure: failureSchema }),
+  /** It runs on the host itself: its starter becomes it. */
+  z.strictObject({ job: jobIdSchema, is: z.literal('bare') }),
 ])
 export type Answer = z.output<typeof answerSchema>
 

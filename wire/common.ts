@@ -46,6 +46,7 @@ export const outcomeSchema = z.discriminatedUnion('is', [
   z.strictObject({ is: z.literal('refused'), failure: failureSchema }),    // never ran: safe to run again
   z.strictObject({ is: z.literal('cancelled'), signal: z.string().max(16).nullable() }),
   z.strictObject({ is: z.literal('lost'), failure: failureSchema }),       // may have run: the worst there is
+  z.strictObject({ is: z.literal('bare') }),                               // the job starter has become the job, on the host itself
 ])
 export type Outcome = z.output<typeof outcomeSchema>
 

@@ -12,6 +12,8 @@
  *   caller → bait    control    proof made; this is to be done to these jobs
  *   bait → caller    controlled, when it is done
  *
+ * A job that runs on the host itself has `ended` with the outcome `bare` before it begins: from there on its starter is the job.
+ *
  * `ended` is the last message from the bait and comes after the last byte of stdout, stderr and collect was acknowledged. The
  * starter's socket closing before `ended` cancels the job.
  */
@@ -94,6 +96,8 @@ export const submitSchema = z.strictObject({
   want: wantSchema,
   /** What SIGTSTP does beside reaching the job: `pause` stops its whole guest a moment later. */
   suspend: z.enum(['signal', 'pause']).default('signal'),
+  /** The starter can become the job itself, where it is to run on the host. */
+  bare: z.boolean().default(false),
 })
 export type Submit = z.output<typeof submitSchema>
 

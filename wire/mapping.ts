@@ -4,6 +4,7 @@
  */
 import { z } from 'zod'
 import { idPatterns } from '../core/ids.ts'
+import { fallbacks } from '../core/mapping.ts'
 import { readyMax } from '../core/pool.ts'
 import { reusePolicies } from '../core/reuse.ts'
 import { shapeSchema } from './common.ts'
@@ -65,12 +66,37 @@ const limitsSchema = z.strictObject({
   per_user: z.int().min(0).max(1_000_000).nullable().default(null),
 })
 const decision = {
-  type: typeNameText,
+  /** What the job gets when it does not ask; there is this or `bare`. */
+  type: typeNameText.optional(),
+  /** The job runs on the host itself, in no VWN. */
+  bare: z.boolean().default(false),
   /** Types that a user may ask for instead; `type` is always allowed. */
   allow: z.array(typeNameText).max(1024).default([]),
   limits: limitsSchema.prefault({}),
+  /** What becomes of a job whose host can start no guest; without it, `requeue`. */
+  fallback: z.enum(fallbacks, { error: () => `is one of ${fallbacks.join(', ')}` }).optional(),
 }
-const mappingRuleSchema = z.strictObject({ name: name.optional(), match: matchSchema.default({}), ...decision })
+
+interface Decision {
+  readonly type?: string | undefined
+  readonly bare: boolean
+  readonly allow: readonly string[]
+  readonly limits: z.output<typeof limitsSchema>
+  readonly fallback?: string | undefined
+}
+
+/** What a decision says against itself, at the key that is too much or missing. */
+function contradictions(rule: Decision, context: { addIssue(issue: { code: 'custom'; path: string[]; message: string }): void }): void {
+  const say = (key: keyof Decision, message: string): void => context.addIssue({ code: 'custom', path: [key], message })
+  if (rule.type === undefined && !rule.bare) say('type', 'is missing: the name of a VWN type, or `bare: true` for jobs that run on the host itself')
+  if (!rule.bare) return
+  if (rule.type !== undefined) say('type', 'contradicts `bare: true`: such jobs get no VWN unless they ask for one that `allow` names')
+  if (rule.allow.length > 0) return
+  if (rule.fallback !== undefined) say('fallback', 'is for jobs that get a VWN, and `bare: true` without `allow` gives none')
+  if (rule.limits.per_user !== null) say('limits', 'count VWNs, and `bare: true` without `allow` gives none')
+}
+
+const mappingRuleSchema = z.strictObject({ name: name.optional(), match: matchSchema.default({}), ...decision }).superRefine(contradictions)
 export type MappingRule = z.output<typeof mappingRuleSchema>
 
 /** The whole file. */
@@ -78,6 +104,6 @@ export const mappingFileSchema = z.strictObject({
   types: z.record(typeNameText, mappingTypeSchema),
   rules: z.array(mappingRuleSchema).max(10_000).default([]),
   /** For jobs that no rule matches; without it such a job is refused. */
-  default: z.strictObject(decision).nullable().default(null),
+  default: z.strictObject(decision).superRefine(contradictions).nullable().default(null),
 })
 export type MappingFile = z.output<typeof mappingFileSchema>

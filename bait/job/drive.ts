@@ -167,15 +167,17 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   const end = async (outcome: Outcome): Promise<void> => {
     deadline?.cancel()
     void letGo()
-    const last: JobRecord = { ...record(), end: { outcome, endedAtMs: kit.clock.nowMs(), usage } }
+    const last = { ...record(), end: { outcome, endedAtMs: kit.clock.nowMs(), usage } }
     try {
       await deps.save(last)
     } catch (error) {
       log.error({ err: error }, 'end of a job could not be recorded')
+      // It would run, and our record would say for ever that it never did.
+      if (outcome.is === 'bare') last.end.outcome = { is: 'refused', failure: failureOf(error, 'FILE_UNWRITABLE') }
     }
     deps.onEnded(last)
     over.open()
-    link.tell({ kind: 'ended', outcome, phases: last.phases })
+    link.tell({ kind: 'ended', outcome: last.end.outcome, phases: last.phases })
     link.end()
   }
   const fromGuest: ContactEvents = {
@@ -270,10 +272,17 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       return freed.opened
     },
     answer(answer) {
-      if (answer.is === 'refused') deliver({ kind: 'refused', failure: answer.failure })
-      else if (job.state === 'waiting' && answer.why !== waitsFor) {
-        waitsFor = answer.why
-        link.tell({ kind: 'waiting', why: answer.why })
+      if (job.state !== 'waiting') return
+      switch (answer.is) {
+        case 'refused': return void deliver({ kind: 'refused', failure: answer.failure })
+        case 'bare':
+          phase('wait')
+          return void deliver(link.submit.bare ? { kind: 'bare' } : { kind: 'refused', failure: failure('BARE_IMPOSSIBLE') })
+        case 'waits':
+          if (answer.why === waitsFor) return
+          waitsFor = answer.why
+          return link.tell({ kind: 'waiting', why: answer.why })
+        default: return answer satisfies never
       }
     },
     control,

@@ -75,6 +75,8 @@ const vwnText = (vwn: VwnDetail): string =>
 
 const batchWords = (job: JobView): string | null => (job.batchSystem === null ? null : `${job.batchSystem} ${job.batchJobId ?? ''}`.trimEnd())
 
+const ruleWords = ({ rule }: JobView): string => (rule === null ? 'the default rule' : `rule ${rule}`)
+
 const jobFacts = (job: JobView): (readonly [string, string | number | null])[] => [
   ['job', job.job],
   ['name', job.name],
@@ -83,7 +85,8 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
   ['project', job.project],
   ['batch job', batchWords(job)],
   ['host', job.host],
-  ['type', job.type === null ? null : `${job.type} by ${job.rule === null ? 'the default rule' : `rule ${job.rule}`}`],
+  ['type', job.type === null ? null : `${job.type} by ${ruleWords(job)}`],
+  ['bare', job.outcome?.is === 'bare' ? `on ${job.host} itself by ${ruleWords(job)}` : null],
   ['vwn', job.vwn === null ? null : `${job.vwn} (${howMade(job)})`],
   ['state', job.state],
   ['outcome', job.outcome === null ? null : outcomeWords(job.outcome)],
@@ -110,6 +113,7 @@ const hostText = (host: HostView): string =>
     ...host.templates.kept.map((one) => [one.id ?? '-', templateText(one)] as const),
     ['hypervisor', host.hypervisor],
     ...host.accelerators.map((one) => [one.name, one.works ? 'works' : `does not work: ${one.why}`] as const),
+    ['broken', host.broken],
     ['version', host.version],
   ])
 
@@ -128,7 +132,7 @@ function explanationText(reply: Explanation): string {
     facts([
       ['job', reply.job],
       ['asked', [`user ${asked.user}`, `groups ${asked.groups.join(',') || 'none'}`, ...wanted].join(', ')],
-      ['rule', reply.rule ?? (reply.type === null ? null : 'the default rule')],
+      ['rule', reply.rule ?? (reply.type === null && decision.is !== 'bare' ? null : 'the default rule')],
       ['type', reply.type],
       ['may ask for', reply.allowed.join(', ') || null],
       ['shape', reply.shape === null ? null : `${reply.shape.cpus} cpus, ${reply.shape.memoryMib} MiB memory, ${reply.shape.scratchGib} GiB scratch`],

@@ -14,6 +14,8 @@ export function outcomeWords(outcome: Outcome): string {
       return outcome.signal === null ? 'cancelled' : `cancelled by ${outcome.signal}`
     case 'lost':
       return `lost: ${outcome.failure.code}`
+    case 'bare':
+      return 'bare: on the host itself'
     default:
       return outcome satisfies never
   }

@@ -30,7 +30,7 @@ function hostView({ host, facts }: KnownHost, vwns: readonly Vwn[], jobs: readon
     capacity: facts.capacity, used: held(vwns, host.id),
     vwns: vwns.filter((vwn) => vwn.host === host.id).length,
     jobs: jobs.filter((job) => job.host === host.id).length,
-    version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, images: facts.images.length,
+    version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, broken: facts.broken, images: facts.images.length,
     templates: { kept: facts.templates, diskMib: facts.templates.reduce((sum, { diskMib }) => sum + diskMib, 0), diskMibMax: facts.templatesMibMax },
   }
 }

@@ -4,8 +4,10 @@ import { hostId } from '../../core/ids.ts'
 import type { Database } from '../open.ts'
 import { fromJson, statement, upsert, type Row } from '../statement.ts'
 
-/** A host as it is stored. `Facts` is whatever its bait says of it; capacity and images are a part of that. */
-export interface HostRecord<Facts extends Pick<Host, 'capacity' | 'images'>> {
+type KnownFacts = Pick<Host, 'capacity' | 'images' | 'broken'>
+
+/** A host as it is stored. `Facts` is whatever its bait says of it; capacity, images and what is broken are a part of that. */
+export interface HostRecord<Facts extends KnownFacts> {
   readonly host: Host
   readonly facts: Facts
   readonly generation: number
@@ -21,7 +23,7 @@ const columns = [
 
 const save = statement(upsert('host', 'id', columns))
 /** The host is on record as given. */
-export function saveHost<Facts extends Pick<Host, 'capacity' | 'images'>>(db: Database, { host, facts, generation }: HostRecord<Facts>): void {
+export function saveHost<Facts extends KnownFacts>(db: Database, { host, facts, generation }: HostRecord<Facts>): void {
   save(db).run({
     id: host.id, want: host.want, fact: host.fact, boot_id: host.bootId, session: host.session, started_at_ms: host.startedAtMs, seq: host.seq,
     heard_at_ms: host.heardAtMs, seen_term: host.ordersSeen.term, seen_generation: host.ordersSeen.generation, generation,
@@ -31,13 +33,13 @@ export function saveHost<Facts extends Pick<Host, 'capacity' | 'images'>>(db: Da
 
 const all = statement<HostRow>('select * from host order by id')
 /** Every host that was ever heard. */
-export const allHosts = <Facts extends Pick<Host, 'capacity' | 'images'>>(db: Database): HostRecord<Facts>[] =>
+export const allHosts = <Facts extends KnownFacts>(db: Database): HostRecord<Facts>[] =>
   all(db).all().map((row) => {
     const facts = fromJson<Facts>(row.facts)
     const host: Host = {
       id: hostId(row.id), want: row.want, fact: row.fact, bootId: row.boot_id, session: row.session, startedAtMs: row.started_at_ms, seq: row.seq,
       heardAtMs: row.heard_at_ms, ordersSeen: { term: row.seen_term, generation: row.seen_generation },
-      capacity: facts.capacity, images: facts.images,
+      capacity: facts.capacity, images: facts.images, broken: facts.broken ?? null,
     }
     return { host, facts, generation: row.generation }
   })

@@ -49,6 +49,8 @@ export interface JobDecided {
   readonly why: string | null
   /** Set: it will get no VWN at all. */
   readonly refusal: Failure | null
+  /** It is to run on its host itself. */
+  readonly bare: boolean
   /** How long the decision took. */
   readonly placementMs: number | null
   /** How it came by its VWN; null while it has none. */
@@ -65,7 +67,7 @@ type ReportedRow = {
   vwn: string | null; submitted_at_ms: number; phases: string
   outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null
 }
-type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; placement_ms: number | null; made: Made | null }
+type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; bare: number; placement_ms: number | null; made: Made | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
@@ -97,7 +99,7 @@ function fromRow(row: JobRow): JobRecord {
     outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
     usage: fromJsonOrNull(row.usage), scrubReceipt: fromJsonOrNull(row.scrub_receipt),
     type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why,
-    refusal: fromJsonOrNull(row.refusal), placementMs: row.placement_ms, made: row.made,
+    refusal: fromJsonOrNull(row.refusal), bare: row.bare === 1, placementMs: row.placement_ms, made: row.made,
   }
 }
 
@@ -113,9 +115,9 @@ const grow = statement(`update job set phases = json_patch(@phases, phases)
 export const addPhases = (db: Database, { job, submittedAtMs, phases }: Pick<JobReported, 'job' | 'submittedAtMs' | 'phases'>): void =>
   void grow(db).run({ id: job, submitted_at_ms: submittedAtMs, phases: JSON.stringify(phases) })
 
-const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, placement_ms = @placementMs, made = @made where id = @id')
+const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, bare = @bare, placement_ms = @placementMs, made = @made where id = @id')
 /** What was decided about a job is on record. */
-export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void => void decide(db).run({ ...decided, id, refusal: toJson(decided.refusal) })
+export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void => void decide(db).run({ ...decided, id, refusal: toJson(decided.refusal), bare: Number(decided.bare) })
 
 const get = statement<JobRow>('select * from job where id = ?')
 /** The job with this id, ended or not. */

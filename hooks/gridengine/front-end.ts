@@ -14,8 +14,11 @@ import { UsageError } from '../starter/options.ts'
 /** Grid Engine runs the job again after exit 99, and holds it for its owner to look at after exit 100 (queue_conf(5)); any other has failed. */
 const [again, hold, failed] = [99, 100, 77]
 
-/** What the starter method alone is told, and what exists on the bait alone: the guest has a /tmp of its own. */
-const ofTheNode = ['SGE_STARTER_SHELL_PATH', 'SGE_STARTER_SHELL_START_MODE', 'SGE_STARTER_USE_LOGIN_SHELL', 'SGE_JOB_SPOOL_DIR', 'TMPDIR', 'TMP'] as const
+/** What exists on the bait alone: the guest has a /tmp of its own. */
+const ofTheNode = ['SGE_JOB_SPOOL_DIR', 'TMPDIR', 'TMP'] as const
+
+/** What the starter method alone is told. */
+const ofTheStarter = ['SGE_STARTER_SHELL_PATH', 'SGE_STARTER_SHELL_START_MODE', 'SGE_STARTER_USE_LOGIN_SHELL'] as const
 
 /** What Grid Engine asks for. */
 export function gridEngine(call: Call): Reading {
@@ -37,6 +40,7 @@ export function gridEngine(call: Call): Reading {
     },
     deathBySignal: 'raise',
     drops: ofTheNode,
+    told: ofTheStarter,
   }
 }
 
@@ -51,7 +55,7 @@ function configOf({ env, readFile }: Call): Config {
 }
 
 /** A batch job, by the table above; `args` are its script and its words, or `-s` and its words. */
-function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'script'> {
+function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'native' | 'script'> {
   const { args, env } = call
   const shell = env['SGE_STARTER_SHELL_PATH'] ?? config.get('shell_path') ?? '/bin/sh'
   const mode = env['SGE_STARTER_SHELL_START_MODE']
@@ -62,11 +66,14 @@ function commandOf(call: Call, config: Config): Pick<Reading, 'argv' | 'script'>
   const login = env['SGE_STARTER_USE_LOGIN_SHELL'] === 'true'
   const start = login && knowsLogin.test(shell) ? [shell, '-l'] : [shell]
   const name = `${login ? '-' : ''}${baseName(shell)}`
-  if (isBinary && hasShell) return { argv: [...start, '-c', joined([word, ...rest, Buffer.alloc(0)]), name].map(bytes), script: null }
-  if (fromStdin) return { argv: [...start, '-s', ...rest].map(bytes), script: null }
+  /** As the shepherd has it: the shell's name says what kind of shell it is. */
+  const byShell = (words: readonly (Buffer | string)[], zero: readonly string[] = []): Pick<Reading, 'argv' | 'native'> =>
+    ({ argv: [...start, ...words, ...zero].map(bytes), native: { file: bytes(shell), argv: [name, ...words].map(bytes) } })
+  if (isBinary && hasShell) return { ...byShell(['-c', joined([word, ...rest, Buffer.alloc(0)])], [name]), script: null }
+  if (fromStdin) return { ...byShell(['-s', ...rest]), script: null }
   const script = isBinary ? null : spooledScript(call, first, { refusedCode: again })
   if (isBinary) return { argv: args, script }
-  if (mode === 'posix_compliant') return { argv: [...start, ...args].map(bytes), script }
+  if (mode === 'posix_compliant') return { ...byShell(args), script }
   return { argv: [...(script !== null && isPlain(script.content) ? [bytes('/bin/sh')] : []), ...args], script }
 }
 
@@ -77,12 +84,13 @@ const knowsLogin = /(?:^|\/)(?:ba|da|k|mk|z)?sh$/
 const isPlain = (content: Buffer): boolean => content.subarray(0, 2).toString('latin1') !== '#!' && content.subarray(0, 4).toString('latin1') !== '\x7fELF'
 
 /** `qrsh COMMAND`: its user's own shell gets the words, joined; with `-noshell` they are the command as they are. */
-function qrshCommand({ args, readFile, userShell }: Call): Pick<Reading, 'argv' | 'script'> {
+function qrshCommand({ args, readFile, userShell }: Call): Pick<Reading, 'argv' | 'native' | 'script'> {
   const parent = /^PPid:\s*(\d+)$/m.exec(readFile('/proc/self/status').toString('latin1'))?.[1] ?? ''
   const noShell = readFile(`/proc/${parent}/cmdline`).toString('latin1').split('\0').includes('noshell')
   if (noShell) return { argv: args, script: null }
   const shell = userShell() ?? '/bin/sh'
-  return { argv: [shell, '-c', joined(args), baseName(shell)].map(bytes), script: null }
+  const words = ['-c', joined(args)]
+  return { argv: [shell, ...words, baseName(shell)].map(bytes), native: { file: bytes(shell), argv: [baseName(shell), ...words].map(bytes) }, script: null }
 }
 
 const bytes = (text: Buffer | string): Buffer => (typeof text === 'string' ? Buffer.from(text) : text)

@@ -47,7 +47,8 @@ export function htcondor({ args, env, readFile }: Call): Reading {
       exclude: outputs,
     },
     deathBySignal: 'raise',
-    drops: stage ? ofTheWrapper : [...ofTheWrapper, ...ofTheScratch],
+    drops: stage ? [] : ofTheScratch,
+    told: ofTheWrapper,
     ...by,
   }
 }

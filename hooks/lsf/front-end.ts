@@ -15,8 +15,11 @@
  */
 import { notAJob, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 
-/** What the shell of the bait needs for itself, or what means something there alone. */
-const ofTheNode = ['LSB_JOB_STARTER', 'LS_JOBPID'] as const
+/** What means something on the bait alone. */
+const ofTheNode = ['LS_JOBPID'] as const
+
+/** What is set for the sake of us. */
+const ofTheStarter = ['LSB_JOB_STARTER'] as const
 
 /** A process may get no longer argument, on any Linux (execve(2), MAX_ARG_STRLEN). */
 const textBytesMax = 128 * 1024 - 1
@@ -36,6 +39,7 @@ export function lsf({ args, env, envBytes, readFile }: Call): Reading {
     },
     deathBySignal: 'code',
     drops: ofTheNode,
+    told: ofTheStarter,
     restores: ['SIGHUP'],
   } as const satisfies Omit<Reading, 'argv'>
   if (args.length > 0) return { ...base, argv: args }
@@ -43,7 +47,7 @@ export function lsf({ args, env, envBytes, readFile }: Call): Reading {
   if (file === null) throw notAJob('LSB_JOBFILENAME is not set: is this a job of LSF?', by)
   const path = file.toString('latin1')
   const script = tryRead(readFile, Buffer.from(`${path}.shell`, 'latin1'))
-  if (script !== null) return { ...base, ...ofScript(Buffer.from(`${path}.shell`, 'latin1'), script) }
+  if (script !== null) return { ...base, ...ofScript(path, script) }
   const whole = tryRead(readFile, file)
   if (whole === null) throw notAJob(`the job file ${path} cannot be read`, by)
   const text = userText(whole.toString('latin1'), envBytes('LSB_JOB_STARTER')?.toString('latin1') ?? '')
@@ -55,10 +59,17 @@ export function lsf({ args, env, envBytes, readFile }: Call): Reading {
 /** The file is a shell script around the text: its shell outlives the signals that LSB_TRAPSIGS names, and waits for what the text leaves running. */
 const asInTheFile = (text: string): string => `$LSB_TRAPSIGS\n${text}\nExitStat=$?\nwait\nexit $ExitStat`
 
-/** As LSF's own script calls it: by a shell, which also takes files that start with no `#!`. */
-function ofScript(path: Buffer, content: Buffer): Pick<Reading, 'argv' | 'script' | 'removes'> {
+/** As LSF's own script calls it: by a shell, which also takes files that start with no `#!`. On the host that shell is there, and removes it. */
+function ofScript(jobFile: string, content: Buffer): Pick<Reading, 'argv' | 'native' | 'script' | 'removes'> {
+  const path = Buffer.from(`${jobFile}.shell`, 'latin1')
   const isProgram = content.subarray(0, 2).toString('latin1') === '#!' || content[0] === 0x7f
-  return { argv: isProgram ? [path] : [Buffer.from('/bin/sh'), path], script: { path, content }, removes: [path.toString('utf8')] }
+  const around = '$LSB_TRAPSIGS\n"$0.shell"\nExitStat=$?\n/bin/rm -f "$0.shell"\nwait\nexit $ExitStat'
+  return {
+    argv: isProgram ? [path] : [Buffer.from('/bin/sh'), path],
+    native: { argv: ['/bin/sh', '-c', around, jobFile].map((word) => Buffer.from(word, 'latin1')) },
+    script: { path, content },
+    removes: [path.toString('utf8')],
+  }
 }
 
 /**

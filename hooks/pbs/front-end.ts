@@ -37,12 +37,16 @@ function reading(call: Call, batchSystem: 'pbs' | 'torque'): Reading {
   } as const satisfies Omit<Reading, 'argv'>
   const line = interactive ? null : (readPipe?.() ?? null)
   const path = line === null ? null : scriptPath(line.toString('latin1'))
-  if (line === null || path === null) return { ...base, argv: interactive ? loginShell(args) : args, ...(line !== null && { stdin: line }) }
-  return { ...base, argv: loginShell(args), stdin: line, script: spooledScript(call, Buffer.from(path, 'latin1')) }
+  if (line === null || path === null) return { ...base, ...(interactive ? loginShell(args) : { argv: args }), ...(line !== null && { stdin: line }) }
+  return { ...base, ...loginShell(args), stdin: line, script: spooledScript(call, Buffer.from(path, 'latin1')) }
 }
 
-/** By an option what was said by a `-` before its name; a shell that has options of its own keeps them. */
-const loginShell = (args: readonly Buffer[]): readonly Buffer[] => (args.length === 1 ? [...args, Buffer.from('-l')] : args)
+/** By an option what was said by a `-` before its name, and on the host is said so again; a shell that has options of its own keeps them. */
+function loginShell(args: readonly Buffer[]): Pick<Reading, 'argv' | 'native'> {
+  const [shell = Buffer.alloc(0), ...rest] = args
+  const name = shell.subarray(shell.lastIndexOf('/') + 1)
+  return { argv: rest.length === 0 ? [shell, Buffer.from('-l')] : args, native: { file: shell, argv: [Buffer.concat([Buffer.from('-'), name]), ...rest] } }
+}
 
 /** The last word that the daemon has its shell read, where that is the absolute path of a script of the daemon's; null for anything else. */
 export function scriptPath(line: string): string | null {

@@ -1,6 +1,7 @@
-// wnod-starter: what runs before node does, in the same process. Node's own start takes away three things of its caller that a job
-// must get: it sets every ignored signal to its default, opens /dev/null where 0, 1 or 2 is closed, and raises its soft limit of open
-// files. They are noted in WNOD_BEFORE (hooks/starter/before.ts reads it), then this process becomes `node starter.cjs`. Nothing else
+// wnod-starter: what runs before node does, in the same process. Node's own start takes away things of its caller that a job must get: it
+// sets every ignored signal to its default, empties the signal mask, opens /dev/null where 0, 1 or 2 is closed, keeps other descriptors
+// from its children, and raises its soft limit of open files. They are noted in WNOD_BEFORE (hooks/starter/before.ts reads it), then this
+// process becomes `node starter.cjs`. Nothing else
 // of it changes: environment and arguments stay as they are, byte for byte. Variables of the job's that Node or the loader of its
 // libraries would obey (LD_LIBRARY_PATH, NODE_OPTIONS, …) are for the job alone: Node finds them under another name, which
 // hooks/starter/surroundings.ts takes off again.
@@ -10,6 +11,7 @@
 //
 // starter.cjs lies beside this program. Node is WNOD_NODE, else the one in the PATH.
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,7 +24,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { REFUSED = 75, LAST_SIGNAL = 64 };
+enum { REFUSED = 75, LAST_SIGNAL = 64, INHERITED_MAX = 256 };
 
 _Noreturn static void refuse(const char *what)
 {
@@ -50,13 +52,48 @@ static unsigned closed_descriptors(void)
     return all;
 }
 
+static unsigned long long blocked_signals(void)
+{
+    unsigned long long all = 0;
+    sigset_t mask;
+    sigprocmask(SIG_SETMASK, NULL, &mask);
+    for (int n = 1; n <= LAST_SIGNAL; n++)
+        if (sigismember(&mask, n) == 1)
+            all |= 1ULL << (n - 1);
+    return all;
+}
+
+// Descriptors beyond the three that a program which we execute gets, each after a blank.
+static void list_inherited(char *to, size_t room)
+{
+    *to = '\0';
+    DIR *folder = opendir("/proc/self/fd");
+    if (folder == NULL)
+        return;
+    for (struct dirent *each; (each = readdir(folder)) != NULL;) {
+        int fd = atoi(each->d_name), flags = fd > 2 ? fcntl(fd, F_GETFD) : -1;
+        if (flags < 0 || flags & FD_CLOEXEC)
+            continue;
+        int length = snprintf(to, room, " %d", fd);
+        if (length < 0 || (size_t)length >= room) {
+            *to = '\0';
+            break;
+        }
+        to += length;
+        room -= (size_t)length;
+    }
+    closedir(folder);
+}
+
 // The process id comes first: it stays the same over exec, so a note that was inherited from elsewhere is told apart.
 static void note(void)
 {
-    char text[96];
+    char inherited[INHERITED_MAX * sizeof " 1234567"], text[sizeof inherited + 96];
     struct rlimit files = { RLIM_INFINITY, RLIM_INFINITY };
     getrlimit(RLIMIT_NOFILE, &files);
-    snprintf(text, sizeof text, "%d %llx %x %llu", (int)getpid(), ignored_signals(), closed_descriptors(), (unsigned long long)files.rlim_cur);
+    list_inherited(inherited, sizeof inherited);
+    snprintf(text, sizeof text, "%d %llx %x %llu %llx%s", (int)getpid(), ignored_signals(), closed_descriptors(), (unsigned long long)files.rlim_cur,
+             blocked_signals(), inherited);
     if (setenv("WNOD_BEFORE", text, 1) != 0)
         refuse("environment");
 }

@@ -35,8 +35,12 @@ export interface Reading {
   readonly deathBySignal: 'raise' | 'code'
   /** What SIGTSTP does beside reaching the job: `pause`, which it is where nothing is said, stops its whole guest a moment later. */
   readonly suspend?: 'signal' | 'pause'
-  /** Names of variables that mean something on the bait alone: the job does not get them. */
+  /** Names of variables that mean something on the bait alone: the job does not get them in a VWN. */
   readonly drops: readonly string[]
+  /** Names of variables that a job starter alone is given: the job does not get them anywhere. */
+  readonly told?: readonly string[]
+  /** How the batch system itself would start the job, where it runs on the host and that is not `argv`, looked for in the PATH. */
+  readonly native?: Native
   /** The job's script, where it lies in a spool of the bait: the guest gets it at the same path. */
   readonly script?: SpooledScript | null
   /** What the job reads on stdin: the front end has taken it from ours. */
@@ -47,6 +51,12 @@ export interface Reading {
   readonly removes?: readonly string[]
   /** Where the batch system wants to read that the farm has failed, and not the job. */
   readonly failureFile?: string
+}
+
+export interface Native {
+  /** The program, where the first word is another name for it; `inPath`: the first word, which becomes the full path where it has no slash. */
+  readonly file?: Buffer | 'inPath'
+  readonly argv: readonly Buffer[]
 }
 
 export interface SpooledScript {

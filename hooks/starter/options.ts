@@ -21,6 +21,8 @@ export interface Options {
   readonly verbose: boolean
   /** A file that gets one JSON object at the end: which VWN it was, how the job ended, where the time went. */
   readonly report: string | null
+  /** What becomes of a job that can ask nobody, because the bait is not there. */
+  readonly unreachable: 'requeue' | 'bare'
   /** Exit code when the job never ran. */
   readonly refusedCode: number
   /** The same where running it again would end in the same way: a type that there is not, a request that nobody can read. */
@@ -40,6 +42,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   -n, --no-wait-stdin                   do not read stdin; the job gets /dev/null
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
   --denied-code N                       the job never ran, and never would (as --refused-code)
+  --unreachable requeue|bare            without a bait: the job never ran (as --refused-code), or runs on this host itself
   --report FILE                         write there, as JSON, what became of the job
   --socket PATH | --home DIR            where the bait is
 Each option can be given as WNOD_OPTION in the environment. The job sees no WNOD_* variable.
@@ -50,7 +53,7 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report'] as const
+const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report', 'unreachable'] as const
 const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'denied-code', 'lost-code'] as const
 const lists = ['include', 'exclude', 'env'] as const
 const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
@@ -77,6 +80,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, kn
     cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
     stage: flag('stage') || known.stage === true, include: all('include'), exclude: [...(known.exclude ?? []), ...all('exclude')], env: all('env').map(assignment),
     tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
+    unreachable: unreachable(last('unreachable')),
     refusedCode: refused, deniedCode: exitCode(number('denied-code') ?? known.deniedCode ?? refused), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }
   return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }
@@ -113,6 +117,11 @@ function fromEnv(env: NodeJS.ProcessEnv, name: string): readonly string[] {
 function assignment(text: string): string {
   if (!/^[^=]+=/.test(text)) throw new UsageError(`--env wants NAME=VALUE, not "${text}"`)
   return text
+}
+
+function unreachable(text: string | null): Options['unreachable'] {
+  if (text === null || text === 'requeue' || text === 'bare') return text ?? 'requeue'
+  throw new UsageError(`--unreachable is requeue or bare, not "${text}"`)
 }
 
 function exitCode(code: number): number {

@@ -56,6 +56,9 @@ const jobsOwn = (environ: Buffer): string[] => splitZero(environ).map(unhidden).
 const hidden = 'WNOD_JOBS_'
 const unhidden = (entry: Buffer): Buffer => (entry.subarray(0, hidden.length).toString('latin1') === hidden ? entry.subarray(hidden.length) : entry)
 
+/** An entry, or a word, as bytes again. */
+export const decoded = (encoded: string): Buffer => Buffer.from(encoded, 'base64')
+
 const base64 = (bytes: Buffer): string => bytes.toString('base64')
 const isOurs = (entry: Buffer): boolean => entry.subarray(0, 5).toString('latin1') === 'WNOD_'
 

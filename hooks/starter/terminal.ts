@@ -1,5 +1,6 @@
 /** The caller's terminal, while the job has it. */
 import { spawnSync } from 'node:child_process'
+import { constants, openSync } from 'node:fs'
 import { ReadStream, WriteStream } from 'node:tty'
 
 export interface Terminal {
@@ -7,10 +8,25 @@ export interface Terminal {
   restore(): void
 }
 
-/** Rows and columns of the terminal on stdout. */
+/**
+ * Rows and columns of the terminal on stdout. By an opening of our own: libuv puts another file in the place of the one it is given, a non-blocking
+ * one, and what the job gets on the host itself must be its caller's.
+ */
 export function terminalSize(): { readonly rows: number; readonly cols: number } {
-  const [cols, rows] = new WriteStream(1).getWindowSize()
+  const own = ownOpening()
+  const terminal = new WriteStream(own ?? 1)
+  const [cols, rows] = terminal.getWindowSize()
+  if (own !== null) terminal.destroy()
   return { rows, cols }
+}
+
+/** Null where the terminal is another user's. */
+function ownOpening(): number | null {
+  try {
+    return openSync('/proc/self/fd/1', constants.O_WRONLY | constants.O_NOCTTY)
+  } catch {
+    return null
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * The first promise: what the caller sees of a job in a VWN is what he would see of it on the bare node. Each case runs bare, in a guest
- * with the agent, and in a guest that has ssh alone.
+ * with the agent, and in a guest that has ssh alone; and on the host itself, by a starter that becomes it: no bait is needed for
+ * that, and WNOD_CONFORMANCE=host runs these alone.
  */
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,10 +16,11 @@ import { nearPlaces, type Places } from './near.ts'
 import { observe, type Observed } from './observe.ts'
 
 const near = process.env['WNOD_CONFORMANCE'] === 'near'
+const hostAlone = process.env['WNOD_CONFORMANCE'] === 'host'
 /** The starter where the user of the jobs can read it, wherever the checkout is. */
 const folder = mkdtempSync(join(tmpdir(), 'wnod-starter-'))
 const starterFile = join(folder, 'wnod-starter')
-let places: Places
+let places: Places | null = null
 
 async function farmPlaces(): Promise<Places> {
   const farm = await startFarm({ baits: 1, cpus: 2, templates: 8 })
@@ -26,29 +28,31 @@ async function farmPlaces(): Promise<Places> {
 }
 
 /** Where a case runs; each place runs one after the other, and does not wait for the slower ones. */
-type Lane = Contact | 'bare'
-const lanes: Record<Lane, Promise<unknown>> = { bare: Promise.resolve(), agent: Promise.resolve(), ssh: Promise.resolve() }
+type Lane = Contact | 'bare' | 'host'
+const lanes: Record<Lane, Promise<unknown>> = { bare: Promise.resolve(), host: Promise.resolve(), agent: Promise.resolve(), ssh: Promise.resolve() }
 const begun = new Map<string, Promise<Observed>>()
 /** So many cases are begun before their turn, or the guests would stand idle between them. */
 const ahead = 3
 
 beforeAll(async () => {
-  if (near) buildStarter()
-  const [script, before] = near ? [freshStarter, beforeFile] : [programFile('starter.cjs'), join(dirname(programFile('starter.cjs')), 'wnod-starter')]
+  if (near || hostAlone) buildStarter()
+  const [script, before] = near || hostAlone ? [freshStarter, beforeFile] : [programFile('starter.cjs'), join(dirname(programFile('starter.cjs')), 'wnod-starter')]
   copyFileSync(script, join(folder, 'starter.cjs'))
   copyFileSync(before, starterFile)
+  copyFileSync(join(dirname(before), 'wnod-exec.node'), join(folder, 'wnod-exec.node'))
   chmodSync(folder, 0o755)
-  places = await (near ? nearPlaces() : farmPlaces())
+  if (!hostAlone) places = await (near ? nearPlaces() : farmPlaces())
 }, 240_000)
 afterAll(async () => {
   await Promise.all(Object.values(lanes)) // what was begun for tests that were left out
-  await places[Symbol.asyncDispose]()
+  await places?.[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
   rmSync(starterFolder, { recursive: true, force: true })
 }, 120_000)
 
-const starter = (contact: Contact): Starter => {
-  const [socket, type] = [places.socket, places.typeOf[contact]]
+const starter = (contact: Contact | 'host'): Starter => {
+  if (contact === 'host') return { file: starterFile, env: [`WNOD_NODE=${process.execPath}`, 'WNOD_SOCKET=/no/bait', 'WNOD_UNREACHABLE=bare'], options: [] }
+  const { socket, typeOf: { [contact]: type } } = places ?? expect.unreachable()
   return { file: starterFile, env: [`WNOD_NODE=${process.execPath}`, `WNOD_SOCKET=${socket}`, `WNOD_TYPE=${type}`], options: ['--socket', socket, '--type', type] }
 }
 
@@ -63,7 +67,7 @@ function seen(one: Case, lane: Lane): Promise<Observed> {
 }
 
 const lanesOf = (one: Case): readonly Lane[] =>
-  [...(one.expected === undefined ? ['bare' as const] : []), ...(['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined)]
+  [...(one.expected === undefined ? ['bare' as const, 'host' as const] : []), ...(hostAlone ? [] : (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined))]
 
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {

@@ -19,7 +19,7 @@ const contacts = ['agent', 'ssh'] as const satisfies readonly Contact[]
 
 /** What no case can compare, and what a caller should know all the same. */
 const known: readonly string[] = [
-  'Three things of the caller are exact only with `dist/wnod-starter`, which looks at them before Node starts; Node takes them away without a trace. Called as `wnod run`, `wnod-starter.js` or `node dist/starter.cjs`, the job starter gives the job `/dev/null` for a descriptor 0, 1 or 2 that is closed (Node opens it just as `<>/dev/null` does), the default of every signal that is ignored, real-time ones excepted (Node sets them so; what the parent ignores for itself says nothing), and the soft limit of open files that its parent has (Node raises its own).',
+  'Three things of the caller are exact only with `dist/wnod-starter`, which looks at them before Node starts; Node takes them away without a trace. Called as `wnod run`, `wnod-starter.js` or `node dist/starter.cjs`, the job starter gives the job `/dev/null` for a descriptor 0, 1 or 2 that is closed (Node opens it just as `<>/dev/null` does), the default of every signal that is ignored, real-time ones excepted (Node sets them so; what the parent ignores for itself says nothing), and the soft limit of open files that its parent has (Node raises its own). A job on the host itself also has its caller\u2019s blocked signals, and descriptors beyond these three, with `dist/wnod-starter` alone.',
   'A signal that is ignored still kills the job starter if it comes while Node itself starts, some tens of milliseconds; the job has not run then. Signals that are blocked in the caller are not blocked in the job.',
   'A reader of stderr sees its end when the job has ended, not when the job closes it before: the job starter may have a last word to say there. It has one about a job that never ran, is lost, or has failed after a process of it was killed because its memory ran out.',
   'A job that asks for memory (`--memory`, or as its batch system says) is bounded to it by a cgroup in the guest, and `outOfMemory` is in its record. In guests with `contact: ssh` there is no such bound: all of the VWN\u2019s memory is the job\u2019s, and what the kernel kills for want of it is a plain SIGKILL.',
@@ -39,7 +39,8 @@ export function page(): string {
   return `# What a job in a VWN shares with one on the bare node
 
 Printed from \`test/conformance/cases.ts\` by \`npm run docs\`. ${cases.length} cases; ${compared} of them run bare, in a guest with the agent and in one
-that has ssh alone, and what their caller can see is compared byte for byte: output, exit code, signal, files. The others have no
+that has ssh alone, and what their caller can see is compared byte for byte: output, exit code, signal, files. The same cases also run on the host
+itself by a job starter that becomes the job, where all of them hold. The others have no
 bare counterpart and are held against what is written down.
 
 ${sections.join('\n')}

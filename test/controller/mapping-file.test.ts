@@ -33,6 +33,14 @@ test('the example shows the defaults as they are', async () => {
   expect(typeNamed(mapping, typeName('standard'))).toEqual(typeNamed(bare.mapping, typeName('standard')))
 })
 
+test('rules say who runs on the host itself, and what becomes of a job whose host can start no guest', async () => {
+  const { mapping, warnings } = await read('types: { a: { image: x } }\nrules:\n  - { name: short, match: { queue: short }, bare: true, allow: [a], limits: { per_user: 2 }, fallback: refuse }\n  - { name: any, match: { queue: any }, type: a, fallback: bare }\ndefault: { type: a }\n')
+  expect(warnings).toEqual([])
+  expect([...mapping.rules, mapping.default]).toMatchObject([
+    { name: 'short', type: null, allow: ['a'], limits: { perUser: 2 }, fallback: 'refuse' }, { name: 'any', type: 'a', fallback: 'bare' }, { type: 'a', fallback: 'requeue' },
+  ])
+})
+
 test('a pool is kept where the file says so, by demand if it says no more', async () => {
   const { mapping } = await read('types: { a: { image: x, pool: {} }, b: { image: x, pool: { min: 2, memory_share: 0.5 } }, c: { image: x } }\ndefault: { type: a, allow: [b, c] }\n')
   expect(mapping.types.map(({ pool }) => pool)).toEqual([{ min: 0, max: 10, memoryShare: 0.25 }, { min: 2, max: 10, memoryShare: 0.5 }, { min: 0, max: 0, memoryShare: 0 }])
@@ -57,6 +65,14 @@ test.each<[string, string, number | undefined, RegExp]>([
   ['a bad type name', 'types:\n  "a b": { image: x }\ndefault: { type: x }\n', 2, /named by letters/],
   ['a rule with an unknown type', 'types: { a: { image: x } }\nrules:\n  - { type: a }\n  - { name: r, type: b }\n', 4, /no VWN type b/],
   ['an allowed type that is not there', 'types: { a: { image: x } }\ndefault:\n  type: a\n  allow: [a, c]\n', 4, /no VWN type c/],
+  ['neither a type nor bare', 'types: { a: { image: x } }\nrules:\n  - match: { user: u }\n', 3, /is missing: the name of a VWN type, or `bare: true`/],
+  ['bare that is false, and no type', 'types: { a: { image: x } }\ndefault:\n  bare: false\n', 2, /is missing/],
+  ['a type, and bare', 'types: { a: { image: x } }\ndefault:\n  bare: true\n  type: a\n', 4, /contradicts `bare: true`/],
+  ['bare, and something to fall back from', 'types: {}\ndefault:\n  bare: true\n  fallback: requeue\n', 4, /`bare: true` without `allow` gives none/],
+  ['bare, and a limit of VWNs', 'types: {}\ndefault:\n  bare: true\n  limits: { per_user: 1 }\n', 4, /count VWNs/],
+  ['a fallback that nobody knows', 'types: { a: { image: x } }\ndefault:\n  type: a\n  fallback: wait\n', 4, /is one of requeue, bare, refuse$/],
+  ['bare as a type', 'types: { a: { image: x } }\ndefault:\n  type: bare\n', 3, /write `bare: true`/],
+  ['a misspelled fallback', 'types: { a: { image: x } }\ndefault:\n  type: a\n  fallbck: bare\n', 4, /did you mean "fallback"/],
   ['a rule name twice', 'types: { a: { image: x } }\nrules:\n  - { name: r, type: a, match: { user: u } }\n  - { name: r, type: a }\n', 2, /called r/],
   ['nothing', '', undefined, /./],
   ['a list', '- a\n', undefined, /./],

@@ -60,6 +60,37 @@ test.each([
   expect(await controller.vwns('?gone=true')).toEqual([])
 })
 
+const onHosts = `
+types:
+  standard: { image: debian12, cpus: 1 }
+rules:
+  - { name: short, match: { queue: short }, bare: true, allow: [standard] }
+  - { name: any, match: { queue: any }, type: standard, fallback: bare }
+  - { name: strict, match: { queue: strict }, type: standard, fallback: refuse }
+default: { type: standard }
+`
+
+test.each([
+  [{ queue: 'short' }, null, { is: 'bare' }, { is: 'bare', host: 'h1' }],
+  [{ queue: 'short', type: 'standard' }, null, { is: 'exited', code: 0 }, { is: 'make' }],
+  [{ queue: 'any' }, null, { is: 'exited', code: 0 }, { is: 'make' }],
+  [{ queue: 'short' }, 'tcg: it hangs', { is: 'bare' }, { is: 'bare' }],
+  [{ queue: 'any' }, 'tcg: it hangs', { is: 'bare' }, { is: 'bare', host: 'h1', why: 'h1: tcg: it hangs; rule any then runs it on the host itself' }],
+  [{ queue: 'strict' }, 'tcg: it hangs', { is: 'refused', failure: { code: 'FALLBACK_REFUSED' } }, { is: 'refused' }],
+  [{}, 'tcg: it hangs', { is: 'refused', failure: { code: 'ACCELERATOR_UNUSABLE' } }, { is: 'refused' }],
+])('job %j, where no guest starts because of %j, is %j', async (want, broken, outcome, decision) => {
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: onHosts })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1', ...(broken !== null && { broken }) })
+  const id = bait.submit({ want })
+  const ended = await controller.untilJob(id, (view) => view.state === 'ended')
+  expect(ended.outcome).toMatchObject(outcome)
+  if (outcome.is === 'bare') expect(ended).toMatchObject({ vwn: null, made: null, usage: null })
+  expect(await controller.get(`/v1/jobs/${id}/explain`, explanationSchema)).toMatchObject({ decision })
+  const asked = new URLSearchParams({ user: 'alice', group: 'users', ...want, host: 'h1' })
+  expect(await controller.get(`/v1/explain?${asked.toString()}`, explanationSchema)).toMatchObject({ decision: { is: decision.is === 'make' ? expect.stringMatching(/make|reuse|ready/) : decision.is } })
+  expect(await controller.hosts()).toMatchObject([{ broken }])
+})
+
 test('without a mapping jobs wait; a good file is taken at once, a bad one refused whole with its line', async () => {
   await using controller = await startTestController({ natsUrl: nats.url, mapping: null })
   await using bait = await startFakeBait({ url: nats.url, host: 'h1' })

@@ -4,7 +4,7 @@ import { afterRestart, attest, closedBecause, hear, leaseEnded, newHost, patienc
 import { h1 } from './samples.ts'
 
 const beat = (facts: Partial<Heartbeat> = {}): Heartbeat => ({
-  bootId: 'b1', session: 's1', startedAtMs: 1, seq: 1, ordersSeen: { term: 0, generation: 0 }, capacity: { cpus: 1, memoryMib: 1, scratchGib: 1 }, images: [], ...facts,
+  bootId: 'b1', session: 's1', startedAtMs: 1, seq: 1, ordersSeen: { term: 0, generation: 0 }, capacity: { cpus: 1, memoryMib: 1, scratchGib: 1 }, images: [], broken: null, ...facts,
 })
 /** A host after these heartbeats; each must be news. */
 const heard = (...beats: Partial<Heartbeat>[]): Host => beats.reduce((host: Host, facts) => {

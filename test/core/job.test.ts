@@ -37,6 +37,12 @@ describe('a job', () => {
     expect(after([...running, exited, lost])).toMatchObject({ state: 'done', partial: true, outcome: { is: 'exited', code: 7 } })
   })
 
+  test('that is to run on the host itself is over for us, and only before it has a VWN', () => {
+    expect(after([{ kind: 'bare' }])).toMatchObject({ state: 'done', vwn: null, outcome: { is: 'bare' } })
+    expect(step(after([assigned]), { kind: 'bare' }, 10).is).toBe('ignored')
+    expect(step(after([{ kind: 'bare' }]), cancel, 10).is).toBe('ignored')
+  })
+
   test('that was suspended early starts and is suspended at once', () => {
     const suspended = after([stop, ...running])
     expect(suspended.state).toBe('suspended')
@@ -164,7 +170,7 @@ function eventOf(kind: JobEventKind, dice: number): JobEvent {
 }
 
 const happy: Readonly<Record<JobState, readonly JobEventKind[]>> = {
-  waiting: ['assigned', 'assigned', 'suspend'], staging: ['staged'], starting: ['started', 'started', 'deadline'], running: ['exited', 'suspend', 'cancel'],
+  waiting: ['assigned', 'assigned', 'suspend', 'bare'], staging: ['staged'], starting: ['started', 'started', 'deadline'], running: ['exited', 'suspend', 'cancel'],
   suspended: ['resume', 'deadline', 'suspend', 'cancel'], stopping: ['exited', 'vwnLost', 'deadline', 'cancel'], collecting: ['collected'], done: [], lost: [],
 }
 
@@ -209,7 +215,8 @@ class Send implements fc.Command<Model, Real> {
     }
     if (['running', 'suspended', 'stopping', 'collecting'].includes(next.state)) expect(model.told).toBe(true)
     if (next.outcome?.is === 'lost' || next.state === 'lost') expect(model.told).toBe(true)
-    if (!model.told && next.outcome !== null) expect(['refused', 'cancelled']).toContain(next.outcome.is)
+    if (!model.told && next.outcome !== null) expect(['refused', 'cancelled', 'bare']).toContain(next.outcome.is)
+    if (next.outcome?.is === 'bare') expect(model.told).toBe(false) // it is told once, on the host or in a guest
     if (next.outcome?.is === 'exited') expect(next.exit).toEqual(next.outcome)
     expect(next.outcome !== null).toBe(hasEnded(next))
     if (next.vwn === null) expect(['waiting', 'done']).toContain(next.state)

@@ -5,7 +5,7 @@ import { allowedBy, checkMapping, explainMapping, matches, resolveType, type Map
 import { el9, type } from './samples.ts'
 
 const [tiny, gpu, old] = ['tiny', 'gpu', 'old'].map(typeName) as [typeof el9, typeof el9, typeof el9]
-const rule = (name: string, match: Match, facts: Partial<Rule> = {}): Rule => ({ name, match, type: el9, allow: [], limits: { perUser: null }, ...facts })
+const rule = (name: string, match: Match, facts: Partial<Rule> = {}): Rule => ({ name, match, type: el9, allow: [], limits: { perUser: null }, fallback: 'requeue', ...facts })
 const mapping: Mapping = {
   types: [el9, tiny, gpu].map((name) => ({ ...type, name })),
   rules: [
@@ -39,6 +39,22 @@ describe('the first rule that matches decides', () => {
 
   test('and without a default nobody may come unnamed', () => {
     expect(resolveType({ ...mapping, default: null }, who({ queue: 'q', project: 'p' }))).toMatchObject({ is: 'refused', code: 'MAPPING_NO_RULE', why: 'no rule speaks of user ben, queue q, project p' })
+  })
+})
+
+describe('a rule that gives no type', () => {
+  const onHost: Mapping = { ...mapping, rules: [rule('short', { queues: ['short'] }, { type: null }), rule('quick', { queues: ['quick'] }, { type: null, allow: [tiny] })] }
+
+  test('runs jobs on the host itself, unless they ask for a type that it allows', () => {
+    expect(resolveType(onHost, who({ queue: 'short' }))).toMatchObject({ is: 'bare', rule: { name: 'short' }, allowed: [] })
+    expect(resolveType(onHost, who({ queue: 'quick' }))).toMatchObject({ is: 'bare', allowed: ['tiny'] })
+    expect(resolveType(onHost, who({ queue: 'quick', requestedType: tiny }))).toMatchObject({ is: 'matched', type: { name: 'tiny' } })
+    expect(resolveType(onHost, who({ queue: 'short', requestedType: tiny }))).toMatchObject({ is: 'refused', code: 'TYPE_NOT_ALLOWED', why: 'rule short runs jobs on the host itself and allows no type' })
+  })
+
+  test('uses no type, and needs none', () => {
+    expect(checkMapping({ types: [], rules: [rule('all', {}, { type: null })], default: null })).toEqual([])
+    expect(checkMapping({ ...onHost, types: [], default: rule('default', {}, { type: typeName('bare') }) }).map(({ message }) => message)).toEqual(expect.arrayContaining(['there is no VWN type bare; to run jobs on the host itself, write `bare: true`']) as string[])
   })
 })
 

@@ -1,10 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { fits } from '../../core/amount.ts'
+import { isHopeless, type ErrorCode } from '../../core/errors.ts'
 import { failure } from '../../core/failure.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Host } from '../../core/host.ts'
-import type { Mapping, VwnType } from '../../core/mapping.ts'
+import { fallbacks, type Mapping, type Rule, type VwnType } from '../../core/mapping.ts'
 import { held, imageOn, place, type PlacementWant } from '../../core/placement.ts'
 import { attemptsMax, explainPlacement, plan, readyFailuresMax, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
 import { isReservedFor, isUnclaimed, requestVwn, step, type Vwn } from '../../core/vwn.ts'
@@ -155,7 +156,7 @@ describe('a job', () => {
 })
 
 const mapping = (types: readonly VwnType[] = [type]): Mapping => ({
-  types, rules: [], default: { name: 'default', match: {}, type: types[0]?.name ?? type.name, allow: types.map(({ name }) => name), limits: { perUser: null } },
+  types, rules: [], default: { name: 'default', match: {}, type: types[0]?.name ?? type.name, allow: types.map(({ name }) => name), limits: { perUser: null }, fallback: 'requeue' },
 })
 const farm = (facts: Partial<Farm> = {}): Farm => ({ hosts: [hostWith()], vwns: [], mapping: mapping(), ...facts })
 
@@ -231,7 +232,59 @@ const hostIds = ['h1', 'h2', 'h10'].map(hostId)
 const types: readonly VwnType[] = [
   type, { ...type, name: typeName('wide'), shape: { cpus: 4, memoryMib: 1024, scratchGib: 4 }, limit: 2 }, { ...type, name: typeName('once'), limits: { ...limits, reuse: 'never' } },
 ]
-const manyRules: Mapping = { ...mapping(types), rules: [{ name: 'ben', match: { users: ['ben'] }, type: type.name, allow: types.map(({ name }) => name), limits: { perUser: 2 } }] }
+describe('a host where no guest can be started', () => {
+  const ruled = (facts: Partial<Rule>): Mapping => ({ ...mapping([type]), default: { name: 'default', match: {}, type: type.name, allow: [], limits: { perUser: null }, fallback: 'requeue', ...facts } })
+  const brokenHost = hostWith({ broken: 'tcg: it hangs' })
+  const decided = (facts: Partial<Rule>, more: Partial<Farm> = {}): Decision | undefined => plan([jobWith()], { hosts: [brokenHost], vwns: [], mapping: ruled(facts), ...more }, 0)[0]
+
+  test('keeps no job waiting: it is given back, runs on the host itself, or is refused for good', () => {
+    expect(decided({})).toMatchObject({ is: 'refused', why: 'h1: tcg: it hangs', failure: { code: 'ACCELERATOR_UNUSABLE' } })
+    expect(decided({ fallback: 'bare' })).toMatchObject({ is: 'bare', why: 'h1: tcg: it hangs; rule default then runs it on the host itself' })
+    expect(decided({ fallback: 'refuse' })).toMatchObject({ is: 'refused', failure: { code: 'FALLBACK_REFUSED' } })
+    expect(['ACCELERATOR_UNUSABLE', 'FALLBACK_REFUSED'].map(isHopeless)).toEqual([false, true])
+  })
+
+  test('still gives its warm VWNs', () => {
+    expect(decided({ fallback: 'bare' }, { vwns: [warm('v1')] })).toMatchObject({ is: 'reuse', vwn: 'v1' })
+  })
+
+  test('is one as well whose hypervisor starts nothing any more, though nobody says so', () => {
+    const failed = (code: ErrorCode): readonly Vwn[] => [1, 2].map((number) => vwnWith({ id: vwnId(`v${number}`), state: 'gone', cause: failure(code) }))
+    for (const code of ['HYPERVISOR_FAILED', 'HYPERVISOR_MISSING'] as const) expect(decided({ fallback: 'bare' }, { hosts: [hostWith()], vwns: failed(code) })).toMatchObject({ is: 'bare' })
+    expect(decided({ fallback: 'bare' }, { hosts: [hostWith()], vwns: failed('VWN_BOOT_TIMEOUT') })).toMatchObject({ is: 'refused', failure: { code: 'VWN_BOOT_TIMEOUT' } })
+  })
+
+  test('a rule falls back for that reason alone, and says nothing about who waits for room', () => {
+    const facts = fc.record({ broken: fc.constantFrom(null, 'tcg: it hangs'), fact: fc.constantFrom('alive', 'silent'), cpus: fc.constantFrom(0, 1, 8), images: fc.constantFrom([], hostWith().images) })
+    fc.assert(fc.property(facts, fc.constantFrom(...fallbacks), ({ cpus, ...host }, fallback) => {
+      const hosts = [hostWith({ ...host, capacity: { cpus, memoryMib: 4096, scratchGib: 64 } })]
+      const [usual, fallen] = (['requeue', fallback] as const).map((each) => decided({ fallback: each }, { hosts }))
+      const isHosts = usual?.is === 'refused' && usual.failure.code === 'ACCELERATOR_UNUSABLE'
+      if (!isHosts || fallback === 'requeue') expect(fallen).toEqual({ ...usual, resolution: fallen?.resolution })
+      else expect(fallen).toMatchObject(fallback === 'bare' ? { is: 'bare' } : { is: 'refused', failure: { code: 'FALLBACK_REFUSED' } })
+    }))
+  })
+
+  test('is asked for in the same way by who has no job yet', () => {
+    expect(explainPlacement(jobWith(), { hosts: [brokenHost], vwns: [], mapping: ruled({ fallback: 'bare' }) }, 0).placement).toMatchObject({ is: 'bare' })
+  })
+})
+
+describe('a job that its rule runs on the host itself', () => {
+  const onHost: Mapping = { types: [], rules: [], default: { name: 'default', match: {}, type: null, allow: [], limits: { perUser: null }, fallback: 'requeue' } }
+  test.each<[string, Partial<Host>, object]>([
+    ['does so at once', {}, { is: 'bare', why: 'rule default runs it on the host itself' }],
+    ['does so also where no guest can be started', { broken: 'tcg: it hangs' }, { is: 'bare' }],
+    ['waits while the host is draining', { want: 'draining' }, { is: 'wait', evict: [], hold: null, why: expect.stringContaining('draining') as unknown }],
+    ['waits while its bait is silent', { fact: 'silent' }, { is: 'wait' }],
+    ['is given back by a host that an operator has closed', { want: 'closed' }, { is: 'refused', failure: { code: 'HOST_CLOSED' } }],
+  ])('%s', (_what, facts, decision) => {
+    expect(plan([jobWith()], { hosts: [hostWith(facts)], vwns: [], mapping: onHost }, 0)).toMatchObject([decision])
+    expect(explainPlacement(jobWith(), { hosts: [hostWith(facts)], vwns: [], mapping: onHost }, 0).resolution.is).toBe('bare')
+  })
+})
+
+const manyRules: Mapping = { ...mapping(types), rules: [{ name: 'ben', match: { users: ['ben'] }, type: type.name, allow: types.map(({ name }) => name), limits: { perUser: 2 }, fallback: 'requeue' }] }
 
 const anyHost = (id: Host['id']): fc.Arbitrary<Host> =>
   fc.record({

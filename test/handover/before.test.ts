@@ -11,12 +11,12 @@ const status = (mask: string) => () => `Name:\tnode\nSigBlk:\t0000000000000000\n
 const never = (): string => expect.unreachable()
 
 test('a note of this process', () => {
-  expect(parseBefore('77 1000001001 5 1024', 77, never)).toEqual({ ignored: [1, 13, 37], closed: [0, 2], openFiles: 1024 })
-  expect(parseBefore('77 0 0 18446744073709551615', 77, never)).toEqual({ ignored: [], closed: [], openFiles: null })
-  expect(parseBefore('77 8000000000000000 7 0', 77, never)).toEqual({ ignored: [64], closed: [0, 1, 2], openFiles: 0 })
+  expect(parseBefore('77 1000001001 5 1024 800 7 40', 77, never)).toEqual({ ignored: [1, 13, 37], closed: [0, 2], openFiles: 1024, blocked: [12], inherited: [7, 40] })
+  expect(parseBefore('77 0 0 18446744073709551615 0', 77, never)).toEqual({ ignored: [], closed: [], openFiles: null, blocked: [], inherited: [] })
+  expect(parseBefore('77 8000000000000000 7 0 8000000000000000', 77, never)).toEqual({ ignored: [64], closed: [0, 1, 2], openFiles: 0, blocked: [64], inherited: [] })
 })
 
-test.each([undefined, '', '76 1 1 1024', '77 1 8 1024', '77 1 1', '77 x 1 1024', ' 77 1 1 1024'])('without it (%j) only real-time signals are known', (note) => {
+test.each([undefined, '', '76 1 1 1024 0', '77 1 8 1024 0', '77 1 1', '77 1 1 1024', '77 x 1 1024 0', ' 77 1 1 1024 0', '77 1 1 1024 0 x'])('without it (%j) only real-time signals are known', (note) => {
   expect(parseBefore(note, 77, status('0000001001001001'))).toEqual({ ignored: [37], closed: [] })
 })
 

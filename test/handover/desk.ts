@@ -24,10 +24,16 @@ export const hookFile = join(starterFolder, 'hook.cjs')
 /** What runs before its node. */
 export const beforeFile = join(starterFolder, 'wnod-starter')
 
+/** What it becomes a job by. */
+export const execFile = join(starterFolder, 'wnod-exec.node')
+
 /** Builds the starter from the sources of now. */
 export function buildStarter(): void {
   mkdirSync(starterFolder, { mode: 0o755, recursive: true })
-  execFileSync('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', beforeFile, 'hooks/starter/before.c'], { cwd: root })
+  const compile = (to: string, from: string, ...flags: readonly string[]): unknown =>
+    execFileSync('gcc', ['-std=c11', '-O2', '-Wall', '-Wextra', '-Werror', ...flags, '-o', to, `hooks/starter/${from}`], { cwd: root })
+  compile(beforeFile, 'before.c', '-static')
+  compile(execFile, 'exec.c', '-shared', '-fPIC', '-fvisibility=hidden')
   const bundle = ['--bundle', '--platform=node', '--format=cjs', '--target=node20', '--minify', '--log-level=error', '--out-extension:.js=.cjs']
   execFileSync(join(root, 'node_modules/.bin/esbuild'), ['hooks/starter.ts', 'hooks/hook.ts', `--outdir=${starterFolder}`, ...bundle], { cwd: root })
 }

@@ -37,6 +37,23 @@ const binary = ['handle_as_binary=1', 'script_file=/bin/echo', 'njob_args=2']
 const mode = (name: string): NodeJS.ProcessEnv => ({ SGE_STARTER_SHELL_START_MODE: name })
 const login = { SGE_STARTER_USE_LOGIN_SHELL: 'true' }
 
+/** What runs on the host itself: the program by another name, or the words alone. */
+function natively(asked: Asked): string[] {
+  const { argv, native = { argv } } = read(asked)
+  return [...('file' in native ? [String(native.file)] : []), ...native.argv.map(String)]
+}
+
+test.each<[string, Asked, readonly string[]]>([
+  ['a script', {}, [script, 'x', 'a b']],
+  ['posix_compliant', { env: mode('posix_compliant') }, ['/bin/sh', 'sh', script, 'x', 'a b']],
+  ['as a login shell', { env: { ...mode('posix_compliant'), ...login } }, ['/bin/sh', '-sh', script, 'x', 'a b']],
+  ['also csh', { env: { ...mode('posix_compliant'), ...login, SGE_STARTER_SHELL_PATH: '/bin/csh' } }, ['/bin/csh', '-csh', script, 'x', 'a b']],
+  ['script_from_stdin', { env: mode('script_from_stdin'), args: ['-s', 'x'] }, ['/bin/sh', 'sh', '-s', 'x']],
+  ['-b y', { config: binary, args: ['/bin/echo', '$HOME', 'a  b'] }, ['/bin/sh', 'sh', '-c', '/bin/echo $HOME a  b ']],
+])('on the host itself, as the shepherd starts it: %s', (_name, asked, argv) => {
+  expect(natively(asked)).toEqual(argv)
+})
+
 test.each<[string, Asked, readonly string[]]>([
   ['unix_behavior: the script itself', {}, [script, 'x', 'a b']],
   ['a script without a first line goes to sh', { files: { [script]: 'echo\n' } }, ['/bin/sh', script, 'x', 'a b']],

@@ -24,6 +24,8 @@ const call = ({ env = {}, args = [], files = {}, pipe }: Given): Call => ({
   },
   readPipe: () => (pipe === undefined ? null : Buffer.from(pipe, 'latin1')),
 })
+/** What runs on the host itself: the program, where it has another name, and the words. */
+const natively = ({ argv, native = { argv } }: Reading): readonly string[] => [...(native.file === undefined ? [] : [`${native.file.toString('latin1')} as`]), ...native.argv.map((word) => word.toString('latin1'))]
 const words = ({ argv }: Reading): readonly string[] => argv.map((word) => word.toString('latin1'))
 
 test('the first argument names the front end, before the environment does', () => {
@@ -49,6 +51,8 @@ describe('LSF', () => {
     const script = { path: Buffer.from('/home/u/.lsbatch/9.7.shell'), content: Buffer.from('#!/bin/csh\nx\n') }
     const reading = lsf(call({ env, files: { [String(script.path)]: String(script.content) } }))
     expect(reading).toMatchObject({ argv: [script.path], script, removes: [String(script.path)] })
+    // On the host, in a shell that outlives it and removes it, as LSF's own.
+    expect(natively(reading)).toEqual(['/bin/sh', '-c', '$LSB_TRAPSIGS\n"$0.shell"\nExitStat=$?\n/bin/rm -f "$0.shell"\nwait\nexit $ExitStat', '/home/u/.lsbatch/9.7'])
     expect(words(lsf(call({ env, files: { [String(script.path)]: 'echo plain' } })))).toEqual(['/bin/sh', String(script.path)])
   })
 
@@ -91,12 +95,13 @@ describe('PBS', () => {
   test.each([['pbs', pbs], ['torque', torque]] as const)('%s: a login shell reads the same line, and finds the script', (batchSystem, read) => {
     const reading = read(call({ env, args: ['/bin/bash'], pipe: line, files: { [path]: 'echo' } }))
     expect(words(reading)).toEqual(['/bin/bash', '-l'])
+    expect(natively(reading)).toEqual(['/bin/bash as', '-bash'])
     expect(reading).toMatchObject({ stdin: Buffer.from(line), script: { path: Buffer.from(path), content: Buffer.from('echo') }, deathBySignal: 'raise', known: { batchSystem, batchJobId: '7[3].server', queue: 'bait', project: 'lhcb', cpus: 2 } })
   })
 
   test('a command of its own is run as it is, its stdin left alone', () => {
     const reading = pbs(call({ env, args: ['a', '', 'b c'] }))
-    expect(words(reading)).toEqual(['a', '', 'b c'])
+    expect([words(reading), natively(reading)]).toEqual([['a', '', 'b c'], ['a', '', 'b c']])
     expect(reading.stdin).toBeUndefined()
     expect(pbs(call({ env, args: ['cat'], pipe: 'some data\n' }))).toMatchObject({ stdin: Buffer.from('some data\n') })
   })
@@ -136,7 +141,7 @@ describe('HTCondor', () => {
 
   test('a job on a shared file system is not handed its directory, nor told of the scratch one', () => {
     expect(read(job, { _CONDOR_JOB_IWD: '/home/u' })).toMatchObject({ known: { stage: false }, drops: expect.arrayContaining(['TMP', '_CONDOR_SCRATCH_DIR']) as unknown })
-    expect(read(job).drops).toEqual(['_CONDOR_WRAPPER_ERROR_FILE'])
+    expect(read(job)).toMatchObject({ drops: [], told: ['_CONDOR_WRAPPER_ERROR_FILE'] })
   })
   test('a job without ads is still a job', () => expect(htcondor(call({ args: ['x'] }))).toMatchObject({ known: { type: null, batchJobId: null, stage: false } }))
 

@@ -38,6 +38,8 @@ export interface FakeHostOptions extends Partial<Script> {
   readonly capacity?: HostFacts['capacity']
   readonly images?: HostFacts['images']
   readonly templates?: HostFacts['templates']
+  /** Why no guest starts there. */
+  readonly broken?: string
   readonly clock?: Clock
 }
 
@@ -91,12 +93,13 @@ const healthy: Script = { boot: 'ready', bootMs: 1, attach: 'works', jobMs: 1, c
 
 /** A host with 8 cpus and two images, `debian12` (agent) and `tiny` (ssh), that obeys at once. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
-  const { host: name = 'h1', capacity = { cpus: 8, memoryMib: 16_384, scratchGib: 100 }, clock = systemClock, images, templates, ...script } = options
+  const { host: name = 'h1', capacity = { cpus: 8, memoryMib: 16_384, scratchGib: 100 }, clock = systemClock, images, templates, broken = null, ...script } = options
   const host = hostId(name)
   const facts: HostFacts = {
     capacity,
     hypervisor: 'fake 1.0',
-    accelerators: [{ name: 'tcg', works: true, why: 'fake' }],
+    accelerators: [{ name: 'tcg', works: broken === null, why: 'fake' }],
+    broken,
     images: images ?? [
       { digest: fakeDigest('a'), name: 'debian12', contact: 'agent' },
       { digest: fakeDigest('b'), name: 'tiny', contact: 'ssh' },
@@ -220,6 +223,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       if (state.jobs.get(answer.job)?.state !== 'waiting') continue
       state.answers.set(answer.job, answer)
       if (answer.is === 'refused') endJob(answer.job, { is: 'refused', failure: answer.failure })
+      if (answer.is === 'bare') endJob(answer.job, { is: 'bare' })
     }
     for (const job of orders.acknowledged) state.ended.delete(job)
   }

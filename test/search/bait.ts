@@ -10,6 +10,7 @@ export function follow(world: World, brain: Brain, scenario: Scenario, site: Sit
   if (!brain.isNews(orders, `s${site.session}`, site.orders)) return
   site.orders = orders
   for (const { job, failure: why } of orders.says.refused) stepJob(world, brain, site, job, { kind: 'refused', failure: why })
+  for (const job of orders.says.bare) stepJob(world, brain, site, job, { kind: 'bare' })
   for (const job of orders.says.acknowledged) {
     const known = site.jobs.get(job)
     if (known === undefined || !hasEnded(known)) continue
@@ -78,7 +79,8 @@ export function stepJob(world: World, brain: Brain, site: Site, id: JobId, event
   const verdict = brain.stepJob(job, event, 0)
   if (verdict.is !== 'moved') return false
   const { next, effects } = verdict
-  if (effects.some((effect) => effect.do === 'run') && job.state !== next.state) world.starts = new Map(world.starts).set(id, (world.starts.get(id) ?? 0) + 1)
+  // What is told to run on the host runs there from that moment.
+  if (effects.some((effect) => effect.do === 'run' || (effect.do === 'end' && effect.outcome.is === 'bare')) && job.state !== next.state) world.starts = new Map(world.starts).set(id, (world.starts.get(id) ?? 0) + 1)
   promise(world, (world.starts.get(id) ?? 0) <= 1, 'no job is started twice')
   promise(world, !hasEnded(job), 'an ended job stays ended')
   checkOutcome(world, next)
@@ -88,7 +90,7 @@ export function stepJob(world: World, brain: Brain, site: Site, id: JobId, event
 }
 
 function checkOutcome(world: World, job: Job): void {
-  if (job.outcome === null || job.outcome.is === 'exited') return
+  if (job.outcome === null || job.outcome.is === 'exited' || job.outcome.is === 'bare') return
   const excused = world.excused.has(job.id) || (job.outcome.is === 'refused' && world.harmed) // several VWNs may have failed for it
   promise(world, excused, `no job is ${job.outcome.is} without cause`)
   promise(world, job.outcome.is !== 'lost' || world.starts.has(job.id), 'no job is lost before it was started')

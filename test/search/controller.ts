@@ -26,7 +26,7 @@ export function deliver(world: World, brain: Brain, row: Vwn, event: VwnEvent): 
 
 /** A report arrives: rows follow it, ended jobs enter the history, waiting jobs are placed, orders go out. */
 export function receive(world: World, brain: Brain, scenario: Scenario, site: Site, report: Report): void {
-  const heard = brain.hear(site.host, { ...report.beat, capacity: scenario.capacity, images: [{ digest: image, name: 'el9', contact: 'agent' }] }, nowMs)
+  const heard = brain.hear(site.host, { ...report.beat, capacity: scenario.capacity, images: [{ digest: image, name: 'el9', contact: 'agent' }], broken: brokenOn(scenario, site.id) }, nowMs)
   if (heard.is === 'ignored') return
   site.host = heard.next
   const { vwns, live, ended } = report.tells
@@ -51,12 +51,14 @@ export function receive(world: World, brain: Brain, scenario: Scenario, site: Si
 export function turn(world: World, brain: Brain, scenario: Scenario): void {
   const waiting = scenario.jobs.filter(({ id, host }) => siteOf(world, host).known?.live.some(({ job, state }) => job === id && state === 'waiting'))
   const refused = new Map<JobId, Demand['refused'][number]>()
+  const bare: JobId[] = []
   const hosts = world.sites.map((site) => site.host)
   const holds: Hold[] = []
   for (const decision of waiting.length === 0 ? [] : brain.plan(waiting.map(({ id, host }) => asWaiting(scenario, id, host)), { hosts, vwns: world.rows, mapping: scenario.mapping }, nowMs)) {
     const job = scenario.jobs.find(({ id }) => id === decision.job)
     if (job === undefined) continue
     if (decision.is === 'refused') refused.set(job.id, { job: job.id, failure: decision.failure })
+    if (decision.is === 'bare') bare.push(job.id)
     if (decision.is === 'reuse') deliver(world, brain, rowOf(world, decision.vwn), { kind: 'assigned', job: job.id, owner: ownerOf(scenario, job.id) })
     if (decision.is === 'wait') {
       for (const id of decision.evict) deliver(world, brain, rowOf(world, id), { kind: 'stop', cause: null })
@@ -66,7 +68,10 @@ export function turn(world: World, brain: Brain, scenario: Scenario): void {
   }
   keepReady(world, brain, scenario, holds)
   checkRows(world, scenario)
-  for (const site of world.sites) post(world, site, [...refused.values()].filter(({ job }) => scenario.jobs.some(({ id, host }) => id === job && host === site.id)))
+  for (const site of world.sites) {
+    const isHere = (job: JobId): boolean => scenario.jobs.some(({ id, host }) => id === job && host === site.id)
+    post(world, site, { refused: [...refused.values()].filter(({ job }) => isHere(job)), bare: bare.filter(isHere) })
+  }
 }
 
 function request(world: World, scenario: Scenario, wanted: VwnRequest): void {
@@ -95,12 +100,12 @@ function keepReady(world: World, brain: Brain, scenario: Scenario, holds: readon
 }
 
 /** Sends the host its orders, under a new number if they are new; what would change nothing and prove nothing is not sent. */
-function post(world: World, site: Site, refused: Demand['refused']): void {
+function post(world: World, site: Site, answers: Pick<Demand, 'refused' | 'bare'>): void {
   if (closedBecause(site.host) !== null || site.known === null) return
   const rows = world.rows.filter((row) => row.host === site.id && row.state !== 'gone')
   const content: Demand = {
     vwns: rows.map((row) => ({ vwn: row.id, token: row.token, owner: row.owner, ...wantedOf(row) })),
-    refused,
+    ...answers,
     acknowledged: site.known.ended.map(({ job }) => job),
   }
   const last = site.mail.at(-1) ?? site.orders
@@ -114,7 +119,7 @@ function post(world: World, site: Site, refused: Demand['refused']): void {
   site.mail = [...site.mail, { session: site.host.session, term: world.term, generation: site.generation, says: content }].slice(-mailMax(world))
 }
 
-const nothingWanted: Demand = { vwns: [], refused: [], acknowledged: [] }
+const nothingWanted: Demand = { vwns: [], refused: [], bare: [], acknowledged: [] }
 
 /** Messages under way in one direction; a full channel loses the oldest. Where nothing can be doubled or overtaken any more, one is enough. */
 export const mailMax = (world: World): number => (world.faultsLeft > 0 ? 2 : 1)
@@ -131,6 +136,9 @@ function checkRows(world: World, scenario: Scenario): void {
   const perUser = scenario.mapping.default?.limits.perUser ?? Infinity
   for (const { uid } of scenario.jobs) promise(world, world.rows.filter((row) => row.state !== 'gone' && row.owner?.uid === uid).length <= perUser, 'the limit of a user holds')
 }
+
+/** Only the first host of a scenario may be so. */
+const brokenOn = ({ broken }: Scenario, host: HostId): string | null => (host === 'h1' && broken !== undefined ? broken : null)
 
 const asWaiting = (scenario: Scenario, id: JobId, host: HostId): WaitingJob => ({
   id, host, owner: ownerOf(scenario, id), groups: [], queue: null, batchSystem: null, type: null, cpus: null, memoryMib: null, scratchGib: null, submittedAtMs: 0,

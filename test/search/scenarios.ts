@@ -44,4 +44,8 @@ export const scenarios: readonly [Scenario, ...Scenario[]] = [
     name: 'two users, room for two, a processor for one: each waits for the other\'s', capacity: { ...two, cpus: 1 }, mapping: mappingWith({ perType: null, reuse: 'same-user' }),
     jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h1-2'), host: h1, uid: 2 }], vwnsMax: 3, faults: 1,
   },
+  {
+    name: 'no guest starts on one of two hosts: its jobs run on the host itself', capacity: single, mapping: mappingWith({ perType: null, reuse: 'same-user', fallback: 'bare' }),
+    jobs: [{ id: job('h1-1'), host: h1, uid: 1 }, { id: job('h2-1'), host: h2, uid: 2 }], vwnsMax: 3, faults: 1, broken: 'tcg: it hangs',
+  },
 ]

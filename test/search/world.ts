@@ -8,7 +8,7 @@ import * as hosts from '../../core/host.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type JobId, type VwnId } from '../../core/ids.ts'
 import * as jobs from '../../core/job.ts'
 import type { LeaseToken } from '../../core/lease.ts'
-import type { Mapping } from '../../core/mapping.ts'
+import type { Fallback, Mapping } from '../../core/mapping.ts'
 import * as observe from '../../core/observe.ts'
 import * as pools from '../../core/pools.ts'
 import * as reconciling from '../../core/reconcile.ts'
@@ -45,7 +45,7 @@ export interface LocalVwn {
 }
 
 export interface Report {
-  readonly beat: Omit<hosts.Heartbeat, 'capacity' | 'images'>
+  readonly beat: Omit<hosts.Heartbeat, 'capacity' | 'images' | 'broken'>
   readonly tells: Sighting
 }
 
@@ -68,6 +68,8 @@ export interface Orders {
 export interface Demand {
   readonly vwns: readonly ({ readonly vwn: VwnId; readonly owner: Sharer | null } & reconciling.Wanted)[]
   readonly refused: readonly { readonly job: JobId; readonly failure: Failure }[]
+  /** These are to run on the host itself. */
+  readonly bare: readonly JobId[]
   readonly acknowledged: readonly JobId[]
 }
 
@@ -120,19 +122,21 @@ export interface Scenario {
   readonly jobs: readonly ({ readonly id: JobId; readonly host: HostId; readonly uid: number } & Partial<Sharer>)[]
   readonly vwnsMax: number
   readonly faults: number
+  /** Why no guest starts on h1. */
+  readonly broken?: string
 }
 
 export const image = imageDigest('0'.repeat(64))
 export const el9 = typeName('el9')
 export const one: Amount = { cpus: 1, memoryMib: 1, scratchGib: 1 }
 
-export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy; readonly ready?: number; readonly perUser?: number }): Mapping => ({
+export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy; readonly ready?: number; readonly perUser?: number; readonly fallback?: Fallback }): Mapping => ({
   types: [{
     name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType, pool: { min: limits.ready ?? 0, max: limits.ready ?? 0, memoryShare: 1 },
     limits: { reuse: limits.reuse, jobsRunMax: 9, ageMsMax: 9, idleMsMax: 9 },
   }],
   rules: [],
-  default: { name: 'default', match: {}, type: el9, allow: [], limits: { perUser: limits.perUser ?? null } },
+  default: { name: 'default', match: {}, type: el9, allow: [], limits: { perUser: limits.perUser ?? null }, fallback: limits.fallback ?? 'requeue' },
 })
 
 /** True where VWNs are kept ready. */
