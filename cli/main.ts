@@ -1,5 +1,5 @@
 /** `wnod`: the operator's and user's command. Each command loads its own code only when it is the one. */
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, Option } from 'commander'
 import { version } from '../kit/version.ts'
 import { VwnError } from '../core/errors.ts'
 import type { Context } from './context.ts'
@@ -122,6 +122,7 @@ const installer = (system: string, description: string): Command =>
     .option('--check', 'only say what is there; fails where anything is missing')
     .option('--dry-run', 'only say what would be done')
     .option('--undo', 'take it back')
+    .addOption(new Option('--unreachable <what>', 'jobs while the bait of their host is away: they never run there, and the batch system runs them again, or they run bare, on the host itself').choices(['requeue', 'bare']).default('requeue'))
     .option('--json', 'print JSON')
     .option('--home <dir>', 'as `wnod --home`')
 

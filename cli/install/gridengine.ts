@@ -69,6 +69,8 @@ async function refuseHidden(queue: string): Promise<void> {
 async function filesOf(context: Context, folder: string, options: GridEngineOptions): Promise<readonly Change[]> {
   const scripts = await realpath(sourceFile('gridengine'))
   const settings = [`WNOD_NODE=${process.execPath}`, `WNOD_HOME=${context.home.home}`, `WNOD_HOOK=${programFile('hook.cjs')}`, `WNOD_TYPES=${(await typesOf(context, options)).join(' ')}`]
+  settings.push('# --unreachable, for jobs while the bait of their host is away: requeue (they never run there), or bare (they run on the host itself)')
+  settings.push(`WNOD_UNREACHABLE=${options.unreachable ?? 'requeue'}`)
   return [
     ownFile(join(folder, 'wnod-gridengine.env'), [`# ${mark}`, ...settings, ''].join('\n'), 0o644),
     link(join(folder, 'wnod-gridengine'), await starterFile('gridengine')),

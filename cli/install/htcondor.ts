@@ -25,7 +25,7 @@ export async function installHtcondor(context: Context, options: HtcondorOptions
   const at = (name: string): string => plainWord(join(scripts, name))
   const { home } = context.home
   await install(context, 'htcondor', [
-    await caller(at('wnod-htcondor'), 'HTCondor', 'htcondor', home),
+    await caller(at('wnod-htcondor'), { system: 'HTCondor', frontEnd: 'htcondor', home, unreachable: options.unreachable }),
     await wnodScript(at('wnod'), home),
     await script(at('wnod-wrapper'), 'htcondor/wnod-wrapper', { STARTER: at('wnod-htcondor'), ALL: all ? '1' : '0' }),
     await script(at('wnod-resources'), 'htcondor/wnod-resources', { WNOD: at('wnod') }),

@@ -10,6 +10,8 @@ export interface InstallOptions {
   /** Only says what would be done. */
   readonly dryRun?: boolean
   readonly undo?: boolean
+  /** What becomes of jobs while the bait of their host is away; `requeue` where nothing is said. */
+  readonly unreachable?: 'requeue' | 'bare'
 }
 
 interface Line {

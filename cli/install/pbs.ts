@@ -23,18 +23,18 @@ export interface PbsOptions extends InstallOptions {
 }
 
 export async function installPbs(context: Context, options: PbsOptions): Promise<void> {
-  const { momConfig, types, all = false, scripts = scriptsFolder } = options
+  const { momConfig, types, all = false, scripts = scriptsFolder, unreachable } = options
   const { home } = context.home
   if (momConfig !== undefined) {
     const starter = plainWord(join(scripts, 'wnod-torque'))
-    return install(context, 'pbs', [await caller(starter, 'Torque', 'torque', home), lineIn(momConfig, `$job_starter ${starter}`)], options)
+    return install(context, 'pbs', [await caller(starter, { system: 'Torque', frontEnd: 'torque', home, unreachable }), lineIn(momConfig, `$job_starter ${starter}`)], options)
   }
   const starter = plainWord(join(scripts, 'wnod-pbs'))
   const wnod = plainWord(join(scripts, 'wnod'))
   const settings = { made: mark, starter, wnod, types: types?.split(',').filter((name) => name !== '') ?? null, default: all }
   const hook = await readFile(sourceFile('pbs/wnod_hook.py'), 'utf8')
   await install(context, 'pbs', [
-    await caller(starter, 'OpenPBS', 'pbs', home),
+    await caller(starter, { system: 'OpenPBS', frontEnd: 'pbs', home, unreachable }),
     await wnodScript(wnod, home),
     ownFile(join(scripts, 'wnod_hook.py'), `# ${mark}\n${hook}`, 0o644),
     ownFile(join(scripts, 'wnod.json'), `${JSON.stringify(settings, null, 2)}\n`, 0o644),

@@ -37,7 +37,7 @@ export async function installSlurm(context: Context, options: SlurmOptions): Pro
   const slurmConf = options.slurmConf ?? said.get('SLURM_CONF') ?? ''
   if ([pluginDir, plugstack, slurmConf].includes('')) throw new VwnError('INSTALL_UNSUITED', { system: 'slurm', why: 'Slurm does not say where its plugins and settings are' })
   const plugin = join(pluginDir, 'wnod_spank.so')
-  const line = plugstackLine(plugin, { starter: await starterFile('slurm'), node: process.execPath, home: context.home.home, default: options.default ?? 'none', partition: options.partition })
+  const line = plugstackLine(plugin, { starter: await starterFile('slurm'), node: process.execPath, home: context.home.home, default: options.default ?? 'none', partition: options.partition, unreachable: options.unreachable === 'bare' ? 'bare' : undefined })
   await install(context, 'slurm', [
     compiled(plugin, await realpath(sourceFile('slurm/wnod_spank.c')), said.get('SLURM_VERSION') ?? ''),
     lineIn(plugstack, line, (other) => other.split(/\s+/)[1] === plugin),

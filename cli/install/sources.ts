@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { distFolder } from '../programs.ts'
 import { mark, ownFile, type Change } from './change.ts'
+import type { InstallOptions } from './install.ts'
 
 /** Where our own scripts go, unless the administrator says otherwise. */
 export const scriptsFolder = '/usr/local/lib/wnod'
@@ -32,12 +33,20 @@ export async function starterFile(system: string): Promise<string> {
   return realpath(file)
 }
 
+export interface Called {
+  /** The batch system, for people. */
+  readonly system: string
+  readonly frontEnd: string
+  readonly home: string
+  readonly unreachable: InstallOptions['unreachable']
+}
+
 /** A script that calls the job starter as this front end, with the bait and the Node of this host: what a batch system is told to run. */
-export async function caller(path: string, system: string, frontEnd: string, home: string): Promise<Change> {
+export async function caller(path: string, { system, frontEnd, home, unreachable = 'requeue' }: Called): Promise<Change> {
   const starter = plainWord(await starterFile(system))
   const text = `#!/bin/sh
 # ${mark}: what ${system} runs in the place of a job
-export WNOD_HOME=${plainWord(home)} WNOD_NODE=${plainWord(process.execPath)}
+export WNOD_HOME=${plainWord(home)} WNOD_NODE=${plainWord(process.execPath)} WNOD_UNREACHABLE=${unreachable}
 exec ${starter} --${frontEnd} "$@"
 `
   return ownFile(path, text, 0o755)

@@ -3,7 +3,7 @@
 // else stays Slurm's own: TaskProlog, limits, directory, files, signals. `wnod install slurm` compiles it against the headers of the
 // Slurm that is there, for it belongs to one release.
 //
-//   required /usr/lib/…/wnod_spank.so starter=PATH [node=PATH] [home=DIR] [socket=PATH] [default=mapping|none|TYPE] [partition=A,B]
+//   required /usr/lib/…/wnod_spank.so starter=PATH [node=PATH] [home=DIR] [socket=PATH] [default=mapping|none|TYPE] [partition=A,B] [unreachable=requeue|bare]
 //
 // starter    what runs in a job's stead; without it nothing does, as on a submit host
 // node       the Node that runs it, for a user's PATH may name another
@@ -11,8 +11,9 @@
 // default    jobs that do not say --vm: `mapping` lets the mapping choose, TYPE asks for this type, `none` (if nothing is said) leaves
 //            them on the bare node
 // partition  `default` holds for jobs in these partitions only
+// unreachable  jobs while the bait of their node is away: `requeue` (if nothing is said) runs them again later, `bare` on the node itself
 //
-// What it cannot do is refused, never run on the bare node instead. The tasks of `srun --multi-prog` have no command that SPANK could
+// What it cannot do is refused; only the mapping, or `unreachable=bare`, lets a job run on the bare node instead. The tasks of `srun --multi-prog` have no command that SPANK could
 // reach: they are refused where they would be ours.
 #include <slurm/spank.h>
 #include <stdbool.h>
@@ -36,7 +37,7 @@ enum { NAME_MAX_BYTES = 64, FAILED = -1 };
 static char asked[NAME_MAX_BYTES + 1]; // the user's --vm
 
 static struct {
-    const char *starter, *node, *home, *socket, *otherwise, *partition;
+    const char *starter, *node, *home, *socket, *otherwise, *partition, *unreachable;
 } settings;
 
 // As core/ids.ts says of VWN types; anything else could be hostile, and exists nowhere.
@@ -66,6 +67,7 @@ static int read_settings(int count, char **words)
     const struct { const char *name; const char **to; } known[] = {
         { "starter=", &settings.starter }, { "node=", &settings.node },         { "home=", &settings.home },
         { "socket=", &settings.socket },   { "default=", &settings.otherwise }, { "partition=", &settings.partition },
+        { "unreachable=", &settings.unreachable },
     };
     for (int i = 0; i < count; i++) {
         size_t k = 0;
@@ -79,6 +81,10 @@ static int read_settings(int count, char **words)
     }
     if (settings.otherwise != NULL && !is_type(settings.otherwise)) {
         slurm_error("wnod: plugstack.conf: default=%s is no VWN type", settings.otherwise);
+        return FAILED;
+    }
+    if (settings.unreachable != NULL && strcmp(settings.unreachable, "requeue") != 0 && strcmp(settings.unreachable, "bare") != 0) {
+        slurm_error("wnod: plugstack.conf: unreachable=%s is neither requeue nor bare", settings.unreachable);
         return FAILED;
     }
     return ESPANK_SUCCESS;
@@ -155,7 +161,7 @@ int slurm_spank_task_init(spank_t spank, int count, char **words)
     for (size_t i = 0; i < sizeof not_theirs / sizeof *not_theirs; i++)
         spank_unsetenv(spank, not_theirs[i]);
     if (!put(spank, "WNOD_FRONT_END", "slurm") || !put(spank, "WNOD_ARGV0", argv[0]) || !put(spank, "WNOD_TYPE", type) || !put(spank, "WNOD_NODE", settings.node) ||
-        !put(spank, "WNOD_HOME", settings.home) || !put(spank, "WNOD_SOCKET", settings.socket))
+        !put(spank, "WNOD_HOME", settings.home) || !put(spank, "WNOD_SOCKET", settings.socket) || !put(spank, "WNOD_UNREACHABLE", settings.unreachable))
         return FAILED;
     argv[0] = strdup(settings.starter);
     return argv[0] == NULL ? FAILED : ESPANK_SUCCESS;

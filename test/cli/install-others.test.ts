@@ -8,6 +8,7 @@ import { installHtcondor } from '../../cli/install/htcondor.ts'
 import { installLsf, queueLine } from '../../cli/install/lsf.ts'
 import { installPbs } from '../../cli/install/pbs.ts'
 import { plainWord } from '../../cli/install/sources.ts'
+import { until } from '../../kit/until.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 vi.setConfig({ testTimeout: 30_000 })
@@ -45,7 +46,7 @@ test('LSF: one line in the queue alone, esub and elim; twice is once, and undone
   expect(here.read('serverdir/esub.wnod')).toContain("TYPES='el9 debian12'")
   expect(here.read('serverdir/elim.wnod')).toContain(`exec ${here.at('scripts/wnod')} hook resources --format elim`)
   expect(spawnSync(here.at('scripts/wnod'), ['--version'], { encoding: 'utf8', env: {} })).toMatchObject({ status: 0 })
-  expect(here.read('scripts/wnod-lsf')).toMatch(/\nexport WNOD_HOME=\/var\/lib\/wnod WNOD_NODE=\/\S+\nexec \/\S+\/wnod-starter --lsf "\$@"\n$/)
+  expect(here.read('scripts/wnod-lsf')).toMatch(/\nexport WNOD_HOME=\/var\/lib\/wnod WNOD_NODE=\/\S+ WNOD_UNREACHABLE=requeue\nexec \/\S+\/wnod-starter --lsf "\$@"\n$/)
   await installLsf(context, { ...options, undo: true })
   expect(here.read('lsb.queues')).toBe(queues)
   expect(readdirSync(here.at()).sort()).toEqual(['config.d', 'lsb.queues', 'mom_priv'])
@@ -118,6 +119,8 @@ async function controlled(action: string, code: number, env: NodeJS.ProcessEnv =
   const state = (): string => readFileSync(`/proc/${group}/stat`, 'latin1').replace(/.*\) /, '').slice(0, 1).replace(/[RS]/, 'runs')
   try {
     const { status } = spawnSync(here.at('scripts/wnod-lsf-control'), [action], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBINDEX: '0', LSB_JOBPGIDS: group, ...env } })
+    // A signal that was sent is not yet one that was heard.
+    await until(() => state() === (action === 'suspend' ? 'T' : 'runs'), { withinMs: 10_000, what: 'the job has heard it' }).catch(() => undefined)
     return { status, calls: here.read('calls'), ...{ state: state() } }
   } finally {
     process.kill(-Number(group), 'SIGCONT')
