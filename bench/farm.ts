@@ -96,7 +96,7 @@ export async function warmVm(farm: BenchFarm, type = 'warm'): Promise<KnownVm> {
 
 /** Copies of the job starter where every user can run it; the clone it was built in may be somebody's own. */
 export function publicStarter(farm: BenchFarm): string {
-  for (const file of ['wnod-starter', 'starter.cjs']) copyFileSync(program(file), join(farm.home.home, file))
+  for (const file of ['wnod-starter', 'starter.cjs', 'wnod-exec.node']) copyFileSync(program(file), join(farm.home.home, file))
   return join(farm.home.home, 'wnod-starter')
 }
 

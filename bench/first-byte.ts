@@ -1,8 +1,8 @@
 /** From the job starter's exec to the job's first byte, and its bytes per second, in a VWN that was booted or is warm. */
 import type { GuestSession } from '../bait/contracts.ts'
 import { bareBoot, bareChannel, bareStream } from './floor.ts'
-import { jobOf, memoryPeakOf, resetMemoryPeak, starterFile, timed, warmVm, type BenchFarm } from './farm.ts'
-import { compare, type Found } from './results.ts'
+import { jobOf, memoryPeakOf, resetMemoryPeak, starterFile, startBenchFarm, timed, warmVm, type BenchFarm } from './farm.ts'
+import { amount, compare, type Found } from './results.ts'
 import { summarize } from './stats.ts'
 
 const mib = 1024 * 1024
@@ -18,6 +18,22 @@ export async function starterStart(runs: number): Promise<Found> {
     floor.push((await timed(process.execPath, ['-e', '0'])).endMs)
   }
   return { comparisons: [compare('starter start', ours, floor, { most: 1.6, note: 'wnod-starter --version against node -e 0' })] }
+}
+
+/** What the starter adds to a job that runs on the host itself: it asks, and becomes the job. */
+export async function addedBare(images: string, runs: number): Promise<Found> {
+  await using farm = await startBenchFarm(images, { mapping: 'types: {}\ndefault: { bare: true }\n' })
+  const ours: number[] = []
+  const native: number[] = []
+  const node: number[] = []
+  for (let run = 0; run < runs * 3; run += 1) {
+    ours.push((await timed(starterFile, ['--home', farm.home.home, '--', '/bin/true'])).endMs)
+    native.push((await timed('/bin/true', [])).endMs)
+    node.push((await timed(process.execPath, ['-e', '0'])).endMs)
+  }
+  const [ourMs, nativeMs, nodeMs] = [ours, native, node].map((each) => summarize(each).medianMs) as [number, number, number]
+  const parts = { 'the start of node alone': nodeMs - nativeMs, 'all else: asking, and becoming it': ourMs - nodeMs }
+  return { amounts: [amount('bare: added to a job on the host itself', ourMs - nativeMs, 'ms', { most: 60, note: '/bin/true by the starter against /bin/true', parts })] }
 }
 
 /** From the starter's exec to the first byte of a job whose VWN had to boot, against a bare boot to the agent's hello. */

@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome } from '../kit/paths.ts'
 import { clone } from './clone.ts'
-import { cold, starterStart, throughput, warm } from './first-byte.ts'
+import { addedBare, cold, starterStart, throughput, warm } from './first-byte.ts'
 import { startBenchFarm, type BenchFarm } from './farm.ts'
 import { idle } from './idle.ts'
 import { libvirt } from './libvirt.ts'
@@ -20,7 +20,7 @@ import { print, save, type Found } from './results.ts'
 
 /** These share one farm, in which every VWN is booted; the others have their own, or none. */
 const inOneFarm = ['cold', 'warm', 'throughput'] as const
-const alone = ['starter', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt'] as const
+const alone = ['starter', 'bare', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt'] as const
 const all: readonly string[] = [...alone, ...inOneFarm]
 
 const { values: given, positionals } = parseArgs({
@@ -41,6 +41,7 @@ const images = chooseImageStore(chooseHome(undefined, process.env), process.env)
 
 const measure: Readonly<Record<(typeof alone)[number], () => Promise<Found>>> = {
   starter: () => starterStart(runs),
+  bare: () => addedBare(images, runs),
   clone: () => clone(images, runs),
   ready: () => ready(images, runs),
   idle: () => idle(images, Number(given.idle)),
