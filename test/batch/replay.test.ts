@@ -1,6 +1,7 @@
 /**
  * LSF, OpenPBS, Torque and HTCondor, none of which can be installed here: every case runs natively and through our starter, called as that system calls,
- * with a real bait door and the real agent in namespaces of this host. What is compared is what the system and the job's owner see.
+ * with a real bait door and the real agent in namespaces of this host; and by a starter that becomes the job, on the host itself. What is compared is
+ * what the system and the job's owner see.
  */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -188,6 +189,14 @@ describe.skipIf(missingPower !== null)(`played batch systems${missingPower === n
       const [native, ours] = await Promise.all([replay(player, one, null), replay(player, one, bait)])
       expect(ours).toEqual(native)
     }, 150_000)
+  })
+
+  describe.each([lsf, pbs, torque, htcondor])('$name, on the host itself', (player) => {
+    test.each(of(player))('$name', async (one) => {
+      const onHost: Bait = { ...bait, socket: '/nonexistent.sock', unreachable: 'bare' }
+      const [native, ours] = await Promise.all([replay(player, one, null), replay(player, one, onHost)])
+      expect(ours).toEqual(native)
+    }, 60_000)
   })
 
   test.each(away)('a bait that is away, %#', async (player, one, record, files) => {

@@ -21,6 +21,8 @@ export interface Bait {
   readonly starter: string
   readonly socket: string
   readonly type: string
+  /** What the administrator has said for when it is away. */
+  readonly unreachable?: 'bare'
 }
 
 /** What the owner of a job can do to it, by the system's own commands. */
@@ -230,7 +232,8 @@ function ownedFile(path: string, content: string): void {
 const common = (folder: string): Record<string, string> => ({ PATH: '/usr/local/bin:/usr/bin:/bin', HOME: join(folder, 'home'), USER: 'nobody', LOGNAME: 'nobody', SHELL: '/bin/sh', LC_ALL: 'C' })
 
 /** What an administrator has set for the starter of this host. */
-const ours = (bait: Bait | null): Record<string, string> => (bait === null ? {} : { WNOD_SOCKET: bait.socket, WNOD_NODE: process.execPath, WNOD_TYPE: bait.type })
+const ours = (bait: Bait | null): Record<string, string> =>
+  (bait === null ? {} : { WNOD_SOCKET: bait.socket, WNOD_NODE: process.execPath, WNOD_TYPE: bait.type, WNOD_UNREACHABLE: bait.unreachable ?? 'requeue' })
 
 const code = (code: number | null, signal: NodeJS.Signals | null): string => (signal === null ? `exit ${code}` : signal)
 

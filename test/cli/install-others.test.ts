@@ -1,5 +1,6 @@
 /** What `wnod install lsf|pbs|htcondor` makes of the files of a batch system, and that it takes all of it back. */
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
@@ -132,6 +133,18 @@ test('JOB_CONTROLS of LSF: the bait is told, and the processes are stopped and c
   expect(await controlled('suspend', 0)).toEqual({ status: 0, calls: '[hook][control][suspend][--batch-system][lsf][--batch-job-id][7]', state: 'T' })
   expect(await controlled('resume', 0, { LSB_JOBINDEX: '3' })).toEqual({ status: 0, calls: '[hook][control][resume][--batch-system][lsf][--batch-job-id][7[3]]', state: 'runs' })
   expect(await controlled('suspend', 75)).toMatchObject({ status: 0, state: 'T' })
+})
+
+test('JOB_CONTROLS of LSF: a job on the host itself is told to end by signals alone', async () => {
+  await using here = await site()
+  await installLsf(context, { scripts: here.at('scripts') })
+  writeFileSync(here.at('scripts/wnod'), `#!/bin/sh\necho called >>'${here.at('calls')}'\n`)
+  const job = spawn('sh', ['-c', 'trap "kill %1; exit 3" TERM; sleep 600 & echo up; wait'], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] })
+  const pid = String(job.pid ?? expect.unreachable())
+  const ended = once(job, 'exit')
+  await once(job.stdout, 'data')
+  spawnSync(here.at('scripts/wnod-lsf-control'), ['terminate'], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBPGIDS: pid, LSB_JOBPIDS: pid } })
+  expect([await ended, existsSync(here.at('calls'))]).toEqual([[3, null], false])
 })
 
 /** The esub, as LSF calls it at submission. */
