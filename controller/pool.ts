@@ -2,7 +2,7 @@
  * The warm pool's part of a turn: what came is noted as demand, then every host is told what to make and what to give back. Demand is kept in
  * memory, by the monotonic clock; after a restart it is read from the jobs of the last while, so that a restart changes nothing.
  */
-import { sameAmount } from '../core/amount.ts'
+import { fits } from '../core/amount.ts'
 import type { HostId, TypeName } from '../core/ids.ts'
 import { typeNamed, type Mapping } from '../core/mapping.ts'
 import type { Hold } from '../core/placement.ts'
@@ -97,10 +97,12 @@ function noted(was: PoolState['demands'], come: readonly Arrival[], momentOf: (a
 
 const keyOf = (host: HostId, type: TypeName): string => `${host} ${type}`
 
-/** Ready ones have their type's own size, and are of no use to jobs that ask for another. */
+/** Ready ones have their type's own size, and are of no use to jobs that ask for more or for other processors. */
 function isUsual(arrival: Arrival, mapping: Mapping): boolean {
   const usual = typeNamed(mapping, arrival.type)?.shape
-  return usual !== undefined && sameAmount(shapeOf(arrival, usual), usual)
+  if (usual === undefined) return false
+  const asked = shapeOf(arrival, usual)
+  return asked.cpus === usual.cpus && fits(asked, usual)
 }
 
 /** How the newest VWNs of a type on a host have fared, by what its bait has said of them: contact is the last thing that making one brings. */
