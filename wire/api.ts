@@ -70,6 +70,8 @@ export const vwnViewSchema = z.object({
   bootAttempt: count,
   accelerator: z.string().nullable(),
   pid: z.int().nullable(),
+  /** It stands still: ready and nobody's, or with a job that is suspended. */
+  paused: z.boolean().default(false),
   cause: failureSchema.nullable(),
 })
 export type VwnView = z.output<typeof vwnViewSchema>

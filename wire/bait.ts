@@ -48,6 +48,8 @@ export const observedVwnSchema = z.strictObject({
   cause: failureSchema.nullable(),
   accelerator: z.string().max(16).nullable(),
   pid: z.int().positive().nullable(),
+  /** Its VM stands still: ready and nobody's, or with a job that is suspended. */
+  paused: z.boolean().default(false),
 })
 export type ObservedVwn = z.output<typeof observedVwnSchema>
 

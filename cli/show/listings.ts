@@ -7,7 +7,7 @@ import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
 import { duration, facts, table, type Column } from '../table.ts'
-import { howMade, outcomeWords } from './words.ts'
+import { howMade, outcomeWords, vwnState } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'
@@ -39,7 +39,7 @@ const vwnColumns: readonly Column<VwnView>[] = [
   { title: 'VWN', cell: (vwn) => vwn.vwn },
   { title: 'HOST', cell: (vwn) => vwn.host },
   { title: 'TYPE', cell: (vwn) => vwn.type },
-  { title: 'STATE', cell: (vwn) => vwn.state },
+  { title: 'STATE', cell: vwnState },
   { title: 'SINCE', cell: (vwn) => age(vwn.sinceMs) },
   { title: 'OWNER', cell: (vwn) => (vwn.owner === null ? null : ownerWords(vwn.reuse, vwn.owner)), cut: true },
   { title: 'REUSE', cell: (vwn) => vwn.reuse },

@@ -45,7 +45,7 @@ export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
     token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
     jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
-    cause: vwn.cause,
+    paused: vwn.state !== 'gone' && facts?.paused === true, cause: vwn.cause,
   }
 }
 

@@ -68,6 +68,8 @@ export interface FakeHost {
   finish(job: JobId, outcome?: Outcome): void
   /** The job starter goes away. */
   cancel(job: JobId): void
+  /** The VM stands still, or runs again. */
+  pause(vwn: VwnId, paused: boolean): void
   /** The VM dies by itself, and a job in it is lost. */
   breakVwn(vwn: VwnId): void
   /** What the bait would send now; each has the next number. */
@@ -149,7 +151,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   function boot(wanted: WantedVwn): void {
     const { vwn, token, job } = wanted
     state.vwns.set(vwn, {
-      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null,
+      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null, paused: false,
     })
     changed()
     set(vwn, { state: 'booting', pid: 1000 + Number(vwn.slice(1)) })
@@ -224,7 +226,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     for (const job of orders.acknowledged) state.ended.delete(job)
   }
   const goneBefore = (wanted: WantedVwn): ObservedVwn => ({
-    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null,
+    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null, paused: false,
   })
 
   function newSession(): void {
@@ -243,6 +245,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     },
     finish,
     cancel: (id) => finish(id, { is: 'cancelled', signal: 'SIGTERM' }),
+    pause: (vwn, paused) => set(vwn, { paused }),
     breakVwn(vwn) {
       loseJobOf(vwn)
       set(vwn, { state: 'gone', job: null, pid: null, cause: failure('VWN_DIED') })
