@@ -16,6 +16,7 @@ import { newestVwns, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import type { HostBook } from './hosts.ts'
 import { removedBecause, type Desk } from './lifecycle.ts'
+import { onlyBootedOn } from './templates.ts'
 
 /** What the rest of the turn knows. */
 export interface Turn {
@@ -66,9 +67,10 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
     const pools = planPools({
       hosts: book.hosts, vwns, mapping, holds, demandFor,
       handOversOn: (host) => vwns.filter((vwn) => vwn.host === host && vwn.state === 'busy' && vwn.job !== null && entering.has(vwn.job)).length,
-      experienceWith: (host, type) => {
-        const asked = (typeNamed(mapping, type)?.pool.min ?? 0) > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin
-        return asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }
+      makingWith: (host, { name: type, network, shape, pool: { min } }, image) => {
+        const asked = min > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin
+        const known = asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }
+        return { ...known, booted: onlyBootedOn(book.getOrNew(host).facts, { image: image.digest, network, shape }) }
       },
     }, poolSettings, nowMs)
     for (const { host, requests, stops, plans } of pools) {

@@ -1,6 +1,7 @@
 /**
  * The warm pool in the farm's terms: what each host keeps ready, from its VWNs and the jobs that wait, and what is to be requested and stopped
- * for it. A ready clone is a VWN like any other, but without an owner and a job; a host that cannot clone a type boots it, which counts the same.
+ * for it. A ready clone is a VWN like any other, but without an owner and a job. A host that cannot clone a type boots it: that spares its jobs
+ * even more, and costs no boot that they would not need themselves.
  *
  *   mapping, VWNs, waiting jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
  */
@@ -22,6 +23,12 @@ export interface Experience {
   readonly failing: string | null
 }
 
+/** The same, with how they come to be. */
+export interface Making extends Experience {
+  /** Why each is booted, and will be; null where clones are to be had, or may be soon. */
+  readonly booted: string | null
+}
+
 export interface PoolFarm {
   readonly hosts: readonly Host[]
   /** All that are not gone. */
@@ -32,7 +39,7 @@ export interface PoolFarm {
   /** Jobs of a host that are about to enter a VWN which is there: each keeps a processor busy. */
   readonly handOversOn: (host: HostId) => number
   readonly demandFor: (host: HostId, type: TypeName) => Demand
-  readonly experienceWith: (host: HostId, type: TypeName, image: HostImage) => Experience
+  readonly makingWith: (host: HostId, type: VwnType, image: HostImage) => Making
 }
 
 /** What one host does for its pool, and why. */
@@ -79,12 +86,12 @@ interface Kind {
   readonly it: PoolType
 }
 
-function kindOf(type: VwnType, host: Host, here: readonly Vwn[], { vwns, demandFor, experienceWith }: PoolFarm): Kind {
+function kindOf(type: VwnType, host: Host, here: readonly Vwn[], { vwns, demandFor, makingWith }: PoolFarm): Kind {
   const image = imageOn(host, type.image)
-  const experience = image === null ? { makeMs: usualMakeMs, failing: `${host.id} does not have image ${type.image}` } : experienceWith(host.id, type.name, image)
+  const making = image === null ? { makeMs: usualMakeMs, failing: `${host.id} does not have image ${type.image}`, booted: null } : makingWith(host.id, type, image)
   const clones = here.filter((vwn) => vwn.type === type.name).flatMap(cloneOf)
-  const places = experience.failing === null ? placesOf(type, vwns) : { left: 0, why: experience.failing }
-  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: withoutCpus(type.shape), makeMs: experience.makeMs, places }
+  const places = making.failing === null ? placesOf(type, vwns) : { left: 0, why: making.failing }
+  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: withoutCpus(type.shape), makeMs: making.makeMs, booted: making.booted, places }
   return { type, it }
 }
 

@@ -4,7 +4,7 @@ import { systemClock } from '../../kit/clock.ts'
 import { until } from '../../kit/until.ts'
 import { explanationSchema, receiptSchema, statusSchema, typesReplySchema, type PoolView, type VwnView } from '../../wire/api.ts'
 import { startTestController, type TestController } from '../harness/controller.ts'
-import { startFakeBait } from '../harness/fake-bait.ts'
+import { fakeDigest, startFakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -24,8 +24,10 @@ const isReady = ({ owner, state }: VwnView): boolean => owner === null && state 
 /** Waits until these are the ready ones. */
 const untilReady = (controller: TestController, names: readonly string[]): Promise<unknown> =>
   until(async () => (await controller.vwns()).filter(isReady).map(({ vwn }) => vwn).sort().join() === [...names].sort().join(), { withinMs: 20_000, what: `${names.join()} to be ready` })
+const pools = async (controller: TestController): Promise<readonly PoolView[]> =>
+  (await controller.get('/v1/types', typesReplySchema)).types.find(({ type }) => type === 'standard')?.pools ?? []
 const poolOf = async (controller: TestController): Promise<PoolView | undefined> =>
-  (await controller.get('/v1/types', typesReplySchema)).types.find(({ type }) => type === 'standard')?.pools[0]
+  (await pools(controller))[0]
 
 test('a VWN is kept ready, the first who comes gets it at once and fresh, and another takes its place', async () => {
   await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 1 }') })
@@ -154,6 +156,19 @@ test('a type that does not come up is not made for nobody over and over', async 
   bait.script.boot = 'ready'
   expect(await controller.untilJob(bait.submit(), (view) => view.state === 'ended')).toMatchObject({ outcome: { is: 'exited', code: 0 } })
   await until(async () => (await poolOf(controller))?.ready === 2, { withinMs: 20_000 }) // that one came up: it works again
+})
+
+test('a type whose template is quarantined is kept ready by boots, one at a time, and people read why', async () => {
+  const shape = { cpus: 2, memoryMib: 1024, scratchGib: 4 }
+  const quarantined = { id: '0123456789abcdef', image: fakeDigest('a'), contact: 'agent', network: 'isolated', shape, state: 'quarantined', why: '3 clones in a row failed', diskMib: 0, tookMs: null } as const
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 3 }') })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1', boot: 'hang', templates: [quarantined] })
+  const why = '; each is booted, for its template is not used any more: 3 clones in a row failed'
+  await until(async () => (await poolOf(controller))?.why === `3 wanted, min is 3: makes 0 of 2, for one that is booted is made alone${why}`, { withinMs: 20_000, what: `a boot of its own; last: ${JSON.stringify(await poolOf(controller))}` })
+  expect((await controller.vwns()).map(({ vwn }) => vwn)).toEqual(['v1'])
+  bait.facts.templates.splice(0, 1, { ...quarantined, state: 'ready', why: null })
+  await until(async () => (await poolOf(controller))?.making === 2, { withinMs: 20_000, what: 'two at once' })
+  expect((await poolOf(controller))?.why).not.toContain('booted')
 })
 
 test('a burst of many users empties the pool, hinders nobody, and the pool fills again', async () => {
