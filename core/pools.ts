@@ -3,14 +3,15 @@
  * for it. A ready clone is a VWN like any other, but without an owner and a job. A host that cannot clone a type boots it: that spares its jobs
  * even more, and costs no boot that they would not need themselves.
  *
- *   mapping, VWNs, waiting jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
+ *   mapping, VWNs, waiting and pending jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
  */
 import { add, noAmount, subtract, times, withoutCpus } from './amount.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type TypeName, type VwnId } from './ids.ts'
-import type { Mapping, VwnType } from './mapping.ts'
+import { typeNamed, type Mapping, type VwnType } from './mapping.ts'
 import { held, imageOn, type Hold } from './placement.ts'
-import { planPool, type Clone, type Demand, type PoolPlan, type PoolSettings, type PoolType } from './pool.ts'
+import { shareOf } from './pending.ts'
+import { aged, planPool, type Clone, type Demand, type PoolPlan, type PoolSettings, type PoolType } from './pool.ts'
 import { waitMs, type Backoff } from './retry.ts'
 import { makingOf } from './schedule.ts'
 import { isLive, isUnclaimed, requestVwn, type Vwn, type VwnRequest } from './vwn.ts'
@@ -39,6 +40,8 @@ export interface PoolFarm {
   /** Jobs of a host that are about to enter a VWN which is there: each keeps a processor busy. */
   readonly handOversOn: (host: HostId) => number
   readonly demandFor: (host: HostId, type: TypeName) => Demand
+  /** Jobs that pend for this type, on no host yet. */
+  readonly pendingFor: (type: TypeName) => Pick<Demand, 'pending' | 'pendingPeak'>
   readonly makingWith: (host: HostId, type: VwnType, image: HostImage) => Making
 }
 
@@ -55,11 +58,20 @@ export function planPools(farm: PoolFarm, settings: PoolSettings, nowMs: number)
   let { vwns } = farm
   const alive = [...farm.hosts].filter(({ fact }) => fact === 'alive').sort((a, b) => compareIds(a.id, b.id))
   return alive.map((host) => {
-    const pool = planHost(host, { ...farm, vwns }, settings, nowMs)
+    const pool = planHost(host, { ...farm, vwns, demandFor: (id, type) => withPending(farm, id, type, aged(farm.demandFor(id, type), nowMs, settings.halfLifeMs)) }, settings, nowMs)
     const asked = pool.requests.map((request, index) => requestVwn(request, vwnId(`new-${host.id}-${index}`), { term: 0, epoch: 0 }, { nowMs: 0, generation: 0 }))
     vwns = [...vwns, ...asked]
     return pool
   })
+}
+
+/** A host's own demand for a type now, with its share of what pends: all open hosts that have the image take the same. */
+function withPending({ hosts, mapping, pendingFor }: PoolFarm, id: HostId, name: TypeName, own: Demand): Demand {
+  const { pending, pendingPeak } = pendingFor(name)
+  const image = typeNamed(mapping, name)?.image
+  if (pendingPeak === 0 || image === undefined) return own
+  const sharing = hosts.filter((host) => host.fact === 'alive' && closedBecause(host) === null && imageOn(host, image) !== null).map((host) => host.id).sort(compareIds)
+  return { ...own, pending: own.pending + shareOf(pending, id, sharing), pendingPeak: own.pendingPeak + shareOf(pendingPeak, id, sharing) }
 }
 
 function planHost(host: Host, farm: PoolFarm, settings: PoolSettings, nowMs: number): HostPool {

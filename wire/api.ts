@@ -201,6 +201,8 @@ export const typeViewSchema = z.object({
   /** What it keeps ready, by host. */
   pools: z.array(poolViewSchema),
   vwns: count,
+  /** Jobs that pend for it, as each batch system has said last, and how long ago. */
+  pending: z.array(z.object({ batchSystem: z.string(), jobs: count, agoMs: count })).default([]),
   /** Hosts that have the image. */
   hosts: z.array(hostIdSchema),
   /** What its VWNs are cloned from on each of these hosts; `why` where that is not ready. */
