@@ -1,9 +1,10 @@
-import { tmpdir } from 'node:os'
+import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { chooseImageStore } from './kit/image-store.ts'
 
-// Unit rings run side by side; rings that start guests and servers run one file at a time, so that they time themselves honestly.
+// Files of the unit ring run side by side, one on each core; of rings that start guests and servers two at a time: while one waits, the other computes.
+const sideBySide = 2
 const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
@@ -36,7 +37,7 @@ export default defineConfig({
       {
         oxc,
         plugins,
-        test: { name: 'unit', env, include: ['test/**/*.test.ts'], exclude: [...slow, hostile], testTimeout: 10_000, hookTimeout: 10_000 },
+        test: { name: 'unit', env, include: ['test/**/*.test.ts'], exclude: [...slow, hostile], maxWorkers: availableParallelism(), testTimeout: 10_000, hookTimeout: 10_000 },
       },
       {
         oxc,
@@ -47,7 +48,7 @@ export default defineConfig({
           include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
           exclude: compared,
           globalSetup: './test/harness/known-templates.ts',
-          fileParallelism: false,
+          maxWorkers: sideBySide,
           maxConcurrency: 8, // of cases that wait more than they compute
           testTimeout: 180_000,
           hookTimeout: 180_000,

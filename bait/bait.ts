@@ -21,6 +21,7 @@ import { scratchDisks, type ScratchDisks } from './disk/scratch.ts'
 import { hostFacts } from './facts.ts'
 import type { Hypervisor } from './hypervisor/hypervisor.ts'
 import { qemu } from './hypervisor/qemu.ts'
+import { openPending, type PendingBook } from './pending.ts'
 import type { AcceleratorFact } from './probe.ts'
 import { createReconciler, type Reconciler } from './reconcile.ts'
 import { recoverVwns } from './recovery.ts'
@@ -46,7 +47,7 @@ export interface JobsHalf {
 
 /** What tests put in the place of the real thing. */
 export interface BaitDeps {
-  readonly openJobs: (kit: Kit, at: { home: Home; paths: HostPaths; settings: BaitSettings }) => JobsHalf
+  readonly openJobs: (kit: Kit, at: { home: Home; paths: HostPaths; settings: BaitSettings; pending: PendingBook }) => JobsHalf
   readonly hypervisor?: Hypervisor
   readonly disks?: ScratchDisks
   readonly images?: ImageStore
@@ -77,7 +78,8 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   const images = deps.images ?? imageStore(settings.images)
   const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })
   const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: 0 }
-  const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings })
+  const pending = openPending(kit)
+  const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings, pending })
   const ended = new AbortController()
   const until = AbortSignal.any([kit.signal, ended.signal])
   const guarded: Kit = { ...kit, signal: until }
@@ -106,7 +108,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       }
     }
     if (bus === null) return
-    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: { ...known.facts(), templates: [...theParts().templates.facts()], templatesMibMax: settings.templates.disk_gib * 1024 }, ...theParts() }) })
+    report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: { ...known.facts(), templates: [...theParts().templates.facts()], templatesMibMax: settings.templates.disk_gib * 1024 }, pending, ...theParts() }) })
     await report.start()
   }
   const theParts = (): Bait['parts'] => {
@@ -145,6 +147,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       parts = { vwns, jobs, templates, reconciler }
       stock = templateStock(guarded, { templates, machines: () => reconciler.machines, accelerator: known.accelerator, image: vwnDeps.image })
       jobs.onChange(onChange)
+      pending.onChange(() => report?.wake())
       await turns.start()
       await known.start()
       await stock.start()

@@ -15,6 +15,8 @@ export const baitSchema = (imageStore: string) => z.strictObject({
   /** Folder of the image store. */
   images: z.string().min(1).default(imageStore),
   log_level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+  /** Users beside root who may say how many jobs are pending. */
+  reporters: z.array(z.string().min(1).max(256)).max(64).default([]),
   nats: z
     .strictObject({
       servers: z.array(z.string().min(1)).min(1).default(['nats://127.0.0.1:4222']),

@@ -3,11 +3,16 @@ import { clean } from './job/clean.ts'
 import { createJobs } from './job/jobs.ts'
 import { hostUsers } from './job/users.ts'
 import type { BaitDeps } from './bait.ts'
+import { pendingDesk } from './pending.ts'
 import { starterSocket } from './starter-socket.ts'
 
 /** Jobs with their records, their door and their scrub. */
-export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host } }) => {
+export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host, reporters }, pending }) => {
   const jobs = createJobs(kit, { host, folder: paths.jobs })
-  const door = starterSocket(kit, { host, path: paths.socket, proof: paths.proof, users: hostUsers(kit.clock), onJob: (link) => jobs.accept(link), onControl: jobs.control })
+  const users = hostUsers(kit.clock)
+  const door = starterSocket(kit, {
+    host, path: paths.socket, proof: paths.proof, users, onJob: (link) => jobs.accept(link), onControl: jobs.control,
+    onPending: pendingDesk(kit, { book: pending, reporters, users }),
+  })
   return { jobs, clean, door }
 }

@@ -9,6 +9,7 @@ import { loop, type Kit, type Loop, type Service, service } from '../kit/service
 import { baitVersion, ordersSchema, type HostFacts, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import type { Jobs } from './contracts.ts'
+import type { PendingBook } from './pending.ts'
 import type { Reconciler } from './reconcile.ts'
 import type { Vwns } from './vwns/vwns.ts'
 
@@ -23,14 +24,15 @@ export interface Session {
 const endedMax = 1_000
 
 /** The whole state of this host, as one message. */
-export function reportOf(who: Session, seq: number, state: { facts: HostFacts; vwns: Vwns; jobs: Jobs; reconciler: Reconciler }): Report {
-  const { facts, vwns, jobs, reconciler } = state
+export function reportOf(who: Session, seq: number, state: { facts: HostFacts; vwns: Vwns; jobs: Jobs; reconciler: Reconciler; pending: PendingBook }): Report {
+  const { facts, vwns, jobs, reconciler, pending } = state
   return {
     v: baitVersion, ...who, seq, facts,
     ordersSeen: reconciler.seen,
     vwns: vwns.all().map((vwn) => vwn.observed()),
     jobs: [...jobs.live()],
     ended: jobs.ended().slice(0, endedMax),
+    pending: [...pending.said()],
   }
 }
 

@@ -3,7 +3,8 @@
  * that was named to it alone: the file system says whose it is.
  *
  *   connect ─▶ (wait for a free place) ─▶ greet ─┬─▶ submit ──▶ proof, shape, size, user database ─▶ onJob
- *                                                └─▶ control ─▶ proof ─▶ onControl ─▶ controlled, close
+ *                                                ├─▶ control ─▶ proof ─▶ onControl ─▶ controlled, close
+ *                                                └─▶ pending ─▶ proof ─▶ onPending ─▶ noted, close
  *                                                       └─▶ error, close
  *
  * Garbage ends its own connection and nothing else; it is said in the log what was dropped, and of whom.
@@ -19,7 +20,7 @@ import { randomId } from '../kit/clock.ts'
 import { service, type Kit, type Service } from '../kit/service.ts'
 import { listenUnix } from '../kit/socket.ts'
 import type { Identity } from '../wire/common.ts'
-import { argumentBytesMax, fromStarterSchema, hookVersion, type Control, type FromStarter, type Submit, type ToStarter } from '../wire/hook.ts'
+import { argumentBytesMax, fromStarterSchema, hookVersion, type Control, type FromStarter, type PendingReport, type Submit, type ToStarter } from '../wire/hook.ts'
 import { JobStream } from '../wire/job-stream.ts'
 import { failureOf } from './failures.ts'
 import type { Users } from './job/users.ts'
@@ -38,7 +39,7 @@ export interface StarterLink {
 }
 
 /** What a starter may say of its job. */
-export type JobMessage = Exclude<FromStarter, Submit | Control>
+export type JobMessage = Exclude<FromStarter, Submit | Control | PendingReport>
 
 /** What was done, for the caller. */
 export type Controlled = Extract<ToStarter, { kind: 'controlled' }>['jobs']
@@ -57,6 +58,8 @@ export interface StarterSocketOptions {
   readonly onJob: (link: StarterLink) => void
   /** Somebody who has proved that he is this user wants this. */
   readonly onControl: (control: Control) => Promise<Controlled>
+  /** The same of what is pending; refuses whoever may not say it. */
+  readonly onPending: (report: PendingReport) => Promise<void>
   /** Callers that have not proved themselves yet are served so many at a time. */
   readonly strangersMax?: number
   readonly connectionsMax?: number
@@ -140,23 +143,23 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
     served()
     options.onJob(link)
   }
-  const control = async (asked: Control): Promise<void> => {
+  const answer = async (asked: Control | PendingReport): Promise<void> => {
     await proven(asked, prove)
     served()
-    const jobs = await options.onControl(asked)
-    via.control({ kind: 'controlled', jobs } satisfies ToStarter)
+    via.control(await answerTo(options, asked))
     via.end()
   }
   const via = new JobStream(socket, {
     onControl: (raw) => {
       const parsed = fromStarterSchema.safeParse(raw)
       if (!parsed.success) return submitted ? log.debug({ why: z.prettifyError(parsed.error) }, 'message of a job starter dropped') : refuse(new VwnError('JOB_REQUEST_INVALID', { why: z.prettifyError(parsed.error).slice(0, 500) }))
-      if (parsed.data.kind === 'submit' || parsed.data.kind === 'control') {
+      const { data } = parsed
+      if (data.kind === 'submit' || data.kind === 'control' || data.kind === 'pending') {
         if (submitted) return
         submitted = true
-        void (parsed.data.kind === 'submit' ? take(parsed.data) : control(parsed.data)).catch(refuse)
-      } else if (ears !== null) ears.onMessage(parsed.data)
-      else if (kept.length < 64) kept.push(parsed.data)
+        void (data.kind === 'submit' ? take(data) : answer(data)).catch(refuse)
+      } else if (ears !== null) ears.onMessage(data)
+      else if (kept.length < 64) kept.push(data)
     },
     onClose: (error) => {
       gone = true
@@ -171,6 +174,12 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
     via.destroy(new Error('it asked for nothing'))
   })
   via.control({ kind: 'greet', v: hookVersion, host: options.host, prove } satisfies ToStarter)
+}
+
+async function answerTo({ onControl, onPending }: StarterSocketOptions, asked: Control | PendingReport): Promise<ToStarter> {
+  if (asked.kind === 'control') return { kind: 'controlled', jobs: [...(await onControl(asked))] }
+  await onPending(asked)
+  return { kind: 'noted' }
 }
 
 /** The identity of whoever submitted this; throws what is wrong with it. */

@@ -123,9 +123,9 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
 }
 
 /** A report that comes under another host's name is a lie: a bait's credentials only allow its own subject. */
-function answer({ reports, ordersOf: orders }: Parts, report: Report, subject: string): Orders {
+function answer({ reports, pool, ordersOf: orders }: Parts, report: Report, subject: string): Orders {
   if (subject !== subjects.report(report.host)) throw new Error(`report of ${report.host} came as ${subject}`)
-  reports.take(report)
+  if (reports.take(report)) pool.hear(report)
   return orders(report.host)
 }
 

@@ -1,10 +1,12 @@
 /**
  * The warm pool's part of a turn: what came is noted as demand, then every host is told what to make and what to give back. Demand is kept in
- * memory, by the monotonic clock; after a restart it is read from the jobs of the last while, so that a restart changes nothing.
+ * memory, by the monotonic clock; after a restart it is read from the jobs of the last while, so that a restart changes nothing. What pends
+ * with batch systems comes again with every report.
  */
-import { sameAmount } from '../core/amount.ts'
+import { fits } from '../core/amount.ts'
 import type { HostId, TypeName } from '../core/ids.ts'
 import { typeNamed, type Mapping } from '../core/mapping.ts'
+import { heardPending, nonePending, pendingOf, type Pending, type PendingWord } from '../core/pending.ts'
 import type { Hold } from '../core/placement.ts'
 import { aged, arrived, noDemand, poolSettings, type Demand, type PoolPlan } from '../core/pool.ts'
 import { experienceOf, faredMax, planPools, usualMakeMs, type Experience } from '../core/pools.ts'
@@ -14,8 +16,10 @@ import type { Database } from '../db/open.ts'
 import { arrivalsSince, type Arrival, type JobRecord } from '../db/queries/job.ts'
 import { newestVwns, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
+import type { Report } from '../wire/bait.ts'
 import type { HostBook } from './hosts.ts'
 import { removedBecause, type Desk } from './lifecycle.ts'
+import { onlyBootedOn } from './templates.ts'
 
 /** What the rest of the turn knows. */
 export interface Turn {
@@ -40,6 +44,10 @@ export interface Pool {
   /** Makes and gives back; what `keep` is to be told when that is on record. */
   turn(desk: Desk, turn: Turn): PoolState
   keep(state: PoolState): void
+  /** What batch systems have said to this bait; what is known already, or older than that, changes nothing. */
+  hear(report: Pick<Report, 'host' | 'session' | 'pending'>): void
+  /** The newest word of each batch system. */
+  pending(): readonly Pick<PendingWord, 'batchSystem' | 'jobs' | 'saidMs'>[]
 }
 
 /** In so many half-lives demand fades to nothing that counts. */
@@ -52,7 +60,19 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
   const { halfLifeMs } = poolSettings
   const before = arrivalsSince(db, kit.clock.nowMs() - halfLivesMax * halfLifeMs)
   let state: PoolState | null = null
+  let pending: Pending = nonePending
+  const heard = new Map<string, string>()
 
+  const hear = ({ host, session, pending: all }: Pick<Report, 'host' | 'session' | 'pending'>): void => {
+    for (const { batchSystem, nth, agoMs, counts } of all) {
+      const [by, word] = [`${host} ${batchSystem}`, `${session} ${nth}`]
+      if (heard.get(by) === word) continue
+      heard.set(by, word)
+      const jobs = new Map(counts.map(({ type, jobs: number }) => [type, number]))
+      pending = heardPending(pending, { batchSystem, saidMs: kit.clock.monotonicMs() - agoMs, jobs }, halfLifeMs)
+      kit.log.debug({ host, batchSystem, agoMs, counts }, 'pending jobs heard')
+    }
+  }
   const turn = (desk: Desk, { mapping, fresh, holds, live }: Turn): PoolState => {
     const nowMs = kit.clock.monotonicMs()
     const [was, come] = state === null ? [new Map<string, Demand>(), [...before, ...fresh]] : [state.demands, fresh]
@@ -62,13 +82,15 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
     const vwns = presentVwns(db)
     if (keepsNone && !vwns.some(isUnclaimed)) return { demands, plans: new Map() }
     const demandFor = (host: HostId, type: TypeName): Demand => demands.get(keyOf(host, type)) ?? noDemand
+    const pendingFor = (type: TypeName): Pick<Demand, 'pending' | 'pendingPeak'> => pendingOf(pending, type, nowMs, halfLifeMs)
     const entering = new Set(live.filter((job) => job.state === 'waiting' || job.state === 'starting').map(({ job }) => job))
     const pools = planPools({
-      hosts: book.hosts, vwns, mapping, holds, demandFor,
+      hosts: book.hosts, vwns, mapping, holds, demandFor, pendingFor,
       handOversOn: (host) => vwns.filter((vwn) => vwn.host === host && vwn.state === 'busy' && vwn.job !== null && entering.has(vwn.job)).length,
-      experienceWith: (host, type) => {
-        const asked = (typeNamed(mapping, type)?.pool.min ?? 0) > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin
-        return asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }
+      makingWith: (host, { name: type, network, shape, pool: { min } }, image) => {
+        const asked = min > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin || pendingFor(type).pending > 0
+        const known = asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }
+        return { ...known, booted: onlyBootedOn(book.getOrNew(host).facts, { image: image.digest, network, shape }) }
       },
     }, poolSettings, nowMs)
     for (const { host, requests, stops, plans } of pools) {
@@ -82,7 +104,7 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
     }
     return { demands, plans: new Map(pools.map(({ host, plans }) => [host, plans])) }
   }
-  return { turn, keep: (next) => void (state = next), get plans() { return state?.plans ?? new Map() } }
+  return { turn, hear, keep: (next) => void (state = next), pending: () => [...pending.values()], get plans() { return state?.plans ?? new Map() } }
 }
 
 /** Every arrival at its moment; `momentOf` turns the time of day into the monotonic clock's. */
@@ -97,10 +119,12 @@ function noted(was: PoolState['demands'], come: readonly Arrival[], momentOf: (a
 
 const keyOf = (host: HostId, type: TypeName): string => `${host} ${type}`
 
-/** Ready ones have their type's own size, and are of no use to jobs that ask for another. */
+/** Ready ones have their type's own size, and are of no use to jobs that ask for more or for other processors. */
 function isUsual(arrival: Arrival, mapping: Mapping): boolean {
   const usual = typeNamed(mapping, arrival.type)?.shape
-  return usual !== undefined && sameAmount(shapeOf(arrival, usual), usual)
+  if (usual === undefined) return false
+  const asked = shapeOf(arrival, usual)
+  return asked.cpus === usual.cpus && fits(asked, usual)
 }
 
 /** How the newest VWNs of a type on a host have fared, by what its bait has said of them: contact is the last thing that making one brings. */

@@ -20,6 +20,13 @@ export interface Making {
 export const templateOn = ({ templates }: Pick<HostFacts, 'templates'>, { image, network, shape }: Kind): TemplateFact | null =>
   templates.find((fact) => fact.image === image && fact.network === network && (['cpus', 'memoryMib', 'scratchGib'] as const).every((name) => fact.shape[name] === shape[name])) ?? null
 
+/** Why a VWN of this kind would be booted for as long as things stand as they do; null where clones are to be had, or may be soon. */
+export function onlyBootedOn(facts: Pick<HostFacts, 'templates'>, kind: Kind): string | null {
+  const fact = templateOn(facts, kind)
+  const isLasting = fact !== null && (fact.state === 'quarantined' || (fact.state === 'missing' && fact.id === null))
+  return isLasting ? makingOn(facts, kind).why : null
+}
+
 /** How a VWN of this kind would be made for a job that waits for it. */
 export function makingOn(facts: Pick<HostFacts, 'templates'>, kind: Kind): Making {
   const fact = templateOn(facts, kind)

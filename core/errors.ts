@@ -112,6 +112,7 @@ export const catalogue = {
   JOB_GUEST_LOST: { http: 500, exit: 75, retry: 'elsewhere', say: 'the VWN was lost with the job in it', hint: 'the job may have run in part; see `wnod explain JOB` and the serial log of the VWN' },
   JOB_BAIT_RESTARTED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the bait was restarted under the job', hint: 'a job that had not started never ran; one that had is lost' },
   JOB_NOT_YOURS: { http: 403, exit: 1, retry: 'never', say: 'the job is of another user', hint: 'root may ask this of every job, others only of their own' },
+  PENDING_NOT_YOURS: { http: 403, exit: 1, retry: 'never', say: 'this user may not say how many jobs are pending', hint: 'root may, and the users that `reporters` names in the settings of the bait' },
   JOB_NOT_ENDED: { http: 504, exit: 75, retry: 'same', say: 'the job was told to end and is still there', hint: 'its VWN does not answer: see `wnod show JOB` and `wnod console VWN`' },
   BARE_IMPOSSIBLE: { http: 503, exit: 75, retry: 'elsewhere', say: 'the job was to run on the host itself, and the job starter cannot become it', hint: 'it needs `wnod-exec.node` beside `starter.cjs`: install gcc and libc6-dev on this host and say `npm run build`' },
   STAGE_FAILED: { http: 500, exit: 75, retry: 'elsewhere', say: 'the files of the working directory could not be handed over', hint: 'the facts name the file or the step' },

@@ -57,7 +57,7 @@ function offerOf(host: Host, type: VwnType, { vwns, holds, makeMs }: OfferFarm, 
     jobs += 1
     const job = jobId(`offer-${jobs}`)
     if (choice.is === 'boot') {
-      const request = { ...makingOf(type, type.shape, host.id, choice.image), owner: stranger, job }
+      const request = { ...makingOf(type, choice.shape, host.id, choice.image), owner: stranger, job }
       here = [...here, requestVwn(request, vwnId(`offer-${jobs}`), { term: 0, epoch: 0 }, { nowMs, generation: 0 })]
       continue
     }

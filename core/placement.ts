@@ -19,7 +19,7 @@ import { isNobodys, isSpare, isUnclaimed, type Owner, type Vwn, type VwnState } 
 /** What one job asks for, once the mapping has spoken. */
 export interface PlacementWant {
   readonly type: VwnType
-  /** What the job asked for, else what its type gives. */
+  /** What the job asked for, else what its type gives: no VWN that it gets has less, nor other processors. */
   readonly shape: Amount
   readonly owner: Owner
   /** Where the batch system has dispatched it; null for a question without a job. */
@@ -42,7 +42,7 @@ export interface HostSentence {
 /** `makeRoom`: stop these spare VWNs, and ask again when they are gone. */
 export type Choice = { readonly why: string } & (
   | { readonly is: 'reuse'; readonly vwn: VwnId; readonly host: HostId; readonly made: Made }
-  | { readonly is: 'boot'; readonly host: HostId; readonly image: HostImage }
+  | { readonly is: 'boot'; readonly host: HostId; readonly image: HostImage; readonly shape: Amount }
   | { readonly is: 'makeRoom'; readonly host: HostId; readonly evict: readonly VwnId[] }
   | { readonly is: 'wait'; readonly hold: Hold | null }
   | { readonly is: 'refused'; readonly failure: Failure }
@@ -67,7 +67,7 @@ interface Snapshot {
 /** One host's answer. `rank` orders equals: lower is better, id breaks ties. */
 type Answer = { readonly host: HostId; readonly why: string } & (
   | { readonly is: 'warm'; readonly vwn: Vwn }
-  | { readonly is: 'room'; readonly image: HostImage; readonly left: Amount }
+  | { readonly is: 'room'; readonly image: HostImage; readonly shape: Amount; readonly left: Amount }
   | { readonly is: 'evict'; readonly evict: readonly VwnId[]; readonly left: Amount }
   | { readonly is: 'later'; readonly hold: Hold | null }
   | { readonly is: 'never'; readonly failure: Failure }
@@ -86,7 +86,7 @@ function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
   const warm = least(answers.filter((answer) => answer.is === 'warm'), (a, b) => byUse(a.vwn, b.vwn))
   if (warm !== null) return { is: 'reuse', vwn: warm.vwn.id, host: warm.host, made: madeOf(warm.vwn), why: warm.why }
   const room = least(answers.filter((answer) => answer.is === 'room'), byHole)
-  if (room !== null) return { is: 'boot', host: room.host, image: room.image, why: room.why }
+  if (room !== null) return { is: 'boot', host: room.host, image: room.image, shape: room.shape, why: room.why }
   const evict = least(answers.filter((answer) => answer.is === 'evict'), (a, b) => a.evict.length - b.evict.length || byHole(a, b))
   if (evict !== null) return { is: 'makeRoom', host: evict.host, evict: evict.evict, why: evict.why }
   const later = answers.filter((answer) => answer.is === 'later')
@@ -124,8 +124,9 @@ function answerOf(host: Host, snapshot: Snapshot): Answer {
   if (short.length > 0) return never('HOST_TOO_SMALL', short.map((name) => `${want.shape[name]} ${words[name]} wanted, ${host.capacity[name]} there`).join(', '))
   if (want.type.limit === 0) return never('LIMIT_IS_ZERO', `type ${want.type.name} has limit 0`)
   if (want.perUser?.max === 0) return never('LIMIT_IS_ZERO', `${want.owner.user} may have no VWN`)
+  const most = mostOn(host, image, snapshot)
   // What is warm there already runs on; nothing new would.
-  return warmOn(host, image, snapshot) ?? (host.broken === null ? roomOn(host, image, snapshot) : never('ACCELERATOR_UNUSABLE', host.broken))
+  return warmOn(host, image, most, snapshot) ?? (host.broken === null ? roomOn(host, image, most, snapshot) : never('ACCELERATOR_UNUSABLE', host.broken))
 }
 
 const words = { cpus: 'cpus', memoryMib: 'MiB of memory', scratchGib: 'GiB of scratch' } as const
@@ -135,12 +136,25 @@ export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | 
   least(host.images.filter(({ name, digest }) => name === image || digest === image), (a, b) => compareIds(a.digest, b.digest))
 
 /**
+ * The largest VWN that this job may have here. Ready ones and templates have their type's size, so a job that asks for less of memory and scratch
+ * has the type's too, as long as that costs nobody anything: each processor that is then left must still find what the type gives with one. Where
+ * they are what the host is short of, everybody gets what he asked for. So does a job in a guest without an agent: there the size is all that bounds it.
+ */
+function mostOn(host: Host, { contact }: HostImage, { want, vwns, holds }: Snapshot): Amount {
+  const { shape, type: { shape: usual } } = want
+  const roomy = { cpus: shape.cpus, memoryMib: Math.max(shape.memoryMib, usual.memoryMib), scratchGib: Math.max(shape.scratchGib, usual.scratchGib) }
+  const left = subtract(freeOn(host, vwns.filter((vwn) => !isSpare(vwn)), holds), roomy)
+  const isPlenty = (name: 'memoryMib' | 'scratchGib'): boolean => left[name] * usual.cpus >= usual[name] * Math.max(0, left.cpus)
+  return contact === 'agent' && isPlenty('memoryMib') && isPlenty('scratchGib') ? roomy : shape
+}
+
+/**
  * A VWN that waits for the next job of those who share it, or soon will: it is being cleaned, or made for a job that was cancelled meanwhile.
  * Or one that is nobody's. Nothing has to go for its processors: those that none of the host's jobs has are free.
  */
-function warmOn(host: Host, image: HostImage, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
+function warmOn(host: Host, image: HostImage, most: Amount, { want, vwns, holds, nowMs }: Snapshot): Answer | null {
   const jobless = vwns.filter((vwn) => vwn.host === host.id && vwn.job === null && !holds.some((hold) => hold.vwns.includes(vwn.id)))
-  const fit = jobless.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest), nowMs) === null)
+  const fit = jobless.filter((vwn) => available.includes(vwn.state) && mismatch(vwn, madeLike(want, image.digest, most), nowMs) === null)
   const vwn = least(fit.filter(({ owner }) => owner !== null || mayClaim(want, vwns)), byUse)
   if (vwn === null) return null
   const why = whyTaken(vwn, want)
@@ -160,25 +174,28 @@ function whyTaken({ id, state, owner }: Vwn, want: PlacementWant): string {
   return state === 'idle' ? `${id} is warm` : `${id} is ${state}, and ${want.owner.user}'s next`
 }
 
-const madeLike = ({ type, shape, owner }: PlacementWant, image: ImageDigest) => ({ type: type.name, image, network: type.network, shape, reuse: type.limits.reuse, owner })
+const madeLike = ({ type, shape, owner }: PlacementWant, image: ImageDigest, most: Amount) =>
+  ({ type: type.name, image, network: type.network, shape, most, reuse: type.limits.reuse, owner })
 
 /**
  * Room for a new VWN. All that stands in its way is counted alike: amounts of the host, places under the type's limit, places under the
  * user's. Spare VWNs never block anybody: they are stopped, nobody's before somebody's and the oldest first, as soon as that is all that is
  * needed. Room on its way (VWNs that are going) is waited for before a warm VWN is given up, but not where without a pool there were no wait.
  */
-function roomOn(host: Host, image: HostImage, { want, hosts, vwns, holds }: Snapshot): Answer {
+function roomOn(host: Host, image: HostImage, most: Amount, { want, hosts, vwns, holds }: Snapshot): Answer {
   const here = host.id
   const alive = new Set(hosts.filter(({ fact }) => fact === 'alive').map(({ id }) => id))
   const base: Room = { free: freeOn(host, [], holds), typePlaces: want.type.limit, userPlaces: want.perUser?.max ?? null }
-  const left = (staying: readonly Vwn[]): Amount => subtract(subtract(base.free, held(staying, here)), want.shape)
+  const left = (staying: readonly Vwn[], shape = want.shape): Amount => subtract(subtract(base.free, held(staying, here)), shape)
   const hold = (kept: readonly Vwn[]): Hold => ({ host: here, amount: want.shape, vwns: kept.map(({ id }) => id) })
   const evictSome = (spare: readonly Vwn[], rest: readonly Vwn[]): Extract<Answer, { is: 'evict' }> => {
     const kept = [...spare].reverse().filter(keepWhileItFits(base, rest, here, want))
     const evict = spare.filter((vwn) => !kept.includes(vwn))
     return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `${listSpare(evict)} must go first` }
   }
-  if (gap(base, vwns, here, want) === null) return { is: 'room', host: here, image, left: left(vwns), why: 'it has room' }
+  for (const shape of [most, want.shape]) {
+    if (gap(base, vwns, here, { ...want, shape }) === null) return { is: 'room', host: here, image, shape, left: left(vwns, shape), why: 'it has room' }
+  }
 
   const spare = vwns.filter((vwn) => isSpare(vwn) && alive.has(vwn.host) && matters(vwn, here, want)).sort(byWorth)
   const going = vwns.filter((vwn) => isGoing(vwn) && alive.has(vwn.host))

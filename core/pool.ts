@@ -100,6 +100,8 @@ export interface PoolType {
   readonly holds: Amount
   /** How long making one takes. */
   readonly makeMs: number
+  /** Why each is booted; null where they are clones. A boot keeps a processor busy for as long as many clones, so it is begun alone. */
+  readonly booted: string | null
   /** How many more may be made, though those that are there are good, and why not more than that. */
   readonly places: { readonly left: number; readonly why: string }
 }
@@ -161,7 +163,7 @@ export function planPool(types: readonly PoolType[], host: PoolHost, settings: P
       target: mine.length,
       make: made,
       giveBack: line.here.slice(stay).map(({ id }, index) => ({ clone: id, why: whyBack(line, stay + index, forJobs) })),
-      why: `${line.wanted} wanted, ${line.because}: ${whyNotMore(line, made, held)}`,
+      why: `${line.wanted} wanted, ${line.because}: ${whyNotMore(line, made, held)}${line.wanted > 0 && line.it.booted !== null ? `; each is booted, for ${line.it.booted}` : ''}`,
     }
   })
 }
@@ -242,12 +244,13 @@ interface Slot {
   readonly isNew: boolean
   readonly rank: number
   readonly holds: Amount
+  readonly booted: string | null
 }
 
 const ranks = { floor: 0, wantedThere: 1, unusedThere: 2, wantedNew: 3 } as const
 
 function slotsOf(line: Line): Slot[] {
-  const { type, holds, places } = line.it
+  const { type, holds, booted, places } = line.it
   const there = line.here.length
   const slots = Math.max(Math.min(there, line.kept), Math.min(line.wanted, there + places.left))
   const rank = (nth: number): number => {
@@ -255,7 +258,7 @@ function slotsOf(line: Line): Slot[] {
     if (nth > there) return ranks.wantedNew
     return nth <= line.wanted ? ranks.wantedThere : ranks.unusedThere
   }
-  return Array.from({ length: slots }, (_, index) => ({ type, nth: index + 1, isNew: index >= there, rank: rank(index + 1), holds }))
+  return Array.from({ length: slots }, (_, index) => ({ type, nth: index + 1, isNew: index >= there, rank: rank(index + 1), holds, booted }))
 }
 
 /** The slots for which there is room, the most urgent first. What does not fit leaves its room to smaller ones of other types. */
@@ -280,21 +283,22 @@ interface Started {
 /** Begins what may be begun of these slots; room counts as it is, not as it will be when all that goes is gone. */
 function start(slots: readonly Slot[], lines: readonly Line[], host: PoolHost, makingsMax: number, room: Amount): ReadonlyMap<TypeName, Started> {
   const started = new Map<TypeName, Started>()
-  let handsFree = makingsMax - lines.reduce((sum, { it }) => sum + count(it, 'making'), 0)
+  const handsFor = (booted: string | null): number => (booted === null ? 1 : makingsMax)
+  let handsFree = makingsMax - lines.reduce((sum, { it }) => sum + count(it, 'making') * handsFor(it.booted), 0)
   let free = subtract(room, heldBy(lines, all))
-  for (const { type, holds } of slots) {
+  for (const { type, holds, booted } of slots) {
     const { made, held } = started.get(type) ?? { made: 0, held: null }
-    const why = held ?? whyNotNow(holds)
+    const why = held ?? whyNotNow(holds, booted)
     started.set(type, { made: why === null ? made + 1 : made, held: why })
     if (why !== null) continue
-    handsFree -= 1
+    handsFree -= handsFor(booted)
     free = subtract(free, holds)
   }
   return started
 
-  function whyNotNow(holds: Amount): string | null {
+  function whyNotNow(holds: Amount, booted: string | null): string | null {
     if (host.handOversWaiting > 0) return 'a hand-over waits for the processor'
-    if (handsFree <= 0) return `no more than ${makingsMax} are made at once`
+    if (handsFree < handsFor(booted)) return booted === null ? `no more than ${makingsMax} are made at once` : 'one that is booted is made alone'
     return fits(holds, free) ? null : 'what is given back is not free yet'
   }
 }

@@ -1,15 +1,17 @@
 /**
  * The warm pool in the farm's terms: what each host keeps ready, from its VWNs and the jobs that wait, and what is to be requested and stopped
- * for it. A ready clone is a VWN like any other, but without an owner and a job; a host that cannot clone a type boots it, which counts the same.
+ * for it. A ready clone is a VWN like any other, but without an owner and a job. A host that cannot clone a type boots it: that spares its jobs
+ * even more, and costs no boot that they would not need themselves.
  *
- *   mapping, VWNs, waiting jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
+ *   mapping, VWNs, waiting and pending jobs, demand, experience ─▶ PoolType, PoolHost ─ planPool ─▶ requests, stops, and counts for people
  */
 import { add, noAmount, subtract, times, withoutCpus } from './amount.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type TypeName, type VwnId } from './ids.ts'
-import type { Mapping, VwnType } from './mapping.ts'
+import { typeNamed, type Mapping, type VwnType } from './mapping.ts'
 import { held, imageOn, type Hold } from './placement.ts'
-import { planPool, type Clone, type Demand, type PoolPlan, type PoolSettings, type PoolType } from './pool.ts'
+import { shareOf } from './pending.ts'
+import { aged, planPool, type Clone, type Demand, type PoolPlan, type PoolSettings, type PoolType } from './pool.ts'
 import { waitMs, type Backoff } from './retry.ts'
 import { makingOf } from './schedule.ts'
 import { isLive, isUnclaimed, requestVwn, type Vwn, type VwnRequest } from './vwn.ts'
@@ -22,6 +24,12 @@ export interface Experience {
   readonly failing: string | null
 }
 
+/** The same, with how they come to be. */
+export interface Making extends Experience {
+  /** Why each is booted, and will be; null where clones are to be had, or may be soon. */
+  readonly booted: string | null
+}
+
 export interface PoolFarm {
   readonly hosts: readonly Host[]
   /** All that are not gone. */
@@ -32,7 +40,9 @@ export interface PoolFarm {
   /** Jobs of a host that are about to enter a VWN which is there: each keeps a processor busy. */
   readonly handOversOn: (host: HostId) => number
   readonly demandFor: (host: HostId, type: TypeName) => Demand
-  readonly experienceWith: (host: HostId, type: TypeName, image: HostImage) => Experience
+  /** Jobs that pend for this type, on no host yet. */
+  readonly pendingFor: (type: TypeName) => Pick<Demand, 'pending' | 'pendingPeak'>
+  readonly makingWith: (host: HostId, type: VwnType, image: HostImage) => Making
 }
 
 /** What one host does for its pool, and why. */
@@ -48,11 +58,20 @@ export function planPools(farm: PoolFarm, settings: PoolSettings, nowMs: number)
   let { vwns } = farm
   const alive = [...farm.hosts].filter(({ fact }) => fact === 'alive').sort((a, b) => compareIds(a.id, b.id))
   return alive.map((host) => {
-    const pool = planHost(host, { ...farm, vwns }, settings, nowMs)
+    const pool = planHost(host, { ...farm, vwns, demandFor: (id, type) => withPending(farm, id, type, aged(farm.demandFor(id, type), nowMs, settings.halfLifeMs)) }, settings, nowMs)
     const asked = pool.requests.map((request, index) => requestVwn(request, vwnId(`new-${host.id}-${index}`), { term: 0, epoch: 0 }, { nowMs: 0, generation: 0 }))
     vwns = [...vwns, ...asked]
     return pool
   })
+}
+
+/** A host's own demand for a type now, with its share of what pends: all open hosts that have the image take the same. */
+function withPending({ hosts, mapping, pendingFor }: PoolFarm, id: HostId, name: TypeName, own: Demand): Demand {
+  const { pending, pendingPeak } = pendingFor(name)
+  const image = typeNamed(mapping, name)?.image
+  if (pendingPeak === 0 || image === undefined) return own
+  const sharing = hosts.filter((host) => host.fact === 'alive' && closedBecause(host) === null && imageOn(host, image) !== null).map((host) => host.id).sort(compareIds)
+  return { ...own, pending: own.pending + shareOf(pending, id, sharing), pendingPeak: own.pendingPeak + shareOf(pendingPeak, id, sharing) }
 }
 
 function planHost(host: Host, farm: PoolFarm, settings: PoolSettings, nowMs: number): HostPool {
@@ -79,12 +98,12 @@ interface Kind {
   readonly it: PoolType
 }
 
-function kindOf(type: VwnType, host: Host, here: readonly Vwn[], { vwns, demandFor, experienceWith }: PoolFarm): Kind {
+function kindOf(type: VwnType, host: Host, here: readonly Vwn[], { vwns, demandFor, makingWith }: PoolFarm): Kind {
   const image = imageOn(host, type.image)
-  const experience = image === null ? { makeMs: usualMakeMs, failing: `${host.id} does not have image ${type.image}` } : experienceWith(host.id, type.name, image)
+  const making = image === null ? { makeMs: usualMakeMs, failing: `${host.id} does not have image ${type.image}`, booted: null } : makingWith(host.id, type, image)
   const clones = here.filter((vwn) => vwn.type === type.name).flatMap(cloneOf)
-  const places = experience.failing === null ? placesOf(type, vwns) : { left: 0, why: experience.failing }
-  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: withoutCpus(type.shape), makeMs: experience.makeMs, places }
+  const places = making.failing === null ? placesOf(type, vwns) : { left: 0, why: making.failing }
+  const it: PoolType = { type: type.name, policy: type.pool, demand: demandFor(host.id, type.name), clones, holds: withoutCpus(type.shape), makeMs: making.makeMs, booted: making.booted, places }
   return { type, it }
 }
 

@@ -4,7 +4,7 @@
  * A policy divides all jobs into classes (`sharersOf`); a VWN belongs to the class of its first job for life, and only jobs of that class
  * ever come into it. So whatever the policy and whatever the order, those who have shared a VWN were all allowed to share with each other.
  */
-import { sameAmount, type Amount } from './amount.ts'
+import { fits, type Amount } from './amount.ts'
 import type { ImageDigest, TypeName } from './ids.ts'
 
 /**
@@ -102,11 +102,13 @@ interface Warm extends Made, Used {
 interface Wanting extends Made {
   readonly reuse: ReusePolicy
   readonly owner: Sharer
+  /** The largest that it may have. */
+  readonly most: Amount
 }
 
 /**
- * Why a VWN made like `vwn` cannot take a job that wants one like `want`, or null when it can. The shape must be equal, not merely large
- * enough: the batch system has counted the job's cores, and the job may count them too.
+ * Why a VWN made like `vwn` cannot take a job that wants one like `want`, or null when it can. Its processors must be as many, not merely enough:
+ * the batch system has counted the job's cores, and the job may count them too. Of memory the job gets what it asked for, whatever the VWN has.
  */
 export function mismatch(vwn: Warm, want: Wanting, nowMs: number): string | null {
   if (vwn.owner !== null && !mayShare(vwn.limits.reuse, vwn.owner, want.owner)) return `it belongs to ${ownerWords(vwn.limits.reuse, vwn.owner)}`
@@ -114,7 +116,7 @@ export function mismatch(vwn: Warm, want: Wanting, nowMs: number): string | null
   if (vwn.image !== want.image) return 'it runs another version of the image'
   if (vwn.network !== want.network) return `its network is ${vwn.network}`
   if (vwn.limits.reuse !== policyIn(vwn.contact, want.reuse)) return `its reuse is ${vwn.limits.reuse}`
-  if (!sameAmount(vwn.shape, want.shape)) return 'it has another size'
+  if (vwn.shape.cpus !== want.shape.cpus || !fits(want.shape, vwn.shape) || !fits(vwn.shape, want.most)) return 'it has another size'
   return endOfUse(vwn, nowMs)
 }
 

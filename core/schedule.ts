@@ -164,7 +164,7 @@ function spent(failed: readonly Vwn[]): { readonly why: string; readonly failure
   return { why: `${names} did not come up`, failure: last?.cause ?? failure('JOB_ATTEMPTS_SPENT', names) }
 }
 
-const requestFor = (job: WaitingJob, { type, shape }: PlacementWant, { host, image }: Extract<Choice, { is: 'boot' }>): VwnRequest =>
+const requestFor = (job: WaitingJob, { type }: PlacementWant, { host, image, shape }: Extract<Choice, { is: 'boot' }>): VwnRequest =>
   ({ ...makingOf(type, shape, host, image), owner: job.owner, job: job.id })
 
 /** What a VWN of this type and size is made from on a host that has this image, whoever it is for. */
@@ -182,7 +182,7 @@ function wantOf(job: Asking & { readonly host: HostId | null }, { rule, type }: 
   return { type, takesReady, shape: shapeOf(job, type.shape), owner: job.owner, pinnedHost: job.host, perUser: perUser === null ? null : { max: perUser, types } }
 }
 
-/** The size that a job gets of a type of this usual size. */
+/** What a job must get of a type of this usual size. */
 export const shapeOf = (job: WantedShape, usual: Amount): Amount =>
   ({ cpus: job.cpus ?? usual.cpus, memoryMib: job.memoryMib === null ? usual.memoryMib : withGuest(job.memoryMib), scratchGib: job.scratchGib ?? usual.scratchGib })
 

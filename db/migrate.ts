@@ -7,10 +7,11 @@ import { VwnError } from '../core/errors.ts'
 import init from './migrations/0001_init.sql'
 import reuse from './migrations/0002_reuse.sql'
 import pool from './migrations/0003_pool.sql'
-import bare from './migrations/0004_bare.sql'
+import paused from './migrations/0004_paused.sql'
+import bare from './migrations/0005_bare.sql'
 
 /** Position in the list is the schema version that the migration leads to, less one. */
-export const migrations: readonly string[] = [init, reuse, pool, bare]
+export const migrations: readonly string[] = [init, reuse, pool, paused, bare]
 
 /** Brings the database to the newest schema; one written by a newer program is refused untouched. */
 export function migrate(sql: Sqlite.Database): void {

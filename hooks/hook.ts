@@ -7,6 +7,7 @@ import { VwnError } from '../core/errors.ts'
 import { controlJobs, releaseJobs, type Done } from './hook/control.ts'
 import { lease } from './hook/lease.ts'
 import { parseHook, usage, type HookOptions } from './hook/options.ts'
+import { pending } from './hook/pending.ts'
 import { resources } from './hook/resources.ts'
 import { complain } from './starter/ending.ts'
 import { UsageError } from './starter/options.ts'
@@ -22,6 +23,7 @@ async function main(args: readonly string[]): Promise<void> {
     case 'control': return tell(options, await controlJobs(options))
     case 'release': return tell(options, await releaseJobs(options))
     case 'lease': return void (process.exitCode = await lease(options))
+    case 'pending': return pending(options)
     case 'resources': return resources(options)
     default: throw new UsageError(`no such hook "${options.words[0] ?? ''}"; see --help`)
   }

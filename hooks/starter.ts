@@ -229,7 +229,8 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
       state.seen = { ...state.seen, outcome: message.outcome, phases: message.phases }
       return finish(state, via, message.outcome)
     case 'error': return refused(state, message.failure)
-    case 'controlled': return // is for those who control jobs
+    case 'controlled':
+    case 'noted': return // are for other hooks
     default: return message satisfies never
   }
 }

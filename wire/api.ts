@@ -72,6 +72,8 @@ export const vwnViewSchema = z.object({
   bootAttempt: count,
   accelerator: z.string().nullable(),
   pid: z.int().nullable(),
+  /** It stands still: ready and nobody's, or with a job that is suspended. */
+  paused: z.boolean().default(false),
   cause: failureSchema.nullable(),
 })
 export type VwnView = z.output<typeof vwnViewSchema>
@@ -201,6 +203,8 @@ export const typeViewSchema = z.object({
   /** What it keeps ready, by host. */
   pools: z.array(poolViewSchema),
   vwns: count,
+  /** Jobs that pend for it, as each batch system has said last, and how long ago. */
+  pending: z.array(z.object({ batchSystem: z.string(), jobs: count, agoMs: count })).default([]),
   /** Hosts that have the image. */
   hosts: z.array(hostIdSchema),
   /** What its VWNs are cloned from on each of these hosts; `why` where that is not ready. */

@@ -13,7 +13,7 @@ import {
   tokenSchema, typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
 import { formerOwners, reusePolicies } from '../core/reuse.ts'
-import { wantSchema } from './hook.ts'
+import { pendingCountsSchema, wantSchema } from './hook.ts'
 
 export const baitVersion = 1
 
@@ -48,6 +48,8 @@ export const observedVwnSchema = z.strictObject({
   cause: failureSchema.nullable(),
   accelerator: z.string().max(16).nullable(),
   pid: z.int().positive().nullable(),
+  /** Its VM stands still: ready and nobody's, or with a job that is suspended. */
+  paused: z.boolean().default(false),
 })
 export type ObservedVwn = z.output<typeof observedVwnSchema>
 
@@ -135,6 +137,12 @@ export const hostFactsSchema = z.strictObject({
 })
 export type HostFacts = z.output<typeof hostFactsSchema>
 
+/** Batch systems that one host speaks for. */
+export const pendingSystemsMax = 16
+/** What a batch system said last, here, of its pending jobs; `nth` counts what it said within the session. */
+export const pendingSaidSchema = z.strictObject({ batchSystem: z.string().min(1).max(256), nth: z.int().positive(), agoMs: z.int().nonnegative(), counts: pendingCountsSchema })
+export type PendingSaid = z.output<typeof pendingSaidSchema>
+
 /** Ended jobs in one report; when there are more, the rest follows once these are acknowledged. */
 export const endedMax = 1_000
 
@@ -153,6 +161,7 @@ export const reportSchema = z.strictObject({
   vwns: z.array(observedVwnSchema).max(10_000),
   jobs: z.array(liveJobSchema).max(10_000),
   ended: z.array(endedJobSchema).max(endedMax),
+  pending: z.array(pendingSaidSchema).max(pendingSystemsMax).default([]),
 })
 export type Report = z.output<typeof reportSchema>
 

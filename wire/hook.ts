@@ -7,10 +7,13 @@
  *   bait → starter   accepted · waiting* · placed · started     or, at any time, one `ended`
  *   starter → bait   signal* · resize*                          and DATA of stdin, stage
  *
- * Beside job starters, others call on behalf of a batch system (`wnod hook`): instead of `submit` they say what is to become of jobs.
+ * Beside job starters, others call on behalf of a batch system (`wnod hook`): instead of `submit` they say what is to become of jobs, or how
+ * many still pend with it.
  *
  *   caller → bait    control    proof made; this is to be done to these jobs
  *   bait → caller    controlled, when it is done
+ *   caller → bait    pending    proof made; so many jobs of each type pend with this batch system
+ *   bait → caller    noted
  *
  * A job that runs on the host itself has `ended` with the outcome `bare` before it begins: from there on its starter is the job.
  *
@@ -136,8 +139,25 @@ export type Control = z.output<typeof controlSchema>
 export const controlDone = ['suspended', 'resumed', 'ended', 'unchanged'] as const
 export type ControlDone = (typeof controlDone)[number]
 
+/** VWN types that one batch system can have jobs pending for. */
+export const pendingTypesMax = 1_000
+export const pendingJobsMax = 10_000_000
+/** How many jobs of each VWN type a batch system has pending: all that it has, a type that is not named has none. */
+export const pendingCountsSchema = z.array(z.strictObject({ type: typeNameSchema, jobs: z.int().min(0).max(pendingJobsMax) })).max(pendingTypesMax)
+export type PendingCounts = z.output<typeof pendingCountsSchema>
+
+export const pendingSchema = z.strictObject({
+  kind: z.literal('pending'),
+  v: z.literal(hookVersion),
+  uid: z.int().nonnegative(),
+  gid: z.int().nonnegative(),
+  batchSystem: name,
+  counts: pendingCountsSchema,
+})
+export type PendingReport = z.output<typeof pendingSchema>
+
 /** starter → bait */
-export const fromStarterSchema = z.discriminatedUnion('kind', [submitSchema, controlSchema, signalMessageSchema, resizeSchema])
+export const fromStarterSchema = z.discriminatedUnion('kind', [submitSchema, controlSchema, pendingSchema, signalMessageSchema, resizeSchema])
 export type FromStarter = z.output<typeof fromStarterSchema>
 
 /** bait → starter */
@@ -151,6 +171,7 @@ export const toStarterSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ended'), outcome: outcomeSchema, phases: phasesSchema }),
   /** For each job that there was; none is no failure. */
   z.strictObject({ kind: z.literal('controlled'), jobs: z.array(z.strictObject({ job: jobIdSchema, is: z.enum(controlDone) })) }),
+  z.strictObject({ kind: z.literal('noted') }),
   /** What was said could not be taken, or not be done. */
   z.strictObject({ kind: z.literal('error'), failure: failureSchema }),
 ])

@@ -12,8 +12,14 @@ import type { GuestAddress, GuestSession } from '../contracts.ts'
 
 /** How long a server may take from its first byte to a finished login; emulated guests need seconds. */
 const loginMs = 60_000
-/** A port forward accepts before the guest listens: one that stays silent is asked again rather than waited for. */
+/** A server that has not said its first word by then is no server. */
 const firstByteMs = 10_000
+/**
+ * How long a connection may stay silent before there is a second one beside it. QEMU's port forward accepts before the guest listens, and sends
+ * a SYN that the guest has lost again only after six seconds: because its card was not up yet, or, in one clone of eight without agent, because
+ * it was sent to the card's old address at the moment in which the card got its own. Longer each time, for each asking costs a busy guest another process.
+ */
+const silence = { firstMs: 500, grows: 1.3, longestMs: 2_000 } as const
 /** A guest that has not answered for half a minute is dead to us. */
 const keepalive = { everyMs: 5_000, unansweredMax: 6 }
 
@@ -31,6 +37,8 @@ const algorithms: NonNullable<ConnectConfig['algorithms']> = {
 }
 
 export interface ConnectOptions {
+  /** Told when the server has said its first word. */
+  readonly onWord?: () => void
   readonly clock?: Clock
   /** Socket of the agent in the guest, for tests. */
   readonly agentSocket?: string
@@ -42,6 +50,7 @@ export interface ConnectOptions {
 export async function connectGuest(address: GuestAddress, signal: AbortSignal, options: ConnectOptions = {}): Promise<GuestSession> {
   const { clock = systemClock, agentSocket = agentSocketPath } = options
   const socket = await openSocket(address, clock, signal)
+  options.onWord?.()
   const client = new Client()
   let close: () => void = () => {}
   const closed = new Promise<void>((resolve) => (close = resolve))
@@ -169,28 +178,35 @@ function session(client: Client, closed: Promise<void>, { agentSocket, life }: {
 const execTries = 4
 const droppedUnheard = (error: unknown): boolean => isVwnError(error, 'GUEST_CHANNEL_REFUSED') && error.cause instanceof Error && error.cause.message === 'Unable to exec'
 
-/** Connected, and the server has begun to speak. */
-function openSocket(address: GuestAddress, clock: Clock, signal: AbortSignal): Promise<Socket> {
+/** Connected, and the server has begun to speak: on the first of several connections, where it takes several. */
+function openSocket({ host, port }: GuestAddress, clock: Clock, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host: address.host, port: address.port, noDelay: true })
+    const asked = new Set<Socket>()
     const settle = (act: () => void): void => {
-      timer.cancel()
+      late.cancel()
+      next.cancel()
       signal.removeEventListener('abort', abort)
-      socket.removeAllListeners()
       act()
+      for (const socket of asked) socket.removeAllListeners().on('error', () => {}).destroy()
     }
-    const fail = (cause: unknown): void =>
-      settle(() => {
-        socket.on('error', () => {}).destroy()
-        reject(new VwnError('GUEST_UNREACHABLE', { host: address.host, port: address.port }, { cause }))
-      })
+    const fail = (cause: unknown): void => settle(() => reject(new VwnError('GUEST_UNREACHABLE', { host, port }, { cause })))
     const abort = (): void => fail(signal.reason)
-    const timer = clock.after(firstByteMs, () => fail(new Error(`no word from it for ${firstByteMs} ms`)))
+    const take = (socket: Socket): void =>
+      settle(() => {
+        asked.delete(socket)
+        resolve(socket.removeAllListeners())
+      })
+    const ask = (silentMs: number): Timer => {
+      const socket = connect({ host, port, noDelay: true })
+      asked.add(socket)
+      socket.once('error', fail)
+      socket.once('readable', () => (socket.readableLength > 0 ? take(socket) : fail(new Error('it closed the connection'))))
+      return clock.after(silentMs, () => (next = ask(Math.min(silentMs * silence.grows, silence.longestMs))))
+    }
+    let next = ask(silence.firstMs)
+    const late = clock.after(firstByteMs, () => fail(new Error(`no word from it for ${firstByteMs} ms`)))
     signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) return abort()
-    socket.once('error', fail)
-    socket.once('end', () => fail(new Error('it closed the connection')))
-    socket.once('readable', () => settle(() => resolve(socket)))
+    if (signal.aborted) abort()
   })
 }
 

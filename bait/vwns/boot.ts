@@ -185,7 +185,7 @@ async function bringUp(making: Making, begin: () => Promise<Begun>, signal: Abor
       started.vm = await begun.start()
       await means.after('running', handle)
     },
-    hello: () => void (phases.boot = tookMs()),
+    hello: () => void (phases.boot ??= tookMs()),
   }
   const meeting: Meeting = {
     ...handle, host: means.host, portSocket: paths.agentSocket, sshPort: begun.sshPort, hostKey: keys.host, clientKey: keys.client, probe: image.probe, booted: made === 'clone',

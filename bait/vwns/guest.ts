@@ -2,11 +2,10 @@
  * From a running VM to a guest that is available. Two ways, by the image's contract:
  *
  *   contact agent   hello ─▶ identity ─▶ ready (on the virtio port) ─▶ ssh session
- *   contact ssh     the server's first byte ─▶ ssh session ─▶ a probe command answers
+ *   contact ssh     ssh session, which begins with the server's first byte ─▶ a probe command answers
  *
  * Nothing here waits for time to pass: each step waits for the guest's word, until `signal` says that it is too late.
  */
-import { connect } from 'node:net'
 import { isVwnError, VwnError } from '../../core/errors.ts'
 import { vwnId, type HostId, type VwnId } from '../../core/ids.ts'
 import { sameToken, type LeaseToken } from '../../core/lease.ts'
@@ -21,7 +20,7 @@ import { openGuestPort, type GuestPort } from './port.ts'
 import { setClock } from './wake.ts'
 
 /** One attempt to open an ssh session; bait/ssh/session.ts is the real one. */
-export type Connect = (address: GuestAddress, signal: AbortSignal) => Promise<GuestSession>
+export type Connect = (address: GuestAddress, signal: AbortSignal, on?: { readonly onWord: () => void }) => Promise<GuestSession>
 
 /** Who the guest is to be, and how to reach it. */
 export interface Meeting {
@@ -49,16 +48,11 @@ export interface Guest {
 export interface Way {
   /** Lets the guest run; called when nothing that it says can be missed any more. */
   start(): Promise<void>
-  /** The guest's first word has come. */
+  /** The guest's first word has come; of a server without agent it may come again, when a login fails. */
   hello(): void
 }
 
 const anyCommand = 'exit 0'
-/**
- * How long a forward may accept and stay silent before it is asked again: QEMU's network sends no second SYN for seconds when the
- * guest's card was not up yet. Longer each time, for each asking costs a busy guest another process.
- */
-const bannerMs = { first: 300, longest: 2_000, grows: 1.3 } as const
 /**
  * What a new guest's clock may be wrong by: half of the 50 ms that are promised, for whoever compares cannot know it without an error of his
  * own. On a busy host no answer may ever be so quick, and then the guest is taken all the same.
@@ -147,9 +141,7 @@ export async function meetNameless(kit: Kit, at: { host: HostId; portSocket: str
 /** Meets a guest that has an ssh server and nothing of ours. */
 export async function meetSsh(kit: Kit, meeting: Meeting, connectGuest: Connect, on: Way, signal: AbortSignal): Promise<Guest> {
   await on.start()
-  if (meeting.booted !== true) await serverUp(kit, meeting.sshPort, signal) // a clone's card is up: what is sent to it is not lost
-  on.hello()
-  const session = await sessionTo(kit, meeting, connectGuest, signal)
+  const session = await sessionTo(kit, meeting, connectGuest, signal, { onWord: () => on.hello() })
   try {
     await probe(kit, session, meeting.probe ?? anyCommand, signal)
     return { port: null, session }
@@ -177,10 +169,10 @@ export async function meetAgain(kit: Kit, meeting: Meeting & { readonly contact:
 }
 
 /** Logs in; a server that is not up yet is asked again, one with a wrong key is not. */
-export async function sessionTo(kit: Kit, meeting: Meeting, connectGuest: Connect, signal: AbortSignal): Promise<GuestSession> {
+export async function sessionTo(kit: Kit, meeting: Meeting, connectGuest: Connect, signal: AbortSignal, on?: Parameters<Connect>[2]): Promise<GuestSession> {
   for (;;) {
     try {
-      return await connectGuest(addressOf(meeting), signal)
+      return await connectGuest(addressOf(meeting), signal, on)
     } catch (error) {
       if (signal.aborted || isVwnError(error, 'GUEST_KEY_WRONG')) throw error
       kit.log.debug({ vwn: meeting.vwn, err: error }, 'guest login failed, trying again')
@@ -208,35 +200,6 @@ function identityOf(meeting: Meeting): Omit<GuestIdentity, 'nowMs'> {
     authorizedKey: meeting.clientKey.shared,
     entropy: Buffer.from(randomBytes(64)).toString('base64'),
   }
-}
-
-/** A server there has said its first word. */
-async function serverUp(kit: Kit, port: number, signal: AbortSignal): Promise<void> {
-  for (let silentMs: number = bannerMs.first; ; ) {
-    const heard = await listen(kit, port, silentMs, signal)
-    if (heard === 'ssh') return
-    if (heard === 'nothing') silentMs = Math.min(silentMs * bannerMs.grows, bannerMs.longest)
-    await kit.clock.sleep(pauseMs, signal)
-  }
-}
-
-/** What a server there says first; `closed` when none listens in a guest that is up. */
-function listen(kit: Kit, port: number, silentMs: number, signal: AbortSignal): Promise<'ssh' | 'closed' | 'nothing'> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: '127.0.0.1', port })
-    const answer = (heard: 'ssh' | 'closed' | 'nothing') => (): void => {
-      timer.cancel()
-      signal.removeEventListener('abort', nothing)
-      socket.destroy()
-      resolve(heard)
-    }
-    const nothing = answer('nothing')
-    const timer = kit.clock.after(silentMs, nothing)
-    signal.addEventListener('abort', nothing, { once: true })
-    socket.once('data', (bytes) => answer(bytes.subarray(0, 4).toString('latin1') === 'SSH-' ? 'ssh' : 'closed')())
-    socket.once('close', answer('closed'))
-    socket.once('error', answer('closed'))
-  })
 }
 
 /** The image's own word for `available`: asked until it succeeds. */

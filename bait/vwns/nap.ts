@@ -32,11 +32,13 @@ export interface NapParts extends Sleeper {
   readonly mayPause: () => boolean
   /** Makes durable that the VM may stand still from now on. */
   readonly record: () => Promise<unknown>
+  /** Told when `still` has changed. */
+  readonly onChange: () => void
 }
 
 /** The naps of one VM, which runs now; `signal` ends all waiting. */
 export function napOf(kit: Kit, parts: NapParts, signal: AbortSignal): Nap {
-  const { vm, port, line, mayPause, record } = parts
+  const { vm, port, line, mayPause, record, onChange } = parts
   let still = false
   let last: Promise<unknown> = Promise.resolve()
   const step = (work: () => Promise<void>): Promise<void> => {
@@ -48,6 +50,7 @@ export function napOf(kit: Kit, parts: NapParts, signal: AbortSignal): Nap {
     still = true
     line.stand(true)
     await orAborted(vm.pause(), signal, 'pause')
+    onChange()
   }
   return {
     get still() {
@@ -67,6 +70,7 @@ export function napOf(kit: Kit, parts: NapParts, signal: AbortSignal): Nap {
       await wake(kit, parts, signal)
       line.stand(false)
       still = false
+      onChange()
     }),
   }
 }

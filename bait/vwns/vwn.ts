@@ -141,7 +141,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     })
     const { vm, guest: { port } } = now
     // A guest without agent runs on: nobody in it could set its clock to a fraction of a second.
-    nap = port === null ? null : napOf(kit, { vm, port, line, vwn: handle.vwn, mayPause: () => is('idle') && isNobodys(), record: () => record({ paused: true }) }, stopping.signal)
+    nap = port === null ? null : napOf(kit, { vm, port, line, vwn: handle.vwn, mayPause: () => is('idle') && isNobodys(), record: () => record({ paused: true }), onChange: deps.onChange }, stopping.signal)
     void now.vm.exit.then(({ code, signal, said }) => die(failureOf(new VwnError('VWN_DIED', { code, signal, said: said || undefined }), 'VWN_DIED')))
   }
   const hangUp = (): void => {
@@ -275,7 +275,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
       return handle
     },
     local: () => ({ token: handle.token, state, job: state === 'busy' ? handle.job : null, jobOver: state === 'busy' && job.over }),
-    observed: () => observedOf(handle, state, from.madeFor),
+    observed: () => observedOf(handle, state, { madeFor: from.madeFor, paused: nap?.still === true }),
     async attach(wanted, who) {
       if (!is('idle')) return null
       job = { over: false, mustClean: true }
@@ -320,7 +320,7 @@ export function meetingOf(means: Means, handle: Handle): Meeting {
   return { ...handle, host: means.host, portSocket: means.paths.vm(handle.vwn).agentSocket, sshPort, hostKey, clientKey }
 }
 
-function observedOf(handle: Handle, state: LocalState, madeFor: JobId | null): ObservedVwn {
+function observedOf(handle: Handle, state: LocalState, { madeFor, paused }: { readonly madeFor: JobId | null; readonly paused: boolean }): ObservedVwn {
   const { vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator, vm } = handle
   const waiting = state === 'preparing' || state === 'booting'
   return {
@@ -328,5 +328,6 @@ function observedOf(handle: Handle, state: LocalState, madeFor: JobId | null): O
     state: state === 'dead' ? 'stopping' : state,
     job: waiting ? madeFor : state === 'idle' || state === 'gone' ? null : handle.job,
     pid: state === 'gone' ? null : (vm?.pid ?? null),
+    paused: paused && (state === 'idle' || state === 'busy'),
   }
 }

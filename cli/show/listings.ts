@@ -7,7 +7,7 @@ import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
 import { duration, facts, table, type Column } from '../table.ts'
-import { howMade, outcomeWords } from './words.ts'
+import { howMade, outcomeWords, vwnState } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'
@@ -39,7 +39,7 @@ const vwnColumns: readonly Column<VwnView>[] = [
   { title: 'VWN', cell: (vwn) => vwn.vwn },
   { title: 'HOST', cell: (vwn) => vwn.host },
   { title: 'TYPE', cell: (vwn) => vwn.type },
-  { title: 'STATE', cell: (vwn) => vwn.state },
+  { title: 'STATE', cell: vwnState },
   { title: 'SINCE', cell: (vwn) => age(vwn.sinceMs) },
   { title: 'OWNER', cell: (vwn) => (vwn.owner === null ? null : ownerWords(vwn.reuse, vwn.owner)), cut: true },
   { title: 'REUSE', cell: (vwn) => vwn.reuse },
@@ -116,17 +116,21 @@ export async function jobs(context: Context, query: Query): Promise<void> {
 export async function types(context: Context): Promise<void> {
   show(context, await context.api.get('/types', typesReplySchema), (reply) => {
     const pools = reply.types.flatMap(({ type, pools: some }) => some.map((pool) => ({ ...pool, type })))
-    return table(typeColumns, reply.types, context.width) + (pools.length === 0 ? '' : `\n${table(poolColumns, pools, context.width)}`) + templateNotes(reply.types)
+    return table(typeColumns, reply.types, context.width) + (pools.length === 0 ? '' : `\n${table(poolColumns, pools, context.width)}`) + pendingNotes(reply.types) + templateNotes(reply.types)
   })
   const { mapping } = await context.api.get('/status', statusSchema)
   if (mapping.problem !== null) context.say(`the mapping file is refused, the one before stays in force: ${mapping.problem.message} (${mapping.problem.code})`)
 }
 
+const notes = (lines: readonly string[]): string => (lines.length === 0 ? '' : `\n${lines.join('')}`)
+
+/** How many jobs batch systems have said to pend, one line each. */
+const pendingNotes = (types: readonly TypeView[]): string =>
+  notes(types.flatMap(({ type, pending }) => pending.map(({ batchSystem, jobs, agoMs }) => `${type}: ${jobs} pending, as ${batchSystem} said ${duration(agoMs)} ago\n`)))
+
 /** Why a type has no template on a host, one line each. */
-function templateNotes(types: readonly TypeView[]): string {
-  const lines = types.flatMap(({ type, templates }) => templates.flatMap(({ host, state, why }) => (why === null ? [] : [`${type} on ${host}: template ${state}, ${why}\n`])))
-  return lines.length === 0 ? '' : `\n${lines.join('')}`
-}
+const templateNotes = (types: readonly TypeView[]): string =>
+  notes(types.flatMap(({ type, templates }) => templates.flatMap(({ host, state, why }) => (why === null ? [] : [`${type} on ${host}: template ${state}, ${why}\n`]))))
 
 /** The controller itself: its bus, its mapping, and how many of what there are. */
 export async function status(context: Context): Promise<void> {

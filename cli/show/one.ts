@@ -5,7 +5,7 @@ import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnD
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
 import { duration, facts, table } from '../table.ts'
-import { howMade, moment, outcomeWords } from './words.ts'
+import { howMade, moment, outcomeWords, vwnState } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
 export async function showOne(context: Context, id: string): Promise<void> {
@@ -46,7 +46,7 @@ const vwnText = (vwn: VwnDetail): string =>
     ['image', `${vwn.image.name ?? '?'} (${vwn.image.digest.slice(0, 12)}, contact by ${vwn.contact})`],
     ['shape', `${vwn.shape.cpus} cpus, ${vwn.shape.memoryMib} MiB memory, ${vwn.shape.scratchGib} GiB scratch`],
     ['network', vwn.network],
-    ['state', vwn.state],
+    ['state', vwnState(vwn)],
     ['since', moment(vwn.sinceMs)],
     ['deadline', moment(vwn.deadlineAtMs)],
     ['token', vwn.token],

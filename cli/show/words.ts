@@ -1,4 +1,4 @@
-import type { JobView } from '../../wire/api.ts'
+import type { JobView, VwnView } from '../../wire/api.ts'
 import type { Outcome } from '../../wire/common.ts'
 
 /** How a job ended, in a few words. */
@@ -25,6 +25,9 @@ const memoryWords = ({ outOfMemory }: { readonly outOfMemory?: true | undefined 
 
 /** Whether a job's VWN was made for it, stood ready, or was used before; null while it has none. */
 export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn === null ? null : reused === true ? 'reused' : (made ?? 'new'))
+
+/** What a VWN is about, and whether it stands still in that. */
+export const vwnState = ({ state, paused }: VwnView): string => (paused ? `${state}, paused` : state)
 
 /** A moment as people write it, in this machine's time zone. */
 export function moment(atMs: number | null): string | null {

@@ -45,7 +45,7 @@ export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
     token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
     jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
-    cause: vwn.cause,
+    paused: vwn.state !== 'gone' && facts?.paused === true, cause: vwn.cause,
   }
 }
 
@@ -83,14 +83,14 @@ export function receiptOf(job: JobRecord): Receipt {
 }
 
 /** The types of the mapping in force, and what stands in their way. */
-export function typeViews({ mapping, book, db, pool }: Parts): TypeView[] {
+export function typeViews({ mapping, book, db, pool, kit }: Parts): TypeView[] {
   const vwns = presentVwns(db)
   return (mapping.state.mapping?.types ?? []).map((type) => {
     const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
     return {
       type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
-      pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name),
+      pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name), pending: pendingViews(pool, type.name, kit.clock.monotonicMs()),
       vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
       templates: hosts.flatMap((host) => templateView(book.getOrNew(host), type)),
       problem: hosts.length === 0 ? `no host has image ${type.image}` : null,
@@ -101,6 +101,16 @@ export function typeViews({ mapping, book, db, pool }: Parts): TypeView[] {
 const poolViews = ({ plans }: Parts['pool'], name: TypeName): PoolView[] =>
   [...plans].flatMap(([host, each]) =>
     each.flatMap(({ type, making, ready, going, wanted, kept, target, why }) => (type === name ? [{ host, making, ready, going, wanted, kept, target, why }] : [])))
+
+const pendingViews = (pool: Parts['pool'], name: TypeName, nowMs: number): TypeView['pending'] =>
+  pool.pending().flatMap(({ batchSystem, jobs, saidMs }) => {
+    const pending = jobs.get(name) ?? 0
+    return pending === 0 ? [] : [{ batchSystem, jobs: pending, agoMs: Math.max(0, Math.round(nowMs - saidMs)) }]
+  })
+
+/** Types that jobs are said to pend for, and that there are not. */
+const unknownPending = ({ pool, mapping }: Parts): string[] =>
+  pool.pending().flatMap(({ batchSystem, jobs }) => [...jobs.keys()].filter((name) => mapping.state.mapping?.types.every((type) => type.name !== name)).map((name) => `${batchSystem} says that jobs pend for type ${name}, which the mapping does not have`))
 
 function templateView({ host, facts }: KnownHost, { image, network, shape }: VwnType): TypeView['templates'] {
   const found = imageOn(host, image)
@@ -138,7 +148,7 @@ export function statusView(parts: Parts): Status {
       file: mapping.file, version: state.version, loadedAtMs: state.loadedAtMs,
       types: state.mapping?.types.length ?? 0, rules: state.mapping?.rules.length ?? 0,
       problem: state.problem === null ? null : failureOf(state.problem),
-      warnings: [...state.warnings, ...idle],
+      warnings: [...state.warnings, ...idle, ...unknownPending(parts)],
     },
     hosts: book.all.map(({ host, generation }) => ({ host: host.id, generation, generationSeen: host.ordersSeen.generation })),
     counts: { hosts: hostCounts, vwns: countVwns(db), jobs: countJobs(db) },

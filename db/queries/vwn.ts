@@ -102,24 +102,26 @@ export interface VwnFacts {
   readonly phases: Readonly<Record<string, number>>
   readonly accelerator: string | null
   readonly pid: number | null
+  readonly paused: boolean
 }
-type FactsRow = Row & { observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null }
+type FactsRow = Row & { observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
 
 const putFacts = statement(
-  'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid where id = @id',
+  'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid, paused = @paused where id = @id',
 )
 /** Keeps what was said about a VWN; of an unknown one nothing is kept. */
 export const saveVwnFacts = (db: Database, id: VwnId, facts: VwnFacts): void =>
   void putFacts(db).run({
     id, observed: facts.observed, boot_attempt: facts.bootAttempt, phases: JSON.stringify(facts.phases), accelerator: facts.accelerator, pid: facts.pid,
+    paused: facts.paused ? 1 : 0,
   })
 
-const takeFacts = statement<FactsRow>('select observed, boot_attempt, phases, accelerator, pid from vwn where id = ? and observed is not null')
+const takeFacts = statement<FactsRow>('select observed, boot_attempt, phases, accelerator, pid, paused from vwn where id = ? and observed is not null')
 /** What was last said about a VWN; null when nothing ever was. */
 export function vwnFacts(db: Database, id: VwnId): VwnFacts | null {
   const row = takeFacts(db).get(id)
   if (row === undefined) return null
-  return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid }
+  return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 }
 }
 
 const forget = statement(`delete from vwn where state = 'gone' and ended_at_ms < ?`)

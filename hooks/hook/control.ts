@@ -1,20 +1,11 @@
-/**
- * What a batch system's methods, prologs and epilogs want of jobs that the bait has. One connection, one answer; nobody to do it to is no failure.
- *
- *   connect ─▶ greet: make the proof ─▶ control ─▶ controlled
- */
-import { mkdirSync } from 'node:fs'
-import { connect } from 'node:net'
-import { catalogue, VwnError, type ErrorCode } from '../../core/errors.ts'
+/** What a batch system's methods, prologs and epilogs want of jobs that the bait has; nobody to do it to is no failure. */
+import { VwnError } from '../../core/errors.ts'
 import { idPatterns, jobId } from '../../core/ids.ts'
-import type { Control, ControlDone, ControlOrder, ToStarter, WhichJobs } from '../../wire/hook.ts'
-import { JobStream } from '../../wire/job-stream.ts'
-import { baitSocket } from '../bait-socket.ts'
+import type { ControlDone, ControlOrder, WhichJobs } from '../../wire/hook.ts'
 import { UsageError } from '../starter/options.ts'
+import { askBait } from './bait.ts'
 import type { HookOptions } from './options.ts'
 
-/** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
-const hookVersion: Control['v'] = 1
 const graceSecondsMax = 3_600
 /** How long the bait may take to answer beside the grace, which it needs only where a guest must be ended by force. */
 const answerMs = 60_000
@@ -61,35 +52,7 @@ function whichJobs(options: HookOptions, word: string | undefined): WhichJobs | 
   return { by: 'batch', batchSystem, batchJobId }
 }
 
-function ask(options: HookOptions, order: ControlOrder, which: WhichJobs): Promise<readonly Done[]> {
-  const path = baitSocket({ socket: options.text('socket'), home: options.text('home') })
+async function ask(options: HookOptions, order: ControlOrder, which: WhichJobs): Promise<readonly Done[]> {
   const withinMs = answerMs + (order.do === 'terminate' ? (order.graceMs ?? 0) : 0)
-  return new Promise((resolve, reject) => {
-    const unreachable = (why: string): void => reject(new VwnError('BAIT_UNREACHABLE', { socket: path, why }))
-    const late = setTimeout(() => {
-      unreachable(`no answer in ${withinMs} ms`)
-      via.destroy()
-    }, withinMs)
-    const via: JobStream = new JobStream(connect(path), {
-      onControl: (raw) => {
-        const message = raw as ToStarter
-        if (message.kind === 'greet') return say(message.prove)
-        if (message.kind === 'controlled') resolve(message.jobs)
-        if (message.kind === 'error') reject(said(message.failure))
-        via.end()
-      },
-      onClose: (error) => {
-        clearTimeout(late)
-        unreachable(error?.message ?? 'it went away')
-      },
-    })
-    const say = (prove: string): void => {
-      mkdirSync(prove, { mode: 0o700 })
-      via.control({ kind: 'control', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, order, which } satisfies Control)
-    }
-  })
+  return (await askBait(options, { kind: 'control', order, which }, 'controlled', withinMs)).jobs
 }
-
-/** The bait's failure as our own. */
-const said = ({ code, message }: { readonly code: string; readonly message: string }): VwnError =>
-  new VwnError(Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'JOB_REQUEST_INVALID', { said: message.split('\n', 1)[0] })

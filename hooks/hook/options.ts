@@ -14,12 +14,16 @@ export const usage = `usage: wnod hook ACTION [OPTION…]          for batch sys
   resources --format slurm|sge|elim|condor|pbs [--host H] [--node N] [--every S] [--dry-run]
       how many jobs each VWN type has room for on this host; --node is its name in the batch system,
       --every S goes on telling, --dry-run prints the command for Slurm
+  pending TYPE=COUNT… | --from slurm|gridengine
+      how many jobs pend with the batch system, all of them each time: some VWNs stand ready when they come; root, or who may
+      --from asks the batch system itself; --type T: jobs that name no type want this one, --partition A,B: of these partitions of Slurm alone
+      --batch-system B   whose word it is (that of --from); --dry-run prints it
   --strict                                 a bait or controller that is away is a failure of lease and release too
   --socket PATH | --home DIR               where the bait is
 Each option can be given as WNOD_OPTION in the environment.
 `
 
-const texts = ['socket', 'home', 'batch-system', 'batch-job-id', 'user', 'group', 'queue', 'project', 'type', 'host', 'node', 'format'] as const
+const texts = ['socket', 'home', 'batch-system', 'batch-job-id', 'user', 'group', 'queue', 'project', 'type', 'host', 'node', 'format', 'from', 'partition'] as const
 const numbers = ['grace', 'refused-code', 'every'] as const
 const flags = ['now', 'strict', 'verbose', 'dry-run', 'help'] as const
 type Text = (typeof texts)[number]

@@ -5,13 +5,13 @@
  *   elim    a line when something has changed, or a minute has passed; never two within 15 s, for LIM would fall behind
  *   others  once, or every S seconds with --every
  */
-import { spawnSync } from 'node:child_process'
 import { hostname } from 'node:os'
 import { createInterface } from 'node:readline'
 import { VwnError } from '../../core/errors.ts'
 import type { ResourcesReply, ResourceView } from '../../wire/api.ts'
 import { baitSocket } from '../bait-socket.ts'
 import { UsageError } from '../starter/options.ts'
+import { saidBy } from './command.ts'
 import { fromController, hostOf } from './controller.ts'
 import { condorAttributes, elimLine, formats, gres, pbsLines, sensorReport, type Format } from './formats.ts'
 import type { HookOptions } from './options.ts'
@@ -45,9 +45,7 @@ function tell(options: HookOptions, format: Exclude<Format, 'sge' | 'elim'>, nod
 function updateSlurm(options: HookOptions, node: string, offers: readonly ResourceView[]): void {
   const args = ['update', `nodename=${node}`, `Gres=${gres(offers)}`]
   if (options.flag('dry-run')) return void process.stdout.write(`scontrol ${args.join(' ')}\n`)
-  const { error, status, stderr } = spawnSync('scontrol', args, { encoding: 'utf8' })
-  if (error !== undefined) throw new VwnError('COMMAND_MISSING', { command: 'scontrol' }, { cause: error })
-  if (status !== 0) throw new VwnError('COMMAND_FAILED', { command: 'scontrol', exit: status, said: stderr.trim().slice(0, 500) })
+  saidBy('scontrol', args)
 }
 
 /** A load sensor of Grid Engine. */

@@ -1,8 +1,11 @@
 import { readdir } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import type { PendingBook } from '../../bait/pending.ts'
 import { effects } from '../../bait/vwns/boot.ts'
 import { VwnError } from '../../core/errors.ts'
+import { typeName } from '../../core/ids.ts'
 import { claimPidFile } from '../../kit/pid-file.ts'
+import { service } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { baitLab } from './lab.ts'
 
@@ -198,6 +201,24 @@ test('kill insists: a busy VWN goes at once; gone alone waits for its job', asyn
   lab.jobs.assigned.find((assigned) => assigned.job === two)?.end()
   await lab.seen('v2', 'gone')
   expect(lab.jobs.scrubs).toEqual([])
+})
+
+test('what batch systems say of their pending jobs is told with every report', async () => {
+  await using lab = await baitLab()
+  let pending: PendingBook | null = null
+  await lab.start({
+    openJobs: (_kit, at) => {
+      pending = at.pending
+      return { jobs: lab.jobs, clean: lab.jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }
+    },
+  })
+  await until(() => lab.reports.at(-1)?.pending.length === 0, { withinMs: 5_000 })
+  const word = { batchSystem: 'slurm', counts: [{ type: typeName('small'), jobs: 3 }] }
+  ;(pending as PendingBook | null)?.note(word)
+  await until(() => lab.reports.at(-1)?.pending[0]?.nth === 1, { withinMs: 5_000 })
+  const reports = lab.reports.length
+  await until(() => lab.reports.length > reports + 1, { withinMs: 5_000 })
+  expect(lab.reports.at(-1)?.pending).toMatchObject([{ ...word, nth: 1, agoMs: expect.any(Number) as number }])
 })
 
 test('a second bait for the same host is refused', async () => {

@@ -13,6 +13,10 @@ const vmOf = (lab: BaitLab, vwn = 'v1') => lab.hypervisor.vms.findLast(({ handle
 const paused = (lab: BaitLab, vwn = 'v1') => until(() => handleOf(lab, vwn)?.paused === true && vmOf(lab, vwn)?.state === 'paused', { withinMs: 5_000, what: `${vwn} stands still` })
 const assigned = (lab: BaitLab, count = 1) => until(() => lab.jobs.assigned[count - 1], { withinMs: 5_000, what: `job ${count} in its VWN` })
 
+/** What the controller hears of it. */
+const told = (lab: BaitLab, state: string, paused: boolean) =>
+  until(() => lab.reports.at(-1)?.vwns.some((vwn) => vwn.vwn === 'v1' && vwn.state === state && vwn.paused === paused), { withinMs: 5_000, what: `v1 ${state}, ${paused ? 'paused' : 'running'}` })
+
 /** A user with a group of the same number. */
 const owner = (uid: number) => ({ uid, gid: uid, project: null })
 
@@ -30,10 +34,12 @@ test('a VWN that is nobody\'s stands still with its session open, and its guest 
   await paused(it)
   expect(handleOf(it)).toMatchObject({ paused: true, owner: null, job: null })
   expect(it.jobs.sessions.map(({ still }) => still)).toEqual([true])
+  await told(it, 'idle', true)
   await until(() => (vmOf(it)?.lateMs() ?? 0) > 100, { withinMs: 5_000, what: 'a clock that is late' })
   const job = it.jobs.submit('h1-1')
   it.order(it.wanted('v1', { job, owner: owner(1000) }))
   const { place } = await assigned(it)
+  await told(it, 'busy', false)
   expect(vmOf(it)).toMatchObject({ state: 'running' })
   expect(vmOf(it)?.lateMs()).toBe(0)
   expect(place.session).toBe(it.jobs.sessions[0])
@@ -61,8 +67,10 @@ test('one with a job stands still for it and goes on right in time, and is woken
   await place.stillness?.freeze()
   await place.stillness?.freeze()
   expect([vmOf(it)?.state, it.jobs.sessions.at(-1)?.still]).toEqual(['paused', true])
+  await told(it, 'busy', true)
   await until(() => (vmOf(it)?.lateMs() ?? 0) > 100, { withinMs: 5_000, what: 'a clock that is late' })
   await place.stillness?.wake()
+  await told(it, 'busy', false)
   expect([vmOf(it)?.state, vmOf(it)?.lateMs(), it.jobs.sessions.at(-1)?.still]).toEqual(['running', 0, false])
   await place.stillness?.freeze()
   let scrubbedWhile: string | undefined

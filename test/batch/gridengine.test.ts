@@ -1,4 +1,5 @@
 /** What is Grid Engine's alone: start modes, binaries, qrsh, its ways to end, suspend and repeat a job. Each natively and in a VWN, and compared. */
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseSettings } from '../../cli/install/qconf.ts'
 import { until } from '../../kit/until.ts'
@@ -107,6 +108,20 @@ test('a job that gets no VWN runs again, one that never will has failed, and bot
   expect(again.output()).toMatch(/^wnod: the job did not run: .*BAIT_UNREACHABLE/)
   const never = await engine.submit({ group: 'exit', name: 'no type', script: 'echo never\n', options: sge('-v', 'WNOD_TYPE=nosuch') }, 'vwn')
   expect(await never.observed()).toMatchObject({ record: { failed: '0', exit_status: '77' }, stdout: '', stderr: expect.stringMatching(/^wnod: the job did not run: .*nosuch/) as string })
+})
+
+test('jobs that pend and say their type count for the warm pool, each task for itself', async () => {
+  const at = (name: string): string => join(engine.home, '..', name)
+  const submit = (...options: readonly string[]) => engine.as(['qsub', '-terse', '-q', 'vwn-unix.q', '-wd', '/tmp', '-o', '/dev/null', '-e', '/dev/null', ...options, '-b', 'y', 'true'])
+  expect((await engine.root(['qmod', '-d', 'vwn-unix.q'])).code).toBe(0)
+  try {
+    const said = [await submit('-l', 'vm=other'), await submit('-l', 'vm=debian12', '-t', '1-5:2', '-v', 'A=1'), await submit('-l', 'vm=other', '-h'), await submit()]
+    expect(said.map(({ code }) => code)).toEqual([0, 0, 0, 0])
+    expect(await engine.root([at('node'), at('dist/hook.cjs'), 'pending', '--from', 'gridengine', '--dry-run'])).toEqual({ code: 0, stdout: 'debian12=3\nother=1\n', stderr: '' })
+    await engine.as(['qdel', ...said.map(({ stdout }) => stdout.trim().split('.', 1)[0] ?? '')])
+  } finally {
+    await engine.root(['qmod', '-e', 'vwn-unix.q'])
+  }
 })
 
 test('-l vm=TYPE is the type of the job, in a queue that has VWNs; one that there is not is refused at submit', async () => {

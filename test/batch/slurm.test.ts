@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { run } from '../../kit/command.ts'
 import { until } from '../../kit/until.ts'
-import { jobsReplySchema, type JobView } from '../../wire/api.ts'
+import { jobsReplySchema, typesReplySchema, type JobView } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import { tempFolder } from '../harness/temp.ts'
 import { installSlurm, readRecord, startSlurm, startSlurmAlone, user, type Slurm } from './slurm.ts'
@@ -92,6 +92,22 @@ describe('with a farm', () => {
     expect(code).not.toBe(0)
     expect(stdout).toBe('')
     expect(stderr).toContain('--multi-prog')
+  })
+
+  test('what pends for room counts for the warm pool, as the type that the mapping gives its owner', async () => {
+    const pending = (...options: readonly string[]) => farm.cli(['hook', 'pending', '--from', 'slurm', '--partition', 'bait', ...options], { env: slurm.environment as Record<string, string> })
+    const shown = async () => typesReplySchema.parse(JSON.parse((await farm.cli(['types', '--json'])).stdout)).types[0]?.pending
+    const { id: full } = await submit('sleep 600', '--exclusive', '-p', 'bare')
+    await until(async () => (await slurm.job(full))[0]?.get('JobState') === 'RUNNING', { withinMs: 20_000 })
+    const waiting = [await submit('true', '--exclusive', '-p', 'bait', '--array=1-3'), await submit('true', '--exclusive', '-p', 'bait', '--hold'), await submit('true', '--exclusive', '-p', 'bare')]
+    await until(async () => (await pending('--dry-run')).stdout === 'debian12=3\n', { withinMs: 20_000, what: 'three jobs that pend' })
+    expect(await pending()).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    await until(async () => (await shown())?.[0]?.jobs === 3, { withinMs: 20_000 })
+    expect((await farm.cli(['types'])).stdout).toMatch(/^debian12: 3 pending, as slurm said \d.* ago$/m)
+    for (const { id } of [{ id: full }, ...waiting]) await slurm.user('scancel', [id])
+    await slurm.over(full)
+    expect(await pending()).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    await until(async () => (await shown())?.length === 0, { withinMs: 20_000 })
   })
 
   test('a suspended job makes no progress, and goes on', async () => {

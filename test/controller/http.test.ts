@@ -1,6 +1,8 @@
 /** The API as a client meets it. */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { catalogue } from '../../core/errors.ts'
+import { vwnId } from '../../core/ids.ts'
+import { until } from '../../kit/until.ts'
 import { errorReplySchema } from '../../wire/api.ts'
 import { startTestController, type TestController } from '../harness/controller.ts'
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
@@ -61,6 +63,15 @@ test('over TCP everything can be read and nothing ordered', async () => {
     expect(await controller.read('POST', path)).toMatchObject({ status: 404, body: { code: 'ROUTE_NOT_FOUND' } })
   }
   expect(await controller.hosts()).toMatchObject([{ want: 'open' }])
+})
+
+test('a VWN that stands still says so, until it runs again', async () => {
+  const paused = async (): Promise<boolean | undefined> => (await controller.vwns('?type=standard'))[0]?.paused
+  expect(await paused()).toBe(false)
+  for (const still of [true, false]) {
+    bait.pause(vwnId('v1'), still)
+    await until(async () => (await paused()) === still, { withinMs: 20_000 })
+  }
 })
 
 test('jobs can be filtered, newest first', async () => {

@@ -1,10 +1,11 @@
 /** The warm pool against played baits on a real bus: what is kept ready, who gets it, and when it goes. */
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { typeName } from '../../core/ids.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { until } from '../../kit/until.ts'
 import { explanationSchema, receiptSchema, statusSchema, typesReplySchema, type PoolView, type VwnView } from '../../wire/api.ts'
 import { startTestController, type TestController } from '../harness/controller.ts'
-import { startFakeBait } from '../harness/fake-bait.ts'
+import { fakeDigest, startFakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
@@ -24,8 +25,10 @@ const isReady = ({ owner, state }: VwnView): boolean => owner === null && state 
 /** Waits until these are the ready ones. */
 const untilReady = (controller: TestController, names: readonly string[]): Promise<unknown> =>
   until(async () => (await controller.vwns()).filter(isReady).map(({ vwn }) => vwn).sort().join() === [...names].sort().join(), { withinMs: 20_000, what: `${names.join()} to be ready` })
+const pools = async (controller: TestController): Promise<readonly PoolView[]> =>
+  (await controller.get('/v1/types', typesReplySchema)).types.find(({ type }) => type === 'standard')?.pools ?? []
 const poolOf = async (controller: TestController): Promise<PoolView | undefined> =>
-  (await controller.get('/v1/types', typesReplySchema)).types.find(({ type }) => type === 'standard')?.pools[0]
+  (await pools(controller))[0]
 
 test('a VWN is kept ready, the first who comes gets it at once and fresh, and another takes its place', async () => {
   await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 1 }') })
@@ -154,6 +157,45 @@ test('a type that does not come up is not made for nobody over and over', async 
   bait.script.boot = 'ready'
   expect(await controller.untilJob(bait.submit(), (view) => view.state === 'ended')).toMatchObject({ outcome: { is: 'exited', code: 0 } })
   await until(async () => (await poolOf(controller))?.ready === 2, { withinMs: 20_000 }) // that one came up: it works again
+})
+
+test('jobs that pend with a batch system count, whichever host says it and however often, also for a controller that starts anew', async () => {
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{}') })
+  await using one = await startFakeBait({ url: nats.url, host: 'h1' })
+  await using two = await startFakeBait({ url: nats.url, host: 'h2' })
+  const said = (jobs: number, nth: number, agoMs = 0) => ({ batchSystem: 'slurm', nth, agoMs, counts: [{ type: typeName('standard'), jobs }, { type: typeName('nosuch'), jobs: 1 }] })
+  const wanted = async (...numbers: number[]) => until(async () => (await pools(controller)).map((pool) => pool.wanted).join() === numbers.join(), { withinMs: 20_000, what: `${numbers.join()} wanted; last: ${JSON.stringify(await pools(controller))}` })
+  one.pending.push(said(3, 1))
+  two.pending.push(said(3, 1))
+  await wanted(2, 1)
+  expect((await pools(controller))[0]).toMatchObject({ host: 'h1', why: expect.stringContaining('2 wanted, jobs pending: 2: ') as string })
+  const { types } = await controller.get('/v1/types', typesReplySchema)
+  expect(types.map(({ pending }) => pending)).toMatchObject([[{ batchSystem: 'slurm', jobs: 3, agoMs: expect.any(Number) as number }], []])
+  expect((await controller.get('/v1/status', statusSchema)).mapping.warnings).toContain('slurm says that jobs pend for type nosuch, which the mapping does not have')
+  await controller.halt()
+  await controller.start()
+  await wanted(2, 1)
+  two.pending.splice(0, 1, said(0, 2, 60_000)) // older than what h1 says
+  await two.reportNow()
+  controller.now.runOnce()
+  await wanted(2, 1)
+  two.pending.splice(0, 1, said(1, 3))
+  await wanted(1, 0)
+  one.pending.splice(0, 1, said(0, 2))
+  await wanted(0, 0)
+})
+
+test('a type whose template is quarantined is kept ready by boots, one at a time, and people read why', async () => {
+  const shape = { cpus: 2, memoryMib: 1024, scratchGib: 4 }
+  const quarantined = { id: '0123456789abcdef', image: fakeDigest('a'), contact: 'agent', network: 'isolated', shape, state: 'quarantined', why: '3 clones in a row failed', diskMib: 0, tookMs: null } as const
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 3 }') })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1', boot: 'hang', templates: [quarantined] })
+  const why = '; each is booted, for its template is not used any more: 3 clones in a row failed'
+  await until(async () => (await poolOf(controller))?.why === `3 wanted, min is 3: makes 0 of 2, for one that is booted is made alone${why}`, { withinMs: 20_000, what: `a boot of its own; last: ${JSON.stringify(await poolOf(controller))}` })
+  expect((await controller.vwns()).map(({ vwn }) => vwn)).toEqual(['v1'])
+  bait.facts.templates.splice(0, 1, { ...quarantined, state: 'ready', why: null })
+  await until(async () => (await poolOf(controller))?.making === 2, { withinMs: 20_000, what: 'two at once' })
+  expect((await poolOf(controller))?.why).not.toContain('booted')
 })
 
 test('a burst of many users empties the pool, hinders nobody, and the pool fills again', async () => {

@@ -65,6 +65,31 @@ describe('a job', () => {
     expect(place(want({ perUser: one }), [hostWith()], [ready('v1')], [], 0)).toMatchObject({ is: 'reuse', vwn: 'v1' })
   })
 
+  test('that asks for less than its type gives has the type\'s size all the same, while memory is not what the host is short of', () => {
+    const small = { cpus: 2, memoryMib: 200, scratchGib: 1 }
+    const hostOf = (memoryMib: number): Host => hostWith({ capacity: { cpus: 4, memoryMib, scratchGib: 64 } })
+    const taking = (vwns: readonly Vwn[], memoryMib: number, facts: Partial<PlacementWant> = {}) => place(want({ shape: small, ...facts }), [hostOf(memoryMib)], vwns, [], 0)
+    expect(taking([], 1024)).toMatchObject({ is: 'boot', shape: type.shape })
+    expect(taking([ready('v1')], 1024)).toMatchObject({ is: 'reuse', vwn: 'v1', made: 'ready' })
+    expect(taking([busy('v2'), ready('v1')], 1024)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    // the two processors that are left would find 511 MiB, or the type's scratch not at all
+    expect(taking([ready('v1')], 1023)).toMatchObject({ is: 'boot', shape: small })
+    expect(place(want({ shape: small }), [hostWith({ capacity: { cpus: 4, memoryMib: 4096, scratchGib: 7 } })], [], [], 0)).toMatchObject({ is: 'boot', shape: small })
+    // a warm one of ben's holds what a job may have; one that runs does not
+    expect(taking([ready('v1'), warm('v2', { owner: ben })], 1024)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    expect(taking([warm('v1'), busy('v2', { owner: ben, shape: { ...type.shape, cpus: 1 } })], 1279)).toMatchObject({ is: 'boot', shape: small })
+    expect(taking([warm('v1'), busy('v2', { owner: ben, shape: { ...type.shape, cpus: 1 } })], 1280)).toMatchObject({ is: 'reuse', vwn: 'v1' })
+    // more than the type gives is made, and never taken for less
+    expect(taking([warm('v1', { shape: { ...type.shape, memoryMib: 513 } })], 4096)).toMatchObject({ is: 'boot', shape: type.shape })
+    expect(taking([ready('v1')], 4096, { shape: { ...small, memoryMib: 600 } })).toMatchObject({ is: 'boot', shape: { cpus: 2, memoryMib: 600, scratchGib: 4 } })
+  })
+
+  test('in a guest without an agent has the very size that it asked for: nothing else bounds it', () => {
+    const host = hostWith({ images: [{ digest, name: 'el9', contact: 'ssh' }] })
+    const small = { ...type.shape, memoryMib: 200 }
+    expect(place(want({ shape: small }), [host], [ready('v1', { contact: 'ssh' })], [], 0)).toMatchObject({ is: 'boot', shape: small })
+  })
+
   test('has what is nobody\'s give way first, half made before ready, and does not wait for other room then', () => {
     const host = hostWith({ capacity: { cpus: 9, memoryMib: 1536, scratchGib: 64 } })
     const vwns = [warm('v1', { owner: ben }), ready('v2', { stateSinceMs: 10 }), ready('v3', { state: 'preparing', stateSinceMs: 20 })]

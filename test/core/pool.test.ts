@@ -12,7 +12,7 @@ const roomy = (memoryMib: number): Amount => ({ cpus: 10_000, memoryMib, scratch
 const host: PoolHost = { capacity: roomy(8192), used: mib(0), waiting: mib(0), handOversWaiting: 0, closed: null }
 const unlimited = { left: Infinity, why: '' }
 const poolType = (name: string, facts: Partial<PoolType> = {}): PoolType => ({
-  type: typeName(name), policy: { min: 0, max: 100, memoryShare: 1 }, demand: noDemand, clones: [], holds: mib(512), makeMs: 300, places: unlimited, ...facts,
+  type: typeName(name), policy: { min: 0, max: 100, memoryShare: 1 }, demand: noDemand, clones: [], holds: mib(512), makeMs: 300, booted: null, places: unlimited, ...facts,
 })
 const hostWith = (facts: Partial<PoolHost>): PoolHost => ({ ...host, ...facts })
 const clones = (ready: number, making = 0, going = 0): readonly Clone[] => [
@@ -55,6 +55,19 @@ describe('a type', () => {
     const three = poolType('el9', { policy: policy(3, 4) })
     expect(planOne(three)).toMatchObject({ target: 3, make: 2, why: '3 wanted, min is 3: makes 2 of 3, for no more than 2 are made at once' })
     expect(planOne({ ...three, clones: clones(0, 2) })).toMatchObject({ making: 2, make: 0, why: '3 wanted, min is 3: makes 0 of 1, for no more than 2 are made at once' })
+  })
+
+  test('that is booted says why, and is begun alone: a boot takes as much as many clones', () => {
+    const booted = poolType('el9', { policy: policy(2, 4), booted: 'its template is not used any more' })
+    expect(planOne(booted)).toMatchObject({ make: 1, why: '2 wanted, min is 2: makes 1 of 2, for one that is booted is made alone; each is booted, for its template is not used any more' })
+    expect(planOne({ ...booted, clones: clones(0, 1) }).make).toBe(0)
+    expect(planOne({ ...booted, clones: clones(2) }).why).toBe('2 wanted, min is 2: 2 there; each is booted, for its template is not used any more')
+    expect(planOne({ ...booted, policy: policy(0, 4) }).why).toBe('0 wanted, nobody asks for it: 0 there')
+    const cloned = poolType('zebra', { policy: policy(2, 4) })
+    const made = (types: readonly PoolType[]): number[] => planPool(types, host, poolSettings, 0).map(({ make }) => make)
+    expect(made([booted, cloned])).toEqual([1, 0])
+    expect(made([{ ...booted, clones: clones(0, 1) }, cloned])).toEqual([0, 0])
+    expect(made([booted, { ...cloned, clones: clones(0, 1) }])).toEqual([0, 1])
   })
 
   test('is kept as many as its arrivals need until new ones are made', () => {
@@ -201,7 +214,8 @@ const anyType = (name: string): fc.Arbitrary<PoolType> => fc.record({
   clones: anyClones.map((all) => all.map((clone) => ({ ...clone, id: `${name}-${clone.id}`, sinceMs: clone.sinceMs >> 1 }))),
   holds: fc.record({ memoryMib: fc.constantFrom(64, 300, 512, 2048), cpus: fc.constantFrom(0, 0, 1, 3), scratchGib: fc.constantFrom(0, 0, 4) }),
   makeMs: fc.constantFrom(100, 6_000),
-  places: fc.oneof({ weight: 5, arbitrary: fc.constant(unlimited) }, { weight: 1, arbitrary: fc.nat(2).map((left) => ({ left, why: 'its template is quarantined' })) }),
+  booted: fc.oneof({ weight: 4, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.constant('it has no template') }),
+  places: fc.oneof({ weight: 5, arbitrary: fc.constant(unlimited) }, { weight: 1, arbitrary: fc.nat(2).map((left) => ({ left, why: '3 of 3 exist' })) }),
 })
 const anyTypes = fc.subarray(names, { minLength: 1 }).chain((some) => fc.tuple(...some.map(anyType)))
 const anyHost: fc.Arbitrary<PoolHost> = fc.record({
@@ -245,6 +259,8 @@ describe('whatever is asked and whatever is there', () => {
       const making = sum(plans.map((plan) => plan.making))
       const made = sum(plans.map(({ make }) => make))
       if (made > 0) expect(made + making).toBeLessThanOrEqual(settings.makingsMax)
+      const boots = sum(types.map((it) => (it.booted === null ? 0 : planFor(plans, it).make)))
+      if (boots > 0) expect([boots, made, making]).toEqual([1, 1, 0])
       if (on.handOversWaiting > 0) expect(made).toBe(0)
       for (const it of types) expect(planFor(plans, it).make).toBeLessThanOrEqual(it.places.left)
     }), thorough)
@@ -307,9 +323,11 @@ describe('whatever is asked and whatever is there', () => {
         const { wanted, make, giveBack, why } = planFor(plans, it)
         for (const back of giveBack) expect(back.why).toMatch(/needs? its room$|are enough|is the most|its share|closed/)
         const missing = wanted - here(it)
-        if (missing <= 0) expect(why.endsWith(`: ${here(it)} there`)).toBe(true)
-        else if (make === missing) expect(why).toMatch(/: makes [0-9]+$/)
-        else expect(why).toMatch(/: makes [0-9]+ of [0-9]+, for (a hand-over waits|no more|what is given back|its template)/)
+        const [said = ''] = why.split('; each is booted')
+        if (wanted > 0 && it.booted !== null) expect(why.endsWith(`; each is booted, for ${it.booted}`)).toBe(true)
+        if (missing <= 0) expect(said.endsWith(`: ${here(it)} there`)).toBe(true)
+        else if (make === missing) expect(said).toMatch(/: makes [0-9]+$/)
+        else expect(why).toMatch(/: makes [0-9]+ of [0-9]+, for (a hand-over waits|no more|what is given back|one that is booted|3 of 3)/)
       }
     }), thorough)
   })

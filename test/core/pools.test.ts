@@ -16,8 +16,8 @@ const mapping = (types: readonly VwnType[]): Mapping => ({ types, rules: [], def
 const ready = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'idle', owner: null, job: null, pooled: true, ...facts })
 const busy = (name: string, facts: Partial<Vwn> = {}): Vwn => vwnWith({ id: vwnId(name), state: 'busy', job: jobId('h1-90'), ...facts })
 const farm = (facts: Partial<PoolFarm> = {}): PoolFarm => ({
-  hosts: [hostWith()], vwns: [], mapping: mapping([pooled(policy(1))]), holds: [], handOversOn: () => 0, demandFor: () => noDemand,
-  experienceWith: () => ({ makeMs: usualMakeMs, failing: null }), ...facts,
+  hosts: [hostWith()], vwns: [], mapping: mapping([pooled(policy(1))]), holds: [], handOversOn: () => 0, demandFor: () => noDemand, pendingFor: () => noDemand,
+  makingWith: () => ({ makeMs: usualMakeMs, failing: null, booted: null }), ...facts,
 })
 const pools = (facts: Partial<PoolFarm> = {}): readonly HostPool[] => planPools(farm(facts), poolSettings, 0)
 const made = (all: readonly HostPool[]): number[] => all.map(({ requests }) => requests.length)
@@ -56,8 +56,20 @@ describe('a host', () => {
     expect([0, 7, 8].map((handOvers) => made(pools({ handOversOn: () => handOvers })))).toEqual([[1], [1], [0]]) // of its 8 processors one is left, or none
   })
 
+  test('takes its share of what pends with batch systems, in turn with all open hosts that have the image', () => {
+    const hosts = [hostWith(), hostWith({ id: h2 }), hostWith({ id: hostId('h3'), want: 'draining' }), hostWith({ id: hostId('h4'), images: [] })]
+    const all = pools({ hosts, mapping: mapping([pooled(policy(0))]), pendingFor: () => ({ pending: 5, pendingPeak: 5 }) })
+    expect(all.map(({ plans: [plan] }) => plan?.wanted)).toEqual([3, 2, 0, undefined])
+    expect(all[1]?.plans[0]?.why).toBe('2 wanted, jobs pending: 2: makes 2')
+    expect(pools({ mapping: mapping([pooled(policy(0))]), pendingFor: () => ({ pending: 0, pendingPeak: 2 }), vwns: [ready('v1')] })).toMatchObject([{ stops: [], plans: [{ wanted: 0, kept: 4 }] }])
+  })
+
+  test('says why those of a type are booted', () => {
+    expect(pools({ makingWith: () => ({ makeMs: 6_000, failing: null, booted: 'its template is not used any more' }) })[0]?.plans[0]?.why).toBe('1 wanted, min is 1: makes 1; each is booted, for its template is not used any more')
+  })
+
   test('makes none of a type that does not come up', () => {
-    const [pool] = pools({ experienceWith: () => ({ makeMs: 1, failing: 'v1 did not last' }) })
+    const [pool] = pools({ makingWith: () => ({ makeMs: 1, failing: 'v1 did not last', booted: null }) })
     expect(pool).toMatchObject({ requests: [], plans: [{ why: '1 wanted, min is 1: makes 0 of 1, for v1 did not last' }] })
   })
 })

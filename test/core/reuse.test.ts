@@ -52,7 +52,7 @@ function history(policy: (typeof reusePolicies)[number], visits: readonly Visit[
   row = released(row, first.reached)
   for (const [index, { who, reached }] of others.entries()) {
     if (!isLive(row)) break
-    const fits = mismatch(row, { type: el9, image: digest, network: 'isolated', shape: type.shape, reuse: policy, owner: who }, 0) === null
+    const fits = mismatch(row, { type: el9, image: digest, network: 'isolated', shape: type.shape, most: type.shape, reuse: policy, owner: who }, 0) === null
     const taken = tell(row, { kind: 'assigned', job: job(`h1-${index + 2}`), owner: ownerOf(who) })
     if (fits !== (taken.state === 'busy')) disagreed += 1
     if (taken.state !== 'busy') continue
@@ -91,7 +91,7 @@ test('a guest without the agent is shared by nobody, and a type whose policy has
   expect(reusePolicies.map((policy) => policyIn('ssh', policy))).toEqual(['never', 'same-user', 'same-user', 'same-user'])
   expect(reusePolicies.map((policy) => policyIn('agent', policy))).toEqual(reusePolicies)
   const warm = vwnWith({ state: 'idle', limits: { ...limits, reuse: 'same-group' } })
-  const want = { type: el9, image: digest, network: 'isolated', shape: type.shape, owner: anna } as const
+  const want = { type: el9, image: digest, network: 'isolated', shape: type.shape, most: type.shape, owner: anna } as const
   expect(mismatch(warm, { ...want, reuse: 'same-user' }, 0)).toBe('its reuse is same-group')
   expect(mismatch(warm, { ...want, reuse: 'same-group' }, 0)).toBeNull()
   expect(mismatch({ ...warm, contact: 'ssh', limits }, { ...want, reuse: 'same-group' }, 0)).toBeNull()

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { GuestAddress, GuestSession, PlaceFacts, ReadyVwn, Stillness } from '../../bait/contracts.ts'
 import { createJobs, type JobDesk } from '../../bait/job/jobs.ts'
 import { hostUsers } from '../../bait/job/users.ts'
+import { openPending, pendingDesk, type PendingBook } from '../../bait/pending.ts'
 import { connectGuest } from '../../bait/ssh/session.ts'
 import { starterSocket } from '../../bait/starter-socket.ts'
 import { hostId, imageDigest, typeName, vwnId, type JobId } from '../../core/ids.ts'
@@ -40,6 +41,7 @@ export function buildStarter(): void {
 
 export interface Desk extends AsyncDisposable {
   readonly jobs: JobDesk
+  readonly pending: PendingBook
   readonly socket: string
   readonly folder: string
   readonly lines: readonly LogLine[]
@@ -56,7 +58,7 @@ export const freshPlace: PlaceFacts = {
   },
 }
 
-export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number; stillness?: Stillness } = {}): Promise<Desk> {
+export async function openDesk(options: { limits?: JobLimits; folder?: string; submitMs?: number; stillness?: Stillness; reporters?: readonly string[] } = {}): Promise<Desk> {
   const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'wnod-desk-'))
   const { log, lines } = captureLog()
   const kit = { clock: systemClock, log, signal: new AbortController().signal }
@@ -64,13 +66,16 @@ export async function openDesk(options: { limits?: JobLimits; folder?: string; s
   const socket = join(folder, 'h1.sock')
   const jobs = createJobs(kit, { host, folder: join(folder, 'jobs'), ...(options.limits && { limits: options.limits }) })
   await jobs.recover()
+  const users = hostUsers(systemClock)
+  const pending = openPending(kit)
   const door = starterSocket(kit, {
-    host, path: socket, proof: join(folder, 'proof'), users: hostUsers(systemClock), onJob: (link) => jobs.accept(link), onControl: jobs.control,
+    host, path: socket, proof: join(folder, 'proof'), users, onJob: (link) => jobs.accept(link), onControl: jobs.control,
+    onPending: pendingDesk(kit, { book: pending, reporters: options.reporters ?? [], users }),
     ...(options.submitMs !== undefined && { submitMs: options.submitMs }),
   })
   await door.start()
   return {
-    jobs, socket, folder, lines,
+    jobs, pending, socket, folder, lines,
     async place(session, contact, facts = freshPlace) {
       const job = await until(() => jobs.live().find(({ state }) => state === 'waiting')?.job, { withinMs: 10_000, what: 'a waiting job', everyMs: 5 })
       return { job, freed: jobs.assign(job, readyVwn(session, contact, options.stillness), facts) }

@@ -1,6 +1,6 @@
-/** Whether a guest lives is asked over its session, unless it stands still. */
+/** A guest that does not hear the first connection is asked again; whether it lives is asked over its session, unless it stands still. */
 import { once } from 'node:events'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { Server, type Connection } from 'ssh2'
 import { expect, test } from 'vitest'
 import { connectGuest } from '../../bait/ssh/session.ts'
@@ -16,7 +16,7 @@ const soon = { withinMs: 5_000 }
 /** A server that counts what it is asked, and answers while it may. */
 async function server() {
   const [hostKey, clientKey] = [newKeyPair(), newKeyPair()]
-  const state = { asked: 0, answers: true }
+  const state = { asked: 0, answers: true, deafTo: 0, silent: new Set<Socket>() }
   const ssh = new Server({ hostKeys: [hostKey.secret] }, (connection: Connection) => {
     connection.on('authentication', (login) => login.accept())
     connection.on('request', (_accept, reject) => {
@@ -25,7 +25,10 @@ async function server() {
     })
     connection.on('error', () => undefined)
   })
-  const door = createServer((socket) => ssh.injectSocket(socket))
+  const door = createServer((socket) => {
+    if (state.silent.size === state.deafTo) return ssh.injectSocket(socket)
+    state.silent.add(socket.on('error', () => undefined).resume())
+  })
   const port = await listenTcp(door, 0)
   return {
     state,
@@ -43,6 +46,37 @@ const connected = async (address: Parameters<typeof connectGuest>[0], clock: Fak
   void session.closed.then(() => (open = false))
   return { session, isOpen: () => open }
 }
+
+test('a connection that a port forward took and its guest lost gets another one beside it, soon and then ever later, until one is answered', async () => {
+  await using guest = await server()
+  guest.state.deafTo = 3
+  const clock = fakeClock()
+  let words = 0
+  const coming = connectGuest(guest.address, AbortSignal.timeout(10_000), { clock, onWord: () => (words += 1) })
+  for (const [index, ms] of [500, 650, 845].entries()) {
+    await until(() => guest.state.silent.size === index + 1, soon)
+    await clock.advance(ms - 1)
+    expect([guest.state.silent.size, words]).toEqual([index + 1, 0])
+    await clock.advance(1)
+  }
+  const session = await coming
+  expect(words).toBe(1)
+  await until(() => [...guest.state.silent].every((socket) => socket.closed), soon)
+  session.close()
+  await session.closed
+  expect(clock.pending).toBe(0)
+})
+
+test('a guest that never says a word is given up after ten seconds, with all connections to it', async () => {
+  await using guest = await server()
+  guest.state.deafTo = Infinity
+  const clock = fakeClock()
+  const failed = expect(connectGuest(guest.address, AbortSignal.timeout(10_000), { clock })).rejects.toMatchObject({ code: 'GUEST_UNREACHABLE', cause: { message: 'no word from it for 10000 ms' } })
+  await clock.advance(10_000)
+  await failed
+  await until(() => guest.state.silent.size > 4 && [...guest.state.silent].every((socket) => socket.closed), soon)
+  expect(clock.pending).toBe(0)
+})
 
 test('a session is asked every five seconds, not while its guest stands still, and ended after half a minute without an answer', async () => {
   await using guest = await server()

@@ -13,7 +13,7 @@ import { isNews } from '../../core/reconcile.ts'
 import { randomId, systemClock, type Clock } from '../../kit/clock.ts'
 import {
   ordersSchema, reportSchema,
-  type Answer, type EndedJob, type HostFacts, type LiveJob, type ObservedVwn, type Orders, type Report, type ScrubReceipt, type WantedVwn,
+  type Answer, type EndedJob, type HostFacts, type LiveJob, type ObservedVwn, type Orders, type PendingSaid, type Report, type ScrubReceipt, type WantedVwn,
 } from '../../wire/bait.ts'
 import type { Identity, Outcome } from '../../wire/common.ts'
 import type { Want } from '../../wire/hook.ts'
@@ -70,6 +70,10 @@ export interface FakeHost {
   finish(job: JobId, outcome?: Outcome): void
   /** The job starter goes away. */
   cancel(job: JobId): void
+  /** What batch systems have said here of their pending jobs; tests write it. */
+  readonly pending: PendingSaid[]
+  /** The VM stands still, or runs again. */
+  pause(vwn: VwnId, paused: boolean): void
   /** The VM dies by itself, and a job in it is lost. */
   breakVwn(vwn: VwnId): void
   /** What the bait would send now; each has the next number. */
@@ -114,7 +118,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     vwns: new Map<VwnId, ObservedVwn>(),
     jobs: new Map<JobId, LiveJob>(),
     ended: new Map<JobId, EndedJob>(),
-    answers: new Map<JobId, Answer>(),
+    answers: new Map<JobId, Answer>(), pending: [] as PendingSaid[],
     bootId: randomId(), session: randomId(), startedAtMs: clock.nowMs(), seq: 0, lastJob: 0,
   }
   const closing = new AbortController()
@@ -152,7 +156,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   function boot(wanted: WantedVwn): void {
     const { vwn, token, job } = wanted
     state.vwns.set(vwn, {
-      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null,
+      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null, paused: false,
     })
     changed()
     set(vwn, { state: 'booting', pid: 1000 + Number(vwn.slice(1)) })
@@ -228,7 +232,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     for (const job of orders.acknowledged) state.ended.delete(job)
   }
   const goneBefore = (wanted: WantedVwn): ObservedVwn => ({
-    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null,
+    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null, paused: false,
   })
 
   function newSession(): void {
@@ -238,7 +242,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     host, facts,
     get script() { return state.script },
     get orders() { return state.orders },
-    vwns: state.vwns, jobs: state.jobs, ended: state.ended, answers: state.answers,
+    vwns: state.vwns, jobs: state.jobs, ended: state.ended, answers: state.answers, pending: state.pending,
     submit(job = {}) {
       const id = jobId(`${host}-${++state.lastJob}`)
       state.jobs.set(id, fakeJob(id, job, clock.nowMs()))
@@ -247,6 +251,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     },
     finish,
     cancel: (id) => finish(id, { is: 'cancelled', signal: 'SIGTERM' }),
+    pause: (vwn, paused) => set(vwn, { paused }),
     breakVwn(vwn) {
       loseJobOf(vwn)
       set(vwn, { state: 'gone', job: null, pid: null, cause: failure('VWN_DIED') })
@@ -257,7 +262,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       return reportSchema.parse({
         v: 1, host, bootId: state.bootId, session: state.session, startedAtMs: state.startedAtMs, seq: ++state.seq,
         ordersSeen: { term: seen?.term ?? 0, generation: seen?.generation ?? 0 },
-        facts, vwns: [...state.vwns.values()], jobs: [...state.jobs.values()], ended: [...state.ended.values()],
+        facts, vwns: [...state.vwns.values()], jobs: [...state.jobs.values()], ended: [...state.ended.values()], pending: [...state.pending],
       })
     },
     take,

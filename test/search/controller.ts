@@ -87,7 +87,7 @@ function keepReady(world: World, brain: Brain, scenario: Scenario, holds: readon
   const types = scenario.mapping.types.map((type) => (world.poolOver ? { ...type, pool: noPool } : type))
   const pools = brain.planPools({
     hosts: world.sites.map((site) => site.host), vwns: world.rows.filter(({ state }) => state !== 'gone'), mapping: { ...scenario.mapping, types }, holds,
-    handOversOn: () => 0, demandFor: () => noDemand, experienceWith: () => ({ makeMs: 1, failing: null }),
+    handOversOn: () => 0, demandFor: () => noDemand, pendingFor: () => noDemand, makingWith: () => ({ makeMs: 1, failing: null, booted: null }),
   }, poolSettings, nowMs)
   for (const { requests, stops } of pools) {
     for (const { vwn } of stops) {
