@@ -20,7 +20,7 @@ import { stream } from '../wire/frames.ts'
 import type { Run, Submit, ToStarter } from '../wire/hook.ts'
 import { JobStream, type Receiver, type Sender } from '../wire/job-stream.ts'
 import { baitSocket } from './bait-socket.ts'
-import { become, canBecome, inPath, withoutStdin } from './starter/bare.ts'
+import { become, canBecome, inPath, nameOf, withoutStdin, type Bare } from './starter/bare.ts'
 import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
@@ -329,21 +329,23 @@ function becomeJob(state: State): void {
   report(state)
   const env = hostEnv.map(decoded)
   const { file, argv: [first = Buffer.alloc(0), ...rest] }: Native = command.native ?? { argv: command.argv }
-  const name = file === 'inPath' ? inPath(first, env) : first
+  const asSlurm = file === 'asSlurm'
+  const name = asSlurm ? inPath(first, env) : first
   try {
     if (!options.waitStdin) withoutStdin()
-    become({ file: file instanceof Buffer ? file : name, argv: [name, ...rest], env, stdin: command.stdin, before: asCalled }, (errno) => notExecuted(name, errno))
+    const job: Bare = { file: file instanceof Buffer ? file : name, isPath: asSlurm, argv: [name, ...rest], env, stdin: command.stdin, before: asCalled }
+    become(job, (errno) => notExecuted(name, errno, asSlurm))
   } catch (error) {
     state.seen.outcome = null
     refused(state, { ...impossible, message: `${impossible.message}: ${(error as Error).message}` })
   }
 }
 
-/** As a shell says it, and the guest too. */
-function notExecuted(name: Buffer, errno: string): void {
-  const missing = errno === 'ENOENT' || errno === 'ENOTDIR'
-  complain(`${name.toString('latin1')} cannot be executed: ${errno}`)
-  process.exit(missing ? 127 : 126)
+/** With the exit code of a shell and of a guest, or of Slurm. */
+function notExecuted(name: Buffer, errno: number, asSlurm: boolean): void {
+  const why = nameOf(errno)
+  complain(`${name.toString('latin1')} cannot be executed: ${why}`)
+  process.exit(asSlurm ? errno : why === 'ENOENT' || why === 'ENOTDIR' ? 127 : 126)
 }
 
 /** The one word about a job that ran: it would look for the reason in itself. Nothing where it has done well all the same. */

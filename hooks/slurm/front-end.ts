@@ -24,7 +24,7 @@ export function slurm(call: Call): Reading {
   if (command === null) throw new UsageError('WNOD_ARGV0 does not name the command: is the plugin of Slurm the one of this version?')
   return {
     argv: [command, ...args],
-    native: { file: 'inPath', argv: [command, ...args] }, // slurmstepd's exec_task: the program has its full path for a name
+    native: { file: 'asSlurm', argv: [command, ...args] }, // slurmstepd's exec_task
     known: {
       batchSystem: 'slurm',
       batchJobId: jobIdOf(env),

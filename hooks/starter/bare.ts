@@ -11,8 +11,9 @@ import type { Before } from './before.ts'
 
 /** What is executed, and what of our surroundings node has changed. */
 export interface Bare {
-  /** Found in the PATH of `env` where it has no slash. */
+  /** Found in the PATH of `env` where it has no slash, and a shell's where it is no program; unless `isPath`. */
   readonly file: Buffer
+  readonly isPath: boolean
   readonly argv: readonly Buffer[]
   readonly env: readonly Buffer[]
   /** What the front end has read from the pipe on stdin, which then was at its end; undefined: stdin is untouched. */
@@ -48,13 +49,13 @@ export function withoutStdin(): void {
 
 /**
  * Becomes the job; what our caller sends us meanwhile does to us what it would do to the job. Throws where exec.c cannot be loaded; returns, some
- * time later, only where the command cannot be executed: calls `failed` with the name of the reason.
+ * time later, only where the command cannot be executed: calls `failed` with the number of the reason.
  */
-export function become(job: Bare, failed: (errno: string) => void): void {
+export function become(job: Bare, failed: (errno: number) => void): void {
   const { signals, exec } = load()
   const packed = pack(job)
   signals(packed)
-  setImmediate(() => setImmediate(() => failed(nameOf(exec(packed)))))
+  setImmediate(() => setImmediate(() => failed(exec(packed))))
 }
 
 function load(): Exec {
@@ -63,14 +64,15 @@ function load(): Exec {
   return loaded.exports
 }
 
-const nameOf = (errno: number): string => Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `error ${errno}`
+/** `ENOENT` of 2. */
+export const nameOf = (errno: number): string => Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? `error ${errno}`
 
 const headBytes = 56
 const [knowsBlocked, knowsOpenFiles] = [1, 2]
 const noLimit = 2n ** 64n - 1n
 
 /** The one Buffer that exec.c reads, laid out as its `struct job` says. */
-export function pack({ file, argv, env, stdin, before: { ignored, blocked, closed, inherited = [], openFiles } }: Bare): Buffer {
+export function pack({ file, isPath, argv, env, stdin, before: { ignored, blocked, closed, inherited = [], openFiles } }: Bare): Buffer {
   const zero = Buffer.alloc(1)
   const strings = [file, ...argv, ...env].flatMap((text) => [text, zero])
   const head = Buffer.alloc(headBytes + 4 * inherited.length)
@@ -79,7 +81,7 @@ export function pack({ file, argv, env, stdin, before: { ignored, blocked, close
   head.writeBigUInt64LE(openFiles === undefined || openFiles === null ? noLimit : BigInt(openFiles), 16)
   const counts = [
     (blocked === undefined ? 0 : knowsBlocked) | (openFiles === undefined ? 0 : knowsOpenFiles), Number(mask(closed)),
-    inherited.length, argv.length, env.length, stdin === undefined ? 0 : 1, stdin?.length ?? 0,
+    inherited.length, argv.length, env.length, stdin === undefined ? 0 : 1, stdin?.length ?? 0, isPath ? 1 : 0,
   ]
   counts.forEach((count, index) => head.writeUInt32LE(count, 24 + 4 * index))
   inherited.forEach((fd, index) => head.writeInt32LE(fd, headBytes + 4 * index))

@@ -39,7 +39,8 @@ struct job {
     uint32_t knows;            // which of the next three the caller knows: KNOWS_*
     uint32_t closed;           // bits of 0, 1 and 2
     uint32_t inherited, words, entries;
-    uint32_t has_stdin, stdin_bytes, reserved;
+    uint32_t has_stdin, stdin_bytes;
+    uint32_t is_path; // the file is executed as it is: not looked for, and no shell takes what is no program
 };
 enum { KNOWS_BLOCKED = 1, KNOWS_OPEN_FILES = 2 };
 
@@ -153,7 +154,10 @@ static napi_value exec(napi_env env, napi_callback_info info)
     put_back_files(job, inherited);
     put_back_mask(job);
     environ = (char **)entries; // where execvp looks for PATH
-    execvp(file, (char **)words);
+    if (job->is_path)
+        execve(file, (char **)words, environ);
+    else
+        execvp(file, (char **)words);
     return number(env, errno);
 }
 

@@ -54,8 +54,11 @@ export interface Reading {
 }
 
 export interface Native {
-  /** The program, where the first word is another name for it; `inPath`: the first word, which becomes the full path where it has no slash. */
-  readonly file?: Buffer | 'inPath'
+  /**
+   * The program, where the first word is another name for it. `asSlurm`: the first word, which becomes a full path where it has no slash; it goes to no
+   * shell where it is no program, and where it cannot be executed the job exits with the number of the error.
+   */
+  readonly file?: Buffer | 'asSlurm'
   readonly argv: readonly Buffer[]
 }
 

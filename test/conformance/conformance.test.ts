@@ -67,7 +67,7 @@ function seen(one: Case, lane: Lane): Promise<Observed> {
 }
 
 const lanesOf = (one: Case): readonly Lane[] =>
-  [...(one.expected === undefined ? ['bare' as const, 'host' as const] : []), ...(hostAlone ? [] : (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined))]
+  [...(one.expected === undefined ? ['bare' as const] : []), ...(one.expected === undefined && one.unless?.host === undefined ? ['host' as const] : []), ...(hostAlone ? [] : (['agent', 'ssh'] as const).filter((contact) => one.unless?.[contact] === undefined))]
 
 describe.each(groups)('%s', (group) => {
   test.each(cases.filter((one) => one.group === group))('$name', async (one) => {

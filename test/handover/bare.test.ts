@@ -144,6 +144,12 @@ describe('called by a batch system', () => {
     expect(String((await named.ended).stdout)).toMatch(/^\/(usr\/)?bin\/cat\0\/proc\/self\/cmdline\0$/)
   })
 
+  test.each([['no-such-command', 2], [join(folder, 'text'), 8]])('Slurm: %s is an error by its number, and goes to no shell', async (command, code) => {
+    await using desk = await openDesk()
+    writeFileSync(join(folder, 'text'), 'echo never\n', { mode: 0o755 })
+    expect(await (await bareJob(desk, [], { input: '', frontEnd: { WNOD_FRONT_END: 'slurm', WNOD_ARGV0: command, SLURM_JOB_ID: '7' } })).ended).toMatchObject({ code, stdout: Buffer.alloc(0) })
+  })
+
   test('PBS: a login shell reads the line that the front end has read before', async () => {
     await using desk = await openDesk()
     const script = join(desk.folder, '7.server.SC')
@@ -218,11 +224,11 @@ test('what exec.c is told has every byte where its struct has it', () => {
   const signals = fc.uniqueArray(fc.integer({ min: 1, max: 64 }))
   fc.assert(fc.property(word, words, words, fc.option(word, { nil: undefined }), signals, fc.option(signals, { nil: undefined }), (file, argv, env, stdin, ignored, blocked) => {
     const before = { ignored, closed: [0, 2], inherited: [7, 40], openFiles: null, ...(blocked !== undefined && { blocked }) }
-    const packed = pack({ file, argv, env, stdin, before })
+    const packed = pack({ file, isPath: argv.length > 2, argv, env, stdin, before })
     const has = (at: number): number[] => Array.from({ length: 64 }, (_, bit) => bit + 1).filter((signal) => (packed.readBigUInt64LE(at) >> BigInt(signal - 1)) & 1n)
     expect(has(0)).toEqual([...ignored].sort((a, b) => a - b))
     expect(has(8)).toEqual([...(blocked ?? [])].sort((a, b) => a - b))
-    expect([0, 1, 2, 3, 4, 5, 6].map((index) => packed.readUInt32LE(24 + 4 * index))).toEqual([blocked === undefined ? 2 : 3, 5, 2, argv.length, env.length, stdin === undefined ? 0 : 1, stdin?.length ?? 0])
+    expect([0, 1, 2, 3, 4, 5, 6, 7].map((index) => packed.readUInt32LE(24 + 4 * index))).toEqual([blocked === undefined ? 2 : 3, 5, 2, argv.length, env.length, stdin === undefined ? 0 : 1, stdin?.length ?? 0, argv.length > 2 ? 1 : 0])
     expect([packed.readInt32LE(56), packed.readInt32LE(60)]).toEqual([7, 40])
     expect(packed.subarray(64)).toEqual(Buffer.concat([...[file, ...argv, ...env].flatMap((each) => [each, Buffer.alloc(1)]), ...(stdin === undefined ? [] : [stdin])]))
   }))
