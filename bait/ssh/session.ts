@@ -16,7 +16,7 @@ const loginMs = 60_000
 const firstByteMs = 10_000
 /**
  * How long a connection may stay silent before there is a second one beside it. QEMU's port forward accepts before the guest listens, and sends
- * a SYN that the guest has lost again only after six seconds: because its card was not up yet, or, in one clone of eight without agent, because
+ * a SYN that the guest has lost again only after six seconds: because its card was not up yet, or, in one clone of six without agent, because
  * it was sent to the card's old address at the moment in which the card got its own. Longer each time, for each asking costs a busy guest another process.
  */
 const silence = { firstMs: 500, grows: 1.3, longestMs: 2_000 } as const

@@ -27,7 +27,7 @@ const memoryWords = ({ outOfMemory }: { readonly outOfMemory?: true | undefined 
 export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn === null ? null : reused === true ? 'reused' : (made ?? 'new'))
 
 /** What a VWN is about, and whether it stands still in that. */
-export const vwnState = ({ state, paused }: VwnView): string => (paused ? `${state}, paused` : state)
+export const vwnState = ({ state, paused }: Pick<VwnView, 'state' | 'paused'>): string => (paused ? `${state}, paused` : state)
 
 /** A moment as people write it, in this machine's time zone. */
 export function moment(atMs: number | null): string | null {

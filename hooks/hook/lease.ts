@@ -36,8 +36,8 @@ function question(options: HookOptions): URLSearchParams {
   return new URLSearchParams(Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== null))
 }
 
-/** As this host knows them: the controller's machine may know no users. */
-function groupsOf(user: string): string | null {
+/** The user's groups as this host knows them, for the controller's machine may know no users; null where it does not either. */
+export function groupsOf(user: string): string | null {
   const { status, stdout } = spawnSync('id', ['-Gn', '--', user], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
   return status === 0 ? stdout.trim().split(' ').join(',') : null
 }

@@ -8,6 +8,7 @@ import type { Explanation } from '../../wire/api.ts'
 import { UsageError } from '../starter/options.ts'
 import { askBait } from './bait.ts'
 import { fromController } from './controller.ts'
+import { groupsOf } from './lease.ts'
 import type { HookOptions } from './options.ts'
 import { collectors, type PendingJob } from './pending-jobs.ts'
 
@@ -47,24 +48,27 @@ const add = (counts: Map<string, number>, name: string, jobs: number): void => v
 /** By type: as the job says, else as --type says of all, else as the mapping says to whoever has such a job. Jobs that it refuses get no VWN. */
 async function typed(options: HookOptions, system: string, jobs: readonly PendingJob[]): Promise<Map<string, number>> {
   const counts = new Map<string, number>()
-  const askers = new Map<string, number>()
+  const askers = new Map<string, { readonly job: PendingJob; jobs: number }>()
   for (const job of jobs) {
     const type = job.type ?? options.text('type')
+    const asker = JSON.stringify([job.user, job.queue, job.project])
     if (type !== null) add(counts, type, 1)
-    else if (job.user !== null) add(askers, question(job, system), 1)
+    else askers.set(asker, { job, jobs: (askers.get(asker)?.jobs ?? 0) + 1 })
   }
-  const most = [...askers].sort(([, a], [, b]) => b - a).slice(0, askersMax)
-  for (const [asked, number] of most) {
-    const { type } = await fromController<Explanation>(options, `/explain?${asked}`).catch((error: unknown) => {
-      if (error instanceof VwnError && error.entry.http < 500) return { type: null } // nobody whom the controller knows
-      throw error
-    })
+  for (const { job, jobs: number } of [...askers.values()].sort((a, b) => b.jobs - a.jobs).slice(0, askersMax)) {
+    const type = await typeFor(options, system, job)
     if (type !== null) add(counts, type, number)
   }
   return counts
 }
 
-function question({ user, queue, project }: PendingJob, system: string): string {
-  const asked = { user, queue, project, batch_system: system }
-  return new URLSearchParams(Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== null)).toString()
+async function typeFor(options: HookOptions, system: string, { user, queue, project }: PendingJob): Promise<string | null> {
+  if (user === null) return null
+  const asked = Object.entries({ user, group: groupsOf(user), queue, project, batch_system: system }).filter((entry): entry is [string, string] => entry[1] !== null)
+  try {
+    return (await fromController<Explanation>(options, `/explain?${new URLSearchParams(asked).toString()}`)).type
+  } catch (error) {
+    if (error instanceof VwnError && error.code === 'USER_NOT_FOUND') return null
+    throw error
+  }
 }

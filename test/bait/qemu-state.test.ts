@@ -10,7 +10,7 @@ import { isAlive } from '../../kit/process.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 const never = new AbortController().signal
-const played = qemu({ clock: systemClock, program: join(import.meta.dirname, 'played-qemu.mjs'), stateMs: 700 })
+const program = join(import.meta.dirname, 'played-qemu.mjs')
 const devices = Buffer.alloc(100_000, 'state of devices ')
 
 async function place(fate: string) {
@@ -21,6 +21,7 @@ async function place(fate: string) {
     name: `wnod.played.h1.${fate}`, sockets: { control: at('qmp.sock'), port: at('agent.sock'), console: at('serial.sock') }, output: at('output.log'), stateSocket: at('state.sock'),
     memoryFile: at('memory'), accelerator: 'tcg', cpus: 1, memoryMib: 1, kernel: '/none', initrd: '/none', cmdline: '', disks: [], network: 'none', sshPort: null,
   }
+  const played = qemu({ clock: systemClock, program, stateMs: fate === 'falls-silent' ? 700 : 60_000 })
   const vms: Pick<Vm, 'kill'>[] = []
   return {
     spec,

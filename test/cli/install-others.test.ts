@@ -111,7 +111,7 @@ test.each(['a b', "it's", '$(id)', 'x;y', '', 'a\nb'])('the word %j goes into no
 })
 
 /** JOB_CONTROLS as LSF runs them, on a group of real processes and with a `wnod` that notes its words and answers `code`. */
-async function controlled(action: string, code: number, env: NodeJS.ProcessEnv = {}) {
+async function controlled(action: string, code: number, wanted: string, env: NodeJS.ProcessEnv = {}) {
   await using here = await site()
   await installLsf(context, { scripts: here.at('scripts') })
   writeFileSync(here.at('scripts/wnod'), `#!/bin/sh\nprintf '[%s]' "$@" >>'${here.at('calls')}'\nexit ${code}\n`)
@@ -120,9 +120,8 @@ async function controlled(action: string, code: number, env: NodeJS.ProcessEnv =
   const state = (): string => readFileSync(`/proc/${group}/stat`, 'latin1').replace(/.*\) /, '').slice(0, 1).replace(/[RS]/, 'runs')
   try {
     const { status } = spawnSync(here.at('scripts/wnod-lsf-control'), [action], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBINDEX: '0', LSB_JOBPGIDS: group, ...env } })
-    // A signal that was sent is not yet one that was heard.
-    await until(() => state() === (action === 'suspend' ? 'T' : 'runs'), { withinMs: 10_000, what: 'the job has heard it' }).catch(() => undefined)
-    return { status, calls: here.read('calls'), ...{ state: state() } }
+    await until(() => state() === wanted, { withinMs: 10_000, what: `the job's state is ${wanted}` }) // a signal takes effect when its process runs next
+    return { status, calls: here.read('calls') }
   } finally {
     process.kill(-Number(group), 'SIGCONT')
     process.kill(-Number(group), 'SIGKILL')
@@ -130,9 +129,9 @@ async function controlled(action: string, code: number, env: NodeJS.ProcessEnv =
 }
 
 test('JOB_CONTROLS of LSF: the bait is told, and the processes are stopped and continued', async () => {
-  expect(await controlled('suspend', 0)).toEqual({ status: 0, calls: '[hook][control][suspend][--batch-system][lsf][--batch-job-id][7]', state: 'T' })
-  expect(await controlled('resume', 0, { LSB_JOBINDEX: '3' })).toEqual({ status: 0, calls: '[hook][control][resume][--batch-system][lsf][--batch-job-id][7[3]]', state: 'runs' })
-  expect(await controlled('suspend', 75)).toMatchObject({ status: 0, state: 'T' })
+  expect(await controlled('suspend', 0, 'T')).toEqual({ status: 0, calls: '[hook][control][suspend][--batch-system][lsf][--batch-job-id][7]' })
+  expect(await controlled('resume', 0, 'runs', { LSB_JOBINDEX: '3' })).toEqual({ status: 0, calls: '[hook][control][resume][--batch-system][lsf][--batch-job-id][7[3]]' })
+  expect(await controlled('suspend', 75, 'T')).toMatchObject({ status: 0 })
 })
 
 test('JOB_CONTROLS of LSF: a job on the host itself is told to end by signals alone', async () => {
@@ -143,7 +142,7 @@ test('JOB_CONTROLS of LSF: a job on the host itself is told to end by signals al
   const pid = String(job.pid ?? expect.unreachable())
   const ended = once(job, 'exit')
   await once(job.stdout, 'data')
-  spawnSync(here.at('scripts/wnod-lsf-control'), ['terminate'], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBPGIDS: pid, LSB_JOBPIDS: pid } })
+  await once(spawn(here.at('scripts/wnod-lsf-control'), ['terminate'], { stdio: 'ignore', env: { PATH: process.env['PATH'], LSB_JOBID: '7', LSB_JOBPGIDS: pid, LSB_JOBPIDS: pid } }), 'exit')
   expect([await ended, existsSync(here.at('calls'))]).toEqual([[3, null], false])
 })
 

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { vwnState } from '../../cli/show/words.ts'
 import { duration, facts, table, type Column } from '../../cli/table.ts'
 
 interface Row { readonly id: string; readonly n: number | null; readonly why: string }
@@ -32,6 +33,10 @@ test('an empty table is its header', () => {
 
 test('a thing is lines of names and values', () => {
   expect(facts([['host', 'h1'], ['free cpus', 3], ['cause', null]])).toBe('host       h1\nfree cpus  3\ncause      -\n')
+})
+
+test('a VWN that stands still says so beside its state', () => {
+  expect([vwnState({ state: 'idle', paused: true }), vwnState({ state: 'busy', paused: false })]).toEqual(['idle, paused', 'busy'])
 })
 
 test.each([

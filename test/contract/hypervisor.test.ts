@@ -57,7 +57,7 @@ hypervisorContract({
   name: 'qemu',
   hypervisor: real,
   lacks: !found.healthy ? found.why : image === null ? 'no image to boot: WNOD_IMAGES names no store with one' : null,
-  slowMs: 60_000,
+  slowMs: 180_000,
   spec: (base) => Promise.resolve({ ...base, accelerator: 'tcg', cpus: 1, memoryMib: 256, kernel: image?.kernel ?? '', initrd: image?.initrd ?? '', cmdline: 'console=ttyS0', disks: [], network: 'isolated', sshPort: null }),
   crash: async (vm) => void process.kill(vm.handle.pid, 'SIGABRT'),
   usedMs: (vm) => usedMs(vm.handle.pid),
@@ -82,7 +82,7 @@ hypervisorContract({
     cloneScratch: (backing, path) => scratchDisks(join(dirname(path), 'pristine')).clone(backing, path),
     async meet(spec) {
       const address = { host: '127.0.0.1', port: spec.sshPort ?? 0, hostKey: hostKey.shared, clientKey: clientKey.secret }
-      const session = await connectWhenUp(address, AbortSignal.timeout(50_000))
+      const session = await connectWhenUp(address, AbortSignal.timeout(150_000))
       const said = async (command: string): Promise<string> => text(await session.exec(command))
       return {
         put: async (where, word) => void (await said(`echo -n ${word} > ${wordFiles[where]}; sync`)),

@@ -55,6 +55,13 @@ describe('lease', () => {
   })
 })
 
+test('pending jobs that name no type count as what the mapping gives their owners', async () => {
+  writeFileSync(join(folder, 'squeue'), "#!/bin/sh\nprintf 'Resources|root|bio|a\\nResources|root|bio|a\\nPriority|root||closed\\nPriority|nobody-here||a\\nDependency|root|bio|a\\n'\n")
+  chmodSync(join(folder, 'squeue'), 0o755)
+  expect(await hook(['pending', '--from', 'slurm', '--dry-run'])).toMatchObject({ ...silent, stdout: 'huge=1\nstandard=2' })
+  expect(await hook(['pending', '--from', 'slurm', '--dry-run'], folder)).toMatchObject({ exitCode: 75, stdout: '', stderr: expect.stringContaining('(CONTROLLER_AWAY)') as string })
+})
+
 describe('resources', () => {
   test('are told to each batch system in its own words', async () => {
     const { resources } = (await controller.call('GET', '/v1/hosts/h1/resources')).body as { resources: { name: string; jobs: number }[] }

@@ -259,7 +259,7 @@ test.each([
   ['a huge frame', Buffer.from('ffffffff01000000000000000000', 'hex')],
   ['half a frame, and then nothing', Buffer.from('0000')],
 ])('%s on the socket is dropped, and the bait stays up', async (_what, bytes) => {
-  await using desk = await openDesk({ submitMs: 200 })
+  await using desk = await openDesk({ submitMs: 2_000 }) // the starter below must be quicker than that
   const socket = connect(desk.socket)
   socket.on('error', () => {})
   socket.write(bytes)
