@@ -1,4 +1,5 @@
 /** What is Grid Engine's alone: start modes, binaries, qrsh, its ways to end, suspend and repeat a job. Each natively and in a VWN, and compared. */
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseSettings } from '../../cli/install/qconf.ts'
@@ -39,12 +40,15 @@ const inModes: readonly [StartMode, string, BatchCase][] = (['unix', 'posix', 's
   ]
 })
 
-/** The lanes run side by side; a job of the same user takes whichever VWN is ready. */
+/** In the queue that is ours as in the one that is not; both run side by side, and a job of the same user takes whichever VWN is ready. */
+async function isAsNatively(mode: StartMode, one: BatchCase): Promise<void> {
+  const [bare, ours] = await Promise.all([engine.runIn(mode, one, 'bare'), engine.runIn(mode, one, 'vwn')])
+  const tidy = one.tidy ?? ((text: string) => text)
+  expect({ ...ours, stdout: tidy(ours.stdout) }).toEqual({ ...bare, stdout: tidy(bare.stdout) })
+}
+
 describe.concurrent('in its three start modes', () => {
-  test.each(inModes)('%s: %s', async (mode, _name, one) => {
-    const [bare, vwn] = await Promise.all([engine.runIn(mode, one, 'bare'), engine.runIn(mode, one, 'vwn')])
-    expect(vwn).toEqual(bare)
-  })
+  test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
 })
 
 const cases: readonly BatchCase[] = [
@@ -66,12 +70,10 @@ const cases: readonly BatchCase[] = [
   { group: 'interactive', name: 'qrsh without a shell', command: ['/usr/bin/printf', '<%s>', 'a b', '$HOME'], options: sge('-noshell') },
 ]
 
+const named = cases.map((one) => [`${one.group}: ${one.name}`, one] as const)
+
 describe.concurrent('as natively', () => {
-  test.each(cases.map((one) => [`${one.group}: ${one.name}`, one] as const))('%s', async (_name, one) => {
-    const [bare, vwn] = await Promise.all([engine.runIn('unix', one, 'bare'), engine.runIn('unix', one, 'vwn')])
-    const tidy = one.tidy ?? ((text: string) => text)
-    expect({ ...vwn, stdout: tidy(vwn.stdout) }).toEqual({ ...bare, stdout: tidy(bare.stdout) })
-  })
+  test.each(named)('%s', (_name, one) => isAsNatively('unix', one))
 })
 
 test('a job of an array has its task in our records as well', async () => {
@@ -167,4 +169,17 @@ test('the installation says what is made, is taken back to what was there, and l
 
 test('no queue is in error after all that', async () => {
   expect(await engine.queuesInError()).toEqual([])
+})
+
+/** The mapping may change its mind: from now on no job gets a VWN. */
+describe('on the host itself', () => {
+  beforeAll(async () => {
+    writeFileSync(farm.home.mapping, 'types: { debian12: { image: debian12 } }\ndefault: { bare: true, allow: [debian12] }\n')
+    await until(async () => (await farm.cli(['explain', '--user', 'games', '--group', 'games'])).stdout.includes('bare'), { withinMs: 30_000, everyMs: 200, what: 'the mapping is in force' })
+  }, 60_000)
+
+  describe.concurrent('as natively', () => {
+    test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
+    test.each(named)('%s', (_name, one) => isAsNatively('unix', one))
+  })
 })
