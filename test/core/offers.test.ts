@@ -66,7 +66,7 @@ test('so many jobs, each of another user, do get a place, once what gives way is
     seen.offered += jobs
     const waiting = Array.from({ length: jobs }, (_, nth) => jobWith({ id: job(`h1-${nth + 1}`), owner: { ...owner('x'), uid: 5_000 + nth }, submittedAtMs: nth }))
     const mapping = { types: [of], rules: [], default: { name: 'all', match: {}, type: type.name, allow: [], limits: { perUser: null }, fallback: 'requeue' as const } }
-    for (let turn = 0; turn <= jobs; turn += 1) {
+    for (let turn = 0; turn <= jobs + rows.length; turn += 1) { // each turn gives a job its place, or has one VWN at least give way
       for (const decision of plan(waiting, { hosts: [host], vwns, mapping }, 0)) {
         if (decision.is === 'wait') seen.evicted += decision.evict.length
         if (decision.is === 'wait') vwns = vwns.filter(({ id }) => !decision.evict.includes(id))

@@ -404,7 +404,7 @@ describe('whatever the farm looks like', () => {
     /** The jobs that have a VWN when all that was stopped for them is gone, and all that was scrubbed is clean. */
     const placed = (farm: Farm, jobs: readonly WaitingJob[]): readonly WaitingJob[] => {
       let { vwns } = farm
-      for (let turn = 0; turn <= jobs.length; turn += 1) {
+      for (let turn = 0; turn <= jobs.length + farm.vwns.length; turn += 1) {
         const before = vwns
         vwns = carriedOut({ ...farm, vwns }, jobs, plan(jobs, { ...farm, vwns }, 50))
           .filter((row) => !['stopping', 'fencing'].includes(row.state) || before.includes(row))
