@@ -10,9 +10,6 @@ const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
 const hostile = 'test/hostile/**/*.test.ts'
 
-// A hundred jobs, natively and in VWNs, take Slurm five minutes: run by whoever changes what it calls, with WNOD_BATCH=1.
-const compared = process.env['WNOD_BATCH'] === undefined ? ['test/batch/conformance.test.ts'] : []
-
 const oxc = { target: 'node20' } as const
 
 // A migration is imported as its text, as the bundler does it too.
@@ -46,7 +43,6 @@ export default defineConfig({
           name: 'parts',
           env,
           include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
-          exclude: compared,
           globalSetup: './test/harness/known-templates.ts',
           maxWorkers: sideBySide,
           maxConcurrency: 8, // of cases that wait more than they compute

@@ -17,10 +17,11 @@ import { libvirt } from './libvirt.ts'
 import { drawAll } from './pictures.ts'
 import { burst, ready, stream } from './pool.ts'
 import { print, save, type Found } from './results.ts'
+import { slurm } from './slurm.ts'
 
 /** These share one farm, in which every VWN is booted; the others have their own, or none. */
 const inOneFarm = ['cold', 'warm', 'throughput'] as const
-const alone = ['starter', 'bare', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt'] as const
+const alone = ['starter', 'bare', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt', 'slurm'] as const
 const all: readonly string[] = [...alone, ...inOneFarm]
 
 const { values: given, positionals } = parseArgs({
@@ -30,7 +31,7 @@ const { values: given, positionals } = parseArgs({
     runs: { type: 'string', default: '7' },
     mib: { type: 'string', default: '1024' },
     idle: { type: 'string', default: '50' },
-    jobs: { type: 'string', default: '12' },
+    jobs: { type: 'string' },
     draw: { type: 'boolean', default: false },
   },
   allowPositionals: true,
@@ -46,8 +47,9 @@ const measure: Readonly<Record<(typeof alone)[number], () => Promise<Found>>> = 
   ready: () => ready(images, runs),
   idle: () => idle(images, Number(given.idle)),
   burst: () => burst(images),
-  stream: () => stream(images, Number(given.jobs)),
+  stream: () => stream(images, Number(given.jobs ?? 12)),
   libvirt: () => libvirt(images, runs),
+  slurm: () => slurm(images, runs, Number(given.jobs ?? 200)),
 }
 const measureIn: Readonly<Record<(typeof inOneFarm)[number], (farm: BenchFarm) => Promise<Found>>> = {
   cold: (farm) => cold(farm, runs),

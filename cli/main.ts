@@ -132,6 +132,9 @@ installer('gridengine', 'what a queue calls, and the settings of the queue and o
   .option('--types <types...>', 'what `-l vm=TYPE` may name (default: the types of the mapping)')
   .option('--grace <seconds>', '`qdel` gives a job TERM and so long to end, in place of KILL at once', wholeNumber('--grace', 1, 3600))
   .option('--no-epilog', 'leave the epilog of the queue alone: the slot is free as soon as the starter has ended')
+  .option('--prolog', 'a job that this host has no VWN for goes back into the queue before it starts')
+  .option('--resources', 'a load sensor and `-l vm_TYPE=1`: what each type has room for on this host')
+  .option('--host <name>', 'this host, as Grid Engine calls it (default: its own name)')
   .option('--files', 'only the files: for the other hosts of the queue')
   .option('--replace', 'set also what somebody else has set; --undo puts it back')
   .action(async (_options: unknown, command: Command) => {

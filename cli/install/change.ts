@@ -17,7 +17,8 @@ export interface Change {
   takeBack(): Promise<void>
 }
 
-const read = async (path: string): Promise<string | null> =>
+/** The text of a file, null where there is none. */
+export const tryRead = async (path: string): Promise<string | null> =>
   readFile(path, 'utf8').catch((cause: unknown) => {
     if (errnoOf(cause) === 'ENOENT') return null
     throw new VwnError('FILE_UNREADABLE', { file: path }, { cause })
@@ -26,7 +27,7 @@ const read = async (path: string): Promise<string | null> =>
 /** A file that is ours alone, recognised by a first line that says so. An older one of ours is replaced. */
 export function ownFile(path: string, content: string, mode: number): Change {
   const ours = async (): Promise<string | null> => {
-    const there = await read(path)
+    const there = await tryRead(path)
     if (there !== null && !there.split('\n', 2).some((line) => line.includes(mark))) throw new VwnError('INSTALL_FOREIGN_FILE', { file: path })
     return there
   }
@@ -53,7 +54,7 @@ export const mark = 'made by `wnod install`'
  * `isOlder` knows are earlier ones of ours: this one replaces them, and they go with it.
  */
 export function lineIn(path: string, line: string, isOlder: (line: string) => boolean = () => false): Change {
-  const lines = async (): Promise<string[]> => ((await read(path)) ?? '').split('\n')
+  const lines = async (): Promise<string[]> => ((await tryRead(path)) ?? '').split('\n')
   const isOurs = (each: string): boolean => each === line || isOlder(each)
   const write = async (left: string): Promise<void> => (left === '' ? rm(path, { force: true }) : writeAtomic(path, left, { mode: await modeOf(path) }))
   const without = (now: readonly string[]): string => now.filter((each) => !isOurs(each)).join('\n')
@@ -85,7 +86,7 @@ export function listed(path: string, name: string, item: string, then: () => Pro
     const [, list = '', rest = ''] = setting.exec(text) ?? []
     return { items: list.split(',').filter((each) => each !== ''), rest }
   }
-  const text = async (): Promise<string> => (await read(path)) ?? ''
+  const text = async (): Promise<string> => (await tryRead(path)) ?? ''
   const put = async (now: string, items: readonly string[], rest: string): Promise<void> => {
     const line = items.length === 0 ? '' : `${name}=${items.join(',')}${rest}\n`
     await writeAtomic(path, setting.test(now) ? now.replace(setting, () => line) : `${ended(now)}${line}`, { mode: await modeOf(path) })

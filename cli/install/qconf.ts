@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { VwnError } from '../../core/errors.ts'
 import { tryReadJson, writeJson } from '../../kit/atomic-file.ts'
 import { run } from '../../kit/command.ts'
+import { until } from '../../kit/until.ts'
 import type { Change } from './change.ts'
 
 /** Runs qconf, which breaks no lines then; its own words are in the failure. */
@@ -98,15 +99,23 @@ export const clusterParameter = (parameter: string): Setting => ({
   },
 })
 
-/** One resource value of a queue; what else it offers stays. */
-export function queueOffers(queue: string, name: string, value: string): Change {
-  const item = `${name}=${value}`
-  const isMade = async (): Promise<boolean> => (parseSettings(await qconf('-sq', queue)).get('complex_values') ?? '').split(',').includes(item)
+/** What has resources to offer, as qconf calls it, and how it shows one. */
+const offering = { queue: '-sq', exechost: '-se' } as const
+
+/** One resource value of a queue or a host, or whatever value it has; what else is offered there stays. */
+export function offers(kind: keyof typeof offering, object: string, name: string, value: string | null): Change {
+  const item = `${name}=${value ?? ''}`
+  const there = async (): Promise<string | undefined> =>
+    (parseSettings(await qconf(offering[kind], object)).get('complex_values') ?? '').split(',').find((each) => each.startsWith(`${name}=`))
+  const isMade = async (): Promise<boolean> => (value === null ? (await there()) !== undefined : (await there()) === item)
   return {
-    say: `complex_values of queue ${queue}: …,${item}`,
+    say: `complex_values of ${kind} ${object}: …,${item}`,
     isMade,
-    make: async () => void ((await isMade()) || (await qconf('-aattr', 'queue', 'complex_values', item, queue))),
-    takeBack: async () => void ((await isMade()) && (await qconf('-dattr', 'queue', 'complex_values', item, queue))),
+    make: async () => void ((await isMade()) || (await qconf('-mattr', kind, 'complex_values', item, object))),
+    async takeBack() {
+      const now = await there()
+      if (now !== undefined) await qconf('-dattr', kind, 'complex_values', now, object)
+    },
   }
 }
 
@@ -128,10 +137,15 @@ export function complex(line: string): Change {
     },
     async takeBack() {
       const now = await lines()
-      if (now.includes(line)) await write(now.filter((each) => each !== line))
+      if (!now.includes(line)) return
+      const without = (): Promise<boolean> => write(now.filter((each) => each !== line)).then(() => true)
+      await until(without, { withinMs: referredMsMax, everyMs: 1_000, what: `nothing refers to complex ${name} any more` })
     },
   }
 }
+
+/** A host that has told a load value refers to its complex until it has reported twice without it: load_report_time is 40 s where nobody has set it. */
+const referredMsMax = 180_000
 
 /** qconf takes long values from files, by whose name it knows what they are. */
 async function withFile(name: string, content: string, use: (file: string) => Promise<unknown>): Promise<void> {

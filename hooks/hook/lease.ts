@@ -1,22 +1,23 @@
 /** Before a job starts: whether one like it can be placed on this host at all. One that must wait can. */
 import { spawnSync } from 'node:child_process'
 import { userInfo } from 'node:os'
-import { VwnError } from '../../core/errors.ts'
+import { isHopeless, VwnError } from '../../core/errors.ts'
 import type { Explanation } from '../../wire/api.ts'
 import { baitSocket } from '../bait-socket.ts'
 import { complain } from '../starter/ending.ts'
 import { fromController, hostOf } from './controller.ts'
 import type { HookOptions } from './options.ts'
 
-/** The exit code: 0, or the refused code after one line on stderr. */
+/** The exit code: 0, or after one line on stderr the refused code, or the denied code where asking again would end in the same way. */
 export async function lease(options: HookOptions): Promise<number> {
   const refusedCode = options.number('refused-code', 255) ?? 75
   try {
     const { decision } = await fromController<Explanation>(options, `/explain?${question(options).toString()}`)
     if (decision.is !== 'refused') return 0
     const { code = 'REFUSED', hint = '' } = decision.failure ?? {}
+    const deniedCode = options.number('denied-code', 255)
     complain(`a job like this does not run here: ${decision.why} (${code}): ${hint}`)
-    return refusedCode
+    return deniedCode !== null && isHopeless(code) ? deniedCode : refusedCode
   } catch (error) {
     if (!(error instanceof VwnError)) throw error
     // Nobody refuses what nobody has looked at: the job finds out itself.

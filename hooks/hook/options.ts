@@ -11,6 +11,7 @@ export const usage = `usage: wnod hook ACTION [OPTION…]          for batch sys
       --verbose   say what was done, on stdout
   lease --user U [--group G] [--queue Q] [--project P] [--type T]
       --refused-code N   exit code when such a job would be refused on this host (75); --host H names another host
+      --denied-code N    exit code where it would be refused again and again (that of --refused-code)
   resources --format slurm|sge|elim|condor|pbs [--host H] [--node N] [--every S] [--dry-run]
       how many jobs each VWN type has room for on this host; --node is its name in the batch system,
       --every S goes on telling, --dry-run prints the command for Slurm
@@ -24,7 +25,7 @@ Each option can be given as WNOD_OPTION in the environment.
 `
 
 const texts = ['socket', 'home', 'batch-system', 'batch-job-id', 'user', 'group', 'queue', 'project', 'type', 'host', 'node', 'format', 'from', 'partition'] as const
-const numbers = ['grace', 'refused-code', 'every'] as const
+const numbers = ['grace', 'refused-code', 'denied-code', 'every'] as const
 const flags = ['now', 'strict', 'verbose', 'dry-run', 'help'] as const
 type Text = (typeof texts)[number]
 type NumberName = (typeof numbers)[number]

@@ -15,6 +15,8 @@ export interface LiveJob {
   resume(): Promise<void>
   requeue(): Promise<void>
   signal(name: string): Promise<void>
+  /** Its time limit is moved to so many seconds from now. */
+  endsIn(seconds: number): Promise<void>
 }
 
 export interface BatchCase {
@@ -44,5 +46,6 @@ export interface Observed {
 
 export interface BatchSystem extends AsyncDisposable {
   readonly name: string
+  /** A script becomes a batch job, a command one that its caller waits for. */
   run(one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
 }

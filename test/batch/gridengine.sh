@@ -5,6 +5,7 @@
 #   gridengine.sh as CMD...     CMD as its user $OWNER, in $BASE/home
 # Its daemons listen on every address and insist that host names resolve both ways, so it has network, host name and mounts of its own. The file
 # system is everybody's: unix sockets and files work across, ports do not. The user is one of the machine's, with a shell to log in there.
+# $QUEUES names its queues, as NAME=SHELL_START_MODE words.
 # $BIND names more of the machine's files to be seen elsewhere there, as FROM:TO words: the way to what is closed to other users.
 set -eu
 : "${BASE:?}"
@@ -13,11 +14,13 @@ export SGE_ROOT=$BASE/root SGE_CELL=default SGE_QMASTER_PORT=16444 SGE_EXECD_POR
 LIB=/usr/lib/gridengine CELL=$BASE/root/default
 
 running() { [ -s "$1" ] && [ -e "/proc/$(cat "$1")" ]; }
-inside() { nsenter -t "$(cat "$BASE/holder.pid")" -n -u -m -r --wdns="${IN:-$BASE}" -- env PATH="$LIB:$PATH" "$@"; }
+inside() { nsenter -t "$(<"$BASE/holder.pid")" -n -u -m -r --wdns="${IN:-$BASE}" -- env PATH="$LIB:$PATH" "$@"; }
 daemon() { inside env -i PATH="$LIB:/usr/sbin:/usr/bin:/sbin:/bin" SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" "$@" </dev/null >>"$BASE/daemons.log" 2>&1; }
 as() {
-  IN=$BASE/home inside setpriv --reuid="$(id -u "$OWNER")" --regid="$(id -g "$OWNER")" --init-groups \
-    env -i PATH="$LIB:/usr/bin:/bin" HOME="$(getent passwd "$OWNER" | cut -d: -f6)" USER="$OWNER" LOGNAME="$OWNER" SHELL=/bin/bash SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" \
+  local uid gid folder
+  IFS=: read -r _ _ uid gid _ folder _ <<<"$(getent passwd "$OWNER")"
+  IN=$BASE/home inside setpriv --reuid="$uid" --regid="$gid" --init-groups \
+    env -i PATH="$LIB:/usr/bin:/bin" HOME="$folder" USER="$OWNER" LOGNAME="$OWNER" SHELL=/bin/bash SGE_ROOT="$SGE_ROOT" SGE_CELL="$SGE_CELL" \
     SGE_QMASTER_PORT="$SGE_QMASTER_PORT" SGE_EXECD_PORT="$SGE_EXECD_PORT" SGE_ARCH="$SGE_ARCH" "$@"
 }
 wait_for() { for _ in $(seq 100); do "$@" && return; sleep .1; done; echo "never: $*" >&2; cat "$BASE"/*.log "$BASE"/spool/*/messages "$BASE"/spool/execd/$NODE/messages >&2 || :; return 1; }
@@ -93,11 +96,9 @@ up() {
   inside qconf -ssconf | sed 's/^schedule_interval .*/schedule_interval 0:0:1/; s/^flush_submit_sec .*/flush_submit_sec 1/; s/^flush_finish_sec .*/flush_finish_sec 1/' >"$BASE/sched.conf"
   inside qconf -Msconf "$BASE/sched.conf" >/dev/null
   daemon sge_execd
-  for mode in ${MODES:-unix_behavior}; do
-    for name in ${QUEUES:-bait}; do
-      queue "$name-${mode%%_*}.q" "$mode" >"$BASE/queue.conf"
-      inside qconf -Aq "$BASE/queue.conf" >/dev/null
-    done
+  for each in ${QUEUES:-all.q=unix_behavior}; do
+    queue "${each%=*}" "${each#*=}" >"$BASE/queue.conf"
+    inside qconf -Aq "$BASE/queue.conf" >/dev/null
   done
   wait_for reports
 }

@@ -1,24 +1,26 @@
-/** What is Grid Engine's alone: start modes, binaries, qrsh, its ways to end, suspend and repeat a job. Each natively and in a VWN, and compared. */
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+/** Grid Engine: every case of the comparison, and what is its alone: start modes, installing, types, what becomes of jobs that get no VWN. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseSettings } from '../../cli/install/qconf.ts'
 import { until } from '../../kit/until.ts'
 import { jobsReplySchema } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import type { BatchCase } from './case.ts'
-import { startGridEngine, type GridEngine, type StartMode } from './gridengine.ts'
+import { compared, roomForCases, templateReady } from './compared.ts'
+import { startGridEngine, startGridEngineAlone, type GridEngine, type Said, type StartMode } from './gridengine.ts'
 
 const mapping = `
-types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1 }, other: { image: debian12, memory_mib: 512, scratch_gib: 1 } }
-default: { type: debian12, allow: [other] }
+types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1 }, other: { image: debian12, memory_mib: 512, scratch_gib: 1 }, huge: { image: debian12, memory_mib: 900000, scratch_gib: 1 } }
+default: { type: debian12, allow: [other, huge] }
 `
 let farm: Farm
 let engine: GridEngine
 
 beforeAll(async () => {
-  farm = await startFarm({ mapping, cpus: 8, memory: 2048, scratch: 16 })
-  engine = await startGridEngine(farm)
+  farm = await startFarm({ mapping, ...roomForCases })
+  const [started] = await Promise.all([startGridEngine(farm), templateReady(farm)])
+  engine = started
 }, 300_000)
 afterAll(async () => {
   await engine?.[Symbol.asyncDispose]()
@@ -51,30 +53,7 @@ describe.concurrent('in its three start modes', () => {
   test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
 })
 
-const cases: readonly BatchCase[] = [
-  ...[0, 1, 5, 126, 127, 137, 255].map((code): BatchCase => ({ group: 'exit', name: `exit ${code}`, script: `exit ${code}\n` })),
-  ...['TERM', 'KILL', 'SEGV', 'USR1', 'XCPU', 'INT'].map((signal): BatchCase => ({ group: 'signals', name: `death by ${signal}`, script: `ulimit -c 0; kill -${signal} $$\n` })),
-  { group: 'streams', name: 'stderr joined to stdout', script: 'echo a; echo b >&2; echo c\n', options: sge('-j', 'y') },
-  { group: 'streams', name: 'stdin from a file', script: 'cat; echo end\n', options: sge('-i', '/etc/debian_version') },
-  { group: 'environment', name: 'every variable but those of the node', script: 'env | sort\n', options: sge('-v', 'MINE=a b,OTHER=c'), tidy: (text) => text.replaceAll(/^(JOB_ID|SGE_STDOUT_PATH|SGE_STDERR_PATH|JOB_SCRIPT|PATH)=.*$/gm, '$1=…').replaceAll(/^(TMPDIR|TMP|SGE_JOB_SPOOL_DIR)=.*\n/gm, '') },
-  { group: 'limits', name: 'limits of the queue', script: 'ulimit -Sf; ulimit -Hs; ulimit -St\n', options: sge('-l', 's_fsize=1M,h_stack=64M,s_cpu=60') },
-  { group: 'cancellation', name: 'qdel', script: 'echo up; sleep 60; echo late\n', during: async (job) => { await job.says('up'); await job.cancel() } },
-  { group: 'cancellation', name: 'qdel of one that ignores TERM', script: "trap '' TERM; echo up; while :; do sleep 1; done\n", during: async (job) => { await job.says('up'); await job.cancel() } },
-  { group: 'cancellation', name: 'qdel with -notify', script: "exec 2>/dev/null; trap 'trap \"\" USR2; echo told' USR2; echo up; while :; do sleep .1; done\n", options: sge('-notify'), during: async (job) => { await job.says('up'); await job.cancel() } },
-  { group: 'time limits', name: 'h_rt', script: 'echo up; sleep 60\n', options: sge('-l', 'h_rt=10') },
-  { group: 'time limits', name: 's_rt', script: "exec 2>/dev/null; trap 'echo told; exit 4' USR1; echo up; while :; do sleep .1; done\n", options: sge('-l', 's_rt=10') },
-  { group: 'requeue', name: 'exit 99', script: 'echo $RESTARTED; [ $RESTARTED = 1 ] || exit 99\n' },
-  { group: 'requeue', name: 'by the administrator', script: 'echo $RESTARTED; [ $RESTARTED = 1 ] || sleep 60\n', options: sge('-r', 'y'), during: async (job) => { await job.says('0'); await job.requeue() } },
-  { group: 'interactive', name: 'qrsh', command: ['echo', 'a  b', '"c  d"', '$0', ';', 'exit', '7'] },
-  { group: 'interactive', name: 'qrsh with stdin', command: ['cat'], stdin: 'one\ntwo\n' },
-  { group: 'interactive', name: 'qrsh without a shell', command: ['/usr/bin/printf', '<%s>', 'a b', '$HOME'], options: sge('-noshell') },
-]
-
-const named = cases.map((one) => [`${one.group}: ${one.name}`, one] as const)
-
-describe.concurrent('as natively', () => {
-  test.each(named)('%s', (_name, one) => isAsNatively('unix', one))
-})
+compared('gridengine', () => engine)
 
 test('a job of an array has its task in our records as well', async () => {
   const job = await engine.submit({ group: 'arrays', name: 'array', script: 'echo $SGE_TASK_ID\n', options: sge('-t', '1-3') }, 'vwn')
@@ -85,6 +64,14 @@ test('a job of an array has its task in our records as well', async () => {
 
 const jobsOf = async (batchJob: string) => jobsReplySchema.parse(JSON.parse((await farm.cli(['jobs', '--json'])).stdout)).jobs.filter((job) => job.batchJobId === batchJob)
 const wait: BatchCase = { group: 'suspension', name: 'a while', script: 'sleep 1\n' }
+
+test('a job hears of its soft limit', async () => {
+  const told: BatchCase = { group: 'time limits', name: 'soft', script: "exec 2>/dev/null; trap 'echo told; exit 4' USR1; echo up; while :; do sleep .1; done\n", options: sge('-l', 's_rt=10') }
+  await engine.run(wait, 'vwn') // so that a VWN waits for it
+  const [bare, vwn] = await Promise.all([engine.run(told, 'bare'), engine.run(told, 'vwn')])
+  expect(bare.stdout).toBe('up\ntold\n')
+  expect(vwn).toEqual(bare)
+})
 
 test('a suspended job stands still with its VWN, and goes on', async () => {
   const job = await engine.submit({ group: 'suspension', name: 'counts', script: 'i=0; while [ $i -lt 10000 ]; do i=$((i + 1)); echo $i; sleep .05; done\n' }, 'vwn')
@@ -113,7 +100,7 @@ test('a job that gets no VWN runs again, one that never will has failed, and bot
 })
 
 test('jobs that pend and say their type count for the warm pool, each task for itself', async () => {
-  const at = (name: string): string => join(engine.home, '..', name)
+  const at = (name: string): string => join(engine.base, name)
   const submit = (...options: readonly string[]) => engine.as(['qsub', '-terse', '-q', 'vwn-unix.q', '-wd', '/tmp', '-o', '/dev/null', '-e', '/dev/null', ...options, '-b', 'y', 'true'])
   expect((await engine.root(['qmod', '-d', 'vwn-unix.q'])).code).toBe(0)
   try {
@@ -133,7 +120,39 @@ test('-l vm=TYPE is the type of the job, in a queue that has VWNs; one that ther
   expect(await jobsOf(said.stdout.trim())).toMatchObject([{ type: 'other' }])
   const refused = await engine.as(['qsub', '-l', 'vm=nosuch', '-b', 'y', 'true'])
   expect(refused.code).not.toBe(0)
-  expect(refused.stdout + refused.stderr).toContain('there is no VWN type nosuch; there are: debian12 other')
+  expect(refused.stdout + refused.stderr).toContain('there is no VWN type nosuch; there are: debian12 other huge')
+})
+
+/** What Grid Engine says that this host has room for. */
+const room = async (name: string): Promise<number> => Number(new RegExp(`:${name}=([\\d.]+)`).exec((await engine.root(['qhost', '-h', 'bait0', '-F', name])).stdout)?.[1] ?? Number.NaN)
+const quiet = ['-wd', '/tmp', '-o', '/dev/null', '-e', '/dev/null']
+
+test('Grid Engine knows what each type has room for, and sends jobs that ask for it where and when there is some', async () => {
+  expect(await engine.install('vwn-unix.q', ['--resources'])).toMatchObject({ code: 0 })
+  expect(await engine.install('vwn-unix.q', ['--resources', '--check'])).toMatchObject({ code: 0 })
+  await until(async () => (await room('vm_debian12')) > 0 && (await room('vm_huge')) === 0, { withinMs: 60_000, everyMs: 500, what: 'there is room' })
+  const said = await engine.as(['qsub', '-terse', '-l', 'vm_other=1', ...quiet, '-b', 'y', 'true'])
+  await until(() => engine.accounts(said.stdout.trim())[0]?.exitStatus === '0', { withinMs: 90_000, what: 'it has ended well' })
+  expect(await jobsOf(said.stdout.trim())).toMatchObject([{ type: 'other' }])
+  await farm.kill('controller')
+  await until(async () => (await room('vm_debian12')) === 0, { withinMs: 60_000, everyMs: 500, what: 'there is none without a controller' })
+  const later = (await engine.as(['qsub', '-terse', '-l', 'vm_debian12=1', ...quiet, '-b', 'y', 'true'])).stdout.trim()
+  await engine.run(wait, 'bare')
+  expect(await engine.stateOf(later)).toBe('qw')
+  await farm.restart('controller')
+  await until(() => engine.accounts(later)[0]?.exitStatus === '0', { withinMs: 90_000, what: 'it has run' })
+})
+
+test('a prolog gives back what this host has no VWN for, silently, and lets the starter say what there never is', async () => {
+  expect(await engine.install('vwn-unix.q', ['--prolog'])).toMatchObject({ code: 0 })
+  expect(await engine.run(wait, 'vwn')).toEqual(await engine.run(wait, 'bare'))
+  const back = await engine.submit({ group: 'exit', name: 'no room', script: 'echo never\n', options: sge('-l', 'vm=huge', '-j', 'y') }, 'vwn')
+  await until(() => engine.accounts(back.id).length >= 2, { withinMs: 60_000, what: 'it was tried twice' })
+  await back.cancel()
+  expect(back.output()).toBe('')
+  const never = await engine.submit({ group: 'exit', name: 'no type', script: 'echo never\n', options: sge('-v', 'WNOD_TYPE=nosuch', '-v', `NODE_OPTIONS=--require=${engine.base}/nosuch.js`) }, 'vwn')
+  expect(await never.observed()).toMatchObject({ record: { failed: '0', exit_status: '77' }, stderr: expect.stringMatching(/^wnod: the job did not run: .*nosuch/) as string })
+  expect(await engine.queuesInError()).toEqual([])
 })
 
 const ofQueue = async (queue: string): Promise<ReadonlyMap<string, string>> => parseSettings((await engine.root(['qconf', '-sq', queue])).stdout)
@@ -151,21 +170,45 @@ test('qdel is gentle where that was installed: TERM, then KILL', async () => {
 })
 
 test('the installation says what is made, is taken back to what was there, and leaves what is somebody else’s', async () => {
-  const mine = (settings: ReadonlyMap<string, string>): unknown[] => ['starter_method', 'epilog', 'suspend_method', 'terminate_method', 'complex_values'].map((name) => settings.get(name))
+  const mine = (settings: ReadonlyMap<string, string>): unknown[] => ['starter_method', 'prolog', 'epilog', 'suspend_method', 'terminate_method', 'complex_values'].map((name) => settings.get(name))
   expect(await engine.install('vwn-script.q', ['--check'])).toMatchObject({ code: 0 })
   expect(await engine.install('vwn-script.q', ['--undo'])).toMatchObject({ code: 0 })
-  expect(mine(await ofQueue('vwn-script.q'))).toEqual(['NONE', 'NONE', 'NONE', 'NONE', 'NONE'])
+  expect(mine(await ofQueue('vwn-script.q'))).toEqual(['NONE', 'NONE', 'NONE', 'NONE', 'NONE', 'NONE'])
   expect(await engine.install('vwn-unix.q', ['--check'])).toMatchObject({ code: 0 })
   expect(await engine.install('vwn-script.q', ['--check'])).toMatchObject({ code: 1, stderr: expect.stringContaining('INSTALL_INCOMPLETE') as string })
   await engine.root(['qconf', '-rattr', 'queue', 'starter_method', '/site/starter', 'bare-script.q'])
   expect(await engine.install('bare-script.q')).toMatchObject({ code: 1, stderr: expect.stringContaining('/site/starter') as string })
-  expect(mine(await ofQueue('bare-script.q'))).toEqual(['/site/starter', 'NONE', 'NONE', 'NONE', 'NONE'])
+  expect(mine(await ofQueue('bare-script.q'))).toEqual(['/site/starter', 'NONE', 'NONE', 'NONE', 'NONE', 'NONE'])
   expect(await engine.install('bare-script.q', ['--replace'])).toMatchObject({ code: 0 })
   for (const queue of ['bare-script.q', 'vwn-posix.q', 'vwn-unix.q']) expect(await engine.install(queue, ['--undo'])).toMatchObject({ code: 0 })
-  expect(mine(await ofQueue('bare-script.q'))).toEqual(['/site/starter', 'NONE', 'NONE', 'NONE', 'NONE'])
+  expect(mine(await ofQueue('bare-script.q'))).toEqual(['/site/starter', 'NONE', 'NONE', 'NONE', 'NONE', 'NONE'])
   expect(parseSettings((await engine.root(['qconf', '-sconf'])).stdout).get('jsv_url')).toMatch(/^none$/i)
-  expect((await engine.root(['qconf', '-sc'])).stdout).not.toMatch(/^vm /m)
+  expect((await engine.root(['qconf', '-sc'])).stdout).not.toMatch(/^vm/m)
+  expect(parseSettings((await engine.root(['qconf', '-sconf'])).stdout).get('load_sensor')).toMatch(/^none$/i)
+  expect(parseSettings((await engine.root(['qconf', '-se', 'bait0'])).stdout).get('complex_values')).toBe('NONE')
+  expect(existsSync(join(engine.base, 'folder'))).toBe(false)
 })
+
+test('the three commands of docs/gridengine.md, as written', async () => {
+  await using alone = await startGridEngineAlone()
+  const wnod = join(alone.base, 'bin/wnod')
+  mkdirSync(dirname(wnod))
+  writeFileSync(wnod, `#!/bin/sh\nexec ${alone.base}/node ${alone.base}/dist/wnod.js "$@"\n`, { mode: 0o755 })
+  const env = { PATH: `${dirname(wnod)}:${process.env['PATH']}`, WNOD_HOME: join(alone.base, 'farm') }
+  const [up = '', installing = '', job = '', ...more] = (/^```sh\n([^`]*)```$/m.exec(readFileSync(join(import.meta.dirname, '../../docs/gridengine.md'), 'utf8'))?.[1] ?? '').trim().split('\n')
+  expect(more).toEqual([])
+  const here = readdirSync('/etc').includes('wnod')
+  const shell = (line: string): Promise<Said> => alone.root(['sh', '-c', line], env)
+  try {
+    expect(await shell(up)).toMatchObject({ code: 0 })
+    expect(await shell(installing)).toMatchObject({ code: 0 })
+    expect(await alone.as(['sh', '-c', job])).toEqual({ code: 0, stdout: expect.stringMatching(/^h1-v\d+\n$/) as string, stderr: '' })
+  } finally {
+    await shell(`${installing} --undo`)
+    await shell('wnod down')
+    if (!here) rmSync('/etc/wnod', { recursive: true, force: true })
+  }
+}, 240_000)
 
 test('no queue is in error after all that', async () => {
   expect(await engine.queuesInError()).toEqual([])
@@ -178,8 +221,8 @@ describe('on the host itself', () => {
     await until(async () => (await farm.cli(['explain', '--user', 'games', '--group', 'games'])).stdout.includes('bare'), { withinMs: 30_000, everyMs: 200, what: 'the mapping is in force' })
   }, 60_000)
 
-  describe.concurrent('as natively', () => {
+  describe.concurrent('in its three start modes', () => {
     test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
-    test.each(named)('%s', (_name, one) => isAsNatively('unix', one))
   })
+  compared('gridengine', () => engine, 'on the host itself')
 })

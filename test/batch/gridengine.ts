@@ -3,9 +3,9 @@
  * starter method. What a job was is read from the accounting file, as `qacct` does.
  */
 import { execFile } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { distFolder } from '../../cli/programs.ts'
 import { until } from '../../kit/until.ts'
 import type { Farm } from '../harness/farm.ts'
@@ -15,7 +15,7 @@ const root = join(import.meta.dirname, '../..')
 const script = join(import.meta.dirname, 'gridengine.sh')
 /** Whose jobs they are: a user that Debian has on the bait and in the guest. */
 const user = { name: 'games', uid: 5, gid: 60 } as const
-/** By the first word of each, as gridengine.sh names its queues. */
+/** By the first word of each, as in the names of the queues: `vwn-unix.q`. */
 export const startModes = { unix: 'unix_behavior', posix: 'posix_compliant', script: 'script_from_stdin' } as const
 export type StartMode = keyof typeof startModes
 
@@ -42,14 +42,20 @@ export interface Submitted extends LiveJob {
   observed(): Promise<Observed>
 }
 
-export interface GridEngine extends BatchSystem {
-  /** Where its user is at home, on the machine. */
-  readonly home: string
+/** Where it runs; any exit of a command is an answer. */
+export interface GridEngineAlone extends AsyncDisposable {
+  /** All that it writes, and what of the machine is bound into it. */
+  readonly base: string
+  /** Runs a command as the user, or as root with `root`. */
+  as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
+  root(command: readonly string[], env?: NodeJS.ProcessEnv): Promise<Said>
+  /** `wnod …`, as root. */
+  wnod(args: readonly string[]): Promise<Said>
+}
+
+export interface GridEngine extends BatchSystem, GridEngineAlone {
   /** `wnod install gridengine`, as an administrator runs it there. */
   install(queue: string, options?: readonly string[]): Promise<Said>
-  /** Runs a command as the user, or as root with `root`, where it runs; any exit is an answer. */
-  as(command: readonly string[], options?: { readonly stdin?: string }): Promise<Said>
-  root(command: readonly string[]): Promise<Said>
   /** Submits, and says which job it is; options of qsub and the script or words. */
   submit(one: BatchCase, how: 'bare' | 'vwn', mode?: StartMode): Promise<Submitted>
   runIn(mode: StartMode, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
@@ -66,17 +72,16 @@ const endMs = 150_000
 /** `failed` of a run that is followed by another: accounting(5), "migrating" and "rescheduling". */
 const runsAgain: ReadonlySet<string> = new Set(['24', '25'])
 
-/** Up, with its jobs of the `vwn` queues going to this farm. */
-export async function startGridEngine(farm: Farm): Promise<GridEngine> {
+/** Grid Engine alone, without us, with these queues. */
+export async function startGridEngineAlone(queues = 'all.q=unix_behavior'): Promise<GridEngineAlone> {
   const base = mkdtempSync(join(tmpdir(), 'wnod-ge-'))
   chmodSync(base, 0o755)
-  const home = join(base, 'home')
-  const [node, dist, folder] = [join(base, 'node'), join(base, 'dist'), join(base, 'folder')]
-  const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`]
-  const env = { ...process.env, BASE: base, OWNER: user.name, QUEUES: 'bare vwn', MODES: Object.values(startModes).join(' '), BIND: bind.join(' ') }
-  const sh = (args: readonly string[], stdin = '', withinMs = endMs): Promise<Said> =>
+  const [node, dist] = [join(base, 'node'), join(base, 'dist')]
+  const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`, `${join(root, 'node_modules')}:${join(base, 'node_modules')}`]
+  const env = { ...process.env, BASE: base, OWNER: user.name, QUEUES: queues, BIND: bind.join(' ') }
+  const sh = (args: readonly string[], stdin = '', more: NodeJS.ProcessEnv = {}): Promise<Said> =>
     new Promise((resolve) => {
-      const child = execFile(script, args, { env, timeout: withinMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
+      const child = execFile(script, args, { env: { ...env, ...more }, timeout: endMs, maxBuffer: 1e8 }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr }))
       child.stdin?.on('error', () => undefined)
       child.stdin?.end(stdin)
     })
@@ -84,33 +89,36 @@ export async function startGridEngine(farm: Farm): Promise<GridEngine> {
     await sh(['down'])
     rmSync(base, { recursive: true, force: true })
   }
-  try {
-    const said = await sh(['up'])
-    if (said.code !== 0) throw new Error(`Grid Engine does not come up: ${said.stderr}`)
-    const install: GridEngine['install'] = (queue, options = []) =>
-      sh(['exec', node, join(dist, 'wnod.js'), 'install', 'gridengine', '--home', farm.home.home, '--folder', folder, '--queue', queue, ...options])
-    for (const mode of Object.keys(startModes)) {
-      const made = await install(`vwn-${mode}.q`)
-      if (made.code !== 0) throw new Error(`wnod install gridengine: ${made.stdout}${made.stderr}`)
-    }
-    return over({ base, home, sh, install, dispose })
-  } catch (error) {
-    await dispose()
-    throw error
+  const said = await sh(['up'])
+  if (said.code === 0) return {
+    base,
+    as: (command, { stdin } = {}) => sh(['as', ...command], stdin),
+    root: (command, more) => sh(['exec', ...command], '', more),
+    wnod: (args) => sh(['exec', node, join(dist, 'wnod.js'), ...args]),
+    [Symbol.asyncDispose]: dispose,
   }
+  await dispose()
+  throw new Error(`Grid Engine does not come up: ${said.stderr}`)
 }
 
-interface Parts {
-  readonly base: string
-  readonly home: string
-  readonly sh: (args: readonly string[], stdin?: string, withinMs?: number) => Promise<Said>
-  readonly install: GridEngine['install']
-  readonly dispose: () => Promise<void>
+/** Up, with its jobs of the `vwn` queues going to this farm. */
+export async function startGridEngine(farm: Farm): Promise<GridEngine> {
+  const queues = Object.entries(startModes).flatMap(([word, mode]) => [`bare-${word}.q=${mode}`, `vwn-${word}.q=${mode}`])
+  const alone = await startGridEngineAlone(queues.join(' '))
+  const install: GridEngine['install'] = (queue, options = []) =>
+    alone.wnod(['install', 'gridengine', '--home', farm.home.home, '--folder', join(alone.base, 'folder'), '--queue', queue, ...options])
+  for (const mode of Object.keys(startModes)) {
+    const made = await install(`vwn-${mode}.q`)
+    if (made.code === 0) continue
+    await alone[Symbol.asyncDispose]()
+    throw new Error(`wnod install gridengine: ${made.stdout}${made.stderr}`)
+  }
+  return over(alone, install)
 }
 
-function over({ base, home, sh, install, dispose }: Parts): GridEngine {
+function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngine {
+  const { base, as } = alone
   let count = 0
-  const as: GridEngine['as'] = (command, { stdin } = {}) => sh(['as', ...command], stdin)
   const must = async (command: readonly string[]): Promise<string> => {
     const said = await as(command)
     if (said.code !== 0) throw new Error(`${command.join(' ')}: ${said.stdout}${said.stderr}`)
@@ -132,14 +140,17 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
     if (one.stdin !== undefined) writeFileSync(input, one.stdin, 'latin1')
     const options = [...(one.stdin === undefined ? [] : ['-i', input]), ...(one.options?.['gridengine'] ?? [])]
     const what = one.script === undefined ? ['-b', 'y', ...(one.command ?? [])] : [file]
-    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', out, '-e', err, ...options, ...what, ...(one.args ?? [])])).trim().split('.', 1)[0] ?? ''
-    const read = (path: string): string => (existsSync(path) ? readFileSync(path, 'latin1') : '')
+    const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', `${out}.$TASK_ID`, '-e', `${err}.$TASK_ID`, ...options, ...what, ...(one.args ?? [])])).trim().split('.', 1)[0] ?? ''
+    const read = (path: string): string => readdirSync(desk).filter((name) => name.startsWith(`${basename(path)}.`)).sort().map((name) => readFileSync(join(desk, name), 'latin1')).join('')
+    let deleted = false
     const state = (what: string, is: (state: string) => boolean): Promise<unknown> => until(async () => is(await engine.stateOf(id)), { withinMs: endMs, everyMs: 200, what: `job ${id} is ${what}` })
     return {
       id,
       output: () => read(out),
       says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
-      cancel: async () => void (await must(['qdel', id])),
+      async cancel() {
+        deleted = /has deleted/.test(await must(['qdel', id])) // what runs is only registered for it
+      },
       async suspend() {
         await must(['qmod', '-sj', id])
         await state('suspended', (letters) => letters.includes('s'))
@@ -153,27 +164,28 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
         const pid = readFileSync(join(base, `spool/execd/bait0/active_jobs/${id}.1/job_pid`), 'utf8').trim()
         process.kill(Number(pid), `SIG${name}`)
       },
+      endsIn: () => Promise.reject(new Error('Grid Engine does not move the limit of a job that runs')),
       async observed() {
-        const tasks = await ended(id, one.options?.['gridengine']?.includes('-t') === true ? 3 : 1)
+        if (deleted) return { record: { deleted: 'before it ran' }, stdout: read(out), stderr: read(err) }
+        const tasks = await ended(id, tasksOf(one.options?.['gridengine'] ?? []))
         const all = (what: 'failed' | 'exitStatus'): string => tasks.map((each) => each[what]).sort().join(' ')
         return { record: { failed: all('failed'), exit_status: all('exitStatus') }, stdout: tidied(read(out)), stderr: tidied(read(err)) }
       },
     }
   }
-  const interactive = async (one: BatchCase, how: 'bare' | 'vwn', mode: StartMode): Promise<Observed> => {
-    const said = await as(['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-${mode}.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? []), ...(one.args ?? [])], { stdin: one.stdin ?? '' })
+  const interactive = async (one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed> => {
+    const words = ['qrsh', '-now', 'n', '-wd', '/tmp', '-q', `${how}-unix.q`, ...(one.options?.['gridengine'] ?? []), ...(one.command ?? []), ...(one.args ?? [])]
+    const said = await as(words, { stdin: one.stdin ?? '' })
     return { record: { code: String(said.code) }, stdout: tidied(said.stdout), stderr: tidied(said.stderr) }
   }
   const runIn: GridEngine['runIn'] = async (mode, one, how) => {
-    if (one.group === 'interactive') return interactive(one, how, mode)
     const job = await submit(one, how, mode)
     await one.during?.(job)
     return job.observed()
   }
   const engine: GridEngine = {
-    name: 'gridengine', home, install, as, accounts, submit, runIn,
-    root: (command) => sh(['exec', ...command]),
-    run: (one, how) => runIn('unix', { ...one, ...(one.script !== undefined && { script: one.script.startsWith('#!') ? one.script : `#!/bin/sh\n${one.script}\n` }) }, how),
+    ...alone, name: 'gridengine', install, accounts, submit, runIn,
+    run: (one, how) => (one.script === undefined ? interactive(one, how) : runIn('unix', { ...one, script: one.script.startsWith('#!') ? one.script : `#!/bin/sh\n${one.script}\n` }, how)),
     async stateOf(job) {
       const line = (await must(['qstat', '-u', '*'])).split('\n').find((each) => each.trim().split(/\s+/, 1)[0] === job)
       return line?.trim().split(/\s+/)[4] ?? ''
@@ -181,9 +193,14 @@ function over({ base, home, sh, install, dispose }: Parts): GridEngine {
     async queuesInError() {
       return (await must(['qstat', '-f', '-qs', 'E'])).split('\n').filter((line) => /^\S+\.q@/.test(line))
     },
-    [Symbol.asyncDispose]: dispose,
   }
   return engine
+}
+
+/** How many tasks these options of qsub make: `-t FROM-TO:STEP`. */
+function tasksOf(options: readonly string[]): number {
+  const [, from, to, step = '1'] = /^(\d+)-(\d+)(?::(\d+))?$/.exec(options[options.indexOf('-t') + 1] ?? '') ?? []
+  return from === undefined ? 1 : Math.floor((Number(to) - Number(from)) / Number(step)) + 1
 }
 
 /** Without what differs between any two runs of one job: its queue and its number. */

@@ -2,9 +2,9 @@ import type { BatchCase } from './case.ts'
 import { cases } from './cases.ts'
 
 /** Systems that the cases run on. */
-export const systemNames = ['slurm'] as const
+export const systemNames = ['slurm', 'gridengine'] as const
 
-const titles: Readonly<Record<(typeof systemNames)[number], string>> = { slurm: 'Slurm' }
+const titles: Readonly<Record<(typeof systemNames)[number], string>> = { slurm: 'Slurm', gridengine: 'Grid Engine' }
 
 /** Whether a system can do what the case is about: one with options names those that can. */
 export const runsOn = (one: BatchCase, system: string): boolean => one.options === undefined || one.options[system] !== undefined
@@ -16,7 +16,7 @@ export function page(): string {
 
 Printed from \`test/batch/cases.ts\` by \`npm run docs\`. Each case runs on the real batch system twice, natively and in a VWN, and what its owner can see is compared:
 the system's own record (state, exit code, signal, restarts), stdout and stderr. A test fails where they differ, and where a difference that is named here is no more.
-It takes minutes, and is not part of \`npm test\`: \`WNOD_BATCH=1 npx vitest run test/batch/conformance.test.ts\`.
+\`npm test\` runs two of each group; \`WNOD_BATCH=1 npx vitest run --project parts test/batch/slurm.test.ts test/batch/gridengine.test.ts\` all of them, in some minutes.
 
 ${groups.map((group) => `## ${group[0]?.toUpperCase()}${group.slice(1)}\n\n${table(cases.filter((one) => one.group === group))}`).join('\n')}`
 }

@@ -54,7 +54,8 @@ PropagateResourceLimitsExcept=MEMLOCK
 PluginDir=$BASE/plugins:$(echo /usr/lib/*/slurm-wlm)
 PlugStackConfig=$etc/plugstack.conf
 SlurmdParameters=config_overrides
-NodeName=bait0 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$NODE_PORT CPUs=16 RealMemory=4096 State=UNKNOWN
+GresTypes=vm_debian12
+NodeName=bait0 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$NODE_PORT CPUs=16 RealMemory=4096 Gres=vm_debian12:64 State=UNKNOWN
 PartitionName=bait Nodes=bait0 Default=YES MaxTime=INFINITE State=UP
 PartitionName=bare Nodes=bait0 MaxTime=INFINITE State=UP
 END

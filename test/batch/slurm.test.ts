@@ -1,4 +1,4 @@
-/** What is Slurm's alone: installing, asking for a type, defaults, what becomes of jobs that get no VWN, and whose records say what. */
+/** Slurm: every case of the comparison, and what is its alone: installing, asking for a type, defaults, what becomes of jobs that get no VWN, and whose records say what. */
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,7 +7,9 @@ import { until } from '../../kit/until.ts'
 import { jobsReplySchema, typesReplySchema, type JobView } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import { tempFolder } from '../harness/temp.ts'
-import { installSlurm, readRecord, startSlurm, startSlurmAlone, user, type Slurm } from './slurm.ts'
+import { compared, roomForCases, templateReady } from './compared.ts'
+import { readRecord, user } from './slurm-daemons.ts'
+import { installSlurm, startSlurm, startSlurmAlone, type Slurm } from './slurm.ts'
 
 const mapping = `
 types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1, reuse: same-user } }
@@ -23,13 +25,16 @@ describe('with a farm', () => {
   let farm: Farm
   let slurm: Slurm
   beforeAll(async () => {
-    farm = await startFarm({ mapping, memory: 1024 })
-    slurm = await startSlurm(farm, '--default', 'mapping', '--partition', 'other,bait')
+    farm = await startFarm({ mapping, ...roomForCases })
+    const [started] = await Promise.all([startSlurm(farm, '--default', 'mapping', '--partition', 'other,bait'), templateReady(farm)])
+    slurm = started
   }, 240_000)
   afterAll(async () => {
     await slurm?.[Symbol.asyncDispose]()
     await farm?.[Symbol.asyncDispose]()
   }, 60_000)
+
+  compared('slurm', () => slurm)
 
   const hostname = async (...options: readonly string[]): Promise<string> => (await slurm.user('srun', ['-D', '/tmp', ...options, 'uname', '-n'])).stdout.trim()
   const inVwn = /^h1-v\d+/
@@ -83,6 +88,28 @@ describe('with a farm', () => {
     const [record] = await slurm.over(id)
     expect(record?.get('JobState')).toBe('FAILED')
     expect(record?.get('ExitCode')).toBe('77:0')
+  })
+
+  test('a hook tells Slurm what there is room for: a job that asks for more than is left waits, and one that asks for more than there is is refused', async () => {
+    const tell = async (): Promise<void> => {
+      expect(await farm.cli(['hook', 'resources', '--home', farm.home.home, '--format', 'slurm', '--node', 'bait0'], { env: slurm.environment as Record<string, string> })).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    }
+    const told = async (): Promise<number> => Number(/ Gres=vm_debian12:(\d+)/.exec((await slurm.admin('scontrol', '-o', 'show', 'node', 'bait0')).stdout)?.[1])
+    expect(await told()).toBe(64)
+    await tell()
+    const room = await told()
+    expect(room).toBeGreaterThan(1)
+    expect(room).toBeLessThan(64)
+    const all = await submit('echo up; exec sleep 60', '--vm=debian12', `--gres=vm_debian12:${room}`)
+    await until(() => all.said() === 'up\n', { withinMs: 60_000, what: 'the job with all of it runs' })
+    const one = await submit('uname -n', '--vm=debian12', '--gres=vm_debian12:1')
+    await until(async () => (await slurm.job(one.id))[0]?.get('Reason') === 'Resources', { withinMs: 20_000, what: 'the other one waits for it' })
+    await tell() // what jobs have is not taken off twice
+    expect(await told()).toBe(room)
+    await slurm.user('scancel', [all.id])
+    expect((await slurm.over(one.id))[0]?.get('JobState')).toBe('COMPLETED')
+    expect(one.said()).toMatch(inVwn)
+    await expect(submit('true', `--gres=vm_debian12:${room + 1}`)).rejects.toThrow(/Requested node configuration is not available/)
   })
 
   test('--multi-prog is refused, not run on the bare node', async () => {

@@ -10,7 +10,7 @@ async function judged(...jobs: readonly (readonly string[])[]): Promise<readonly
   await using folder = await tempFolder()
   const file = join(folder.path, 'jsv.sh')
   symlinkSync(join(import.meta.dirname, '../../hooks/gridengine/jsv.sh'), file)
-  writeFileSync(join(folder.path, 'wnod-gridengine.env'), '# ours\nWNOD_HOME=/x\nWNOD_TYPES=debian12 el9.big *\n')
+  writeFileSync(join(folder.path, 'wnod-gridengine.env'), '# ours\nWNOD_HOME=/x\nWNOD_TYPES=debian12 el9.big *\nWNOD_RESOURCES=vm_debian12=debian12 vm_el9_big=el9.big\n')
   const input = [...jobs.flatMap((params) => ['START', ...params, 'BEGIN']), 'QUIT', ''].join('\n')
   const { stdout, stderr } = await execa(file, { input, cwd: folder.path })
   expect(stderr).toBe('')
@@ -29,6 +29,14 @@ test('a type becomes a variable of the job and a queue that has VWNs; what else 
 
 test('other jobs pass, and one job’s words are not the next one’s', async () => {
   expect(await judged([], ['PARAM l_hard vm=debian12'], [], ['PARAM l_hard vmem=1G,mem_free=vm=1'])).toEqual(['RESULT STATE ACCEPT', corrected('vm=any', 'debian12'), 'RESULT STATE ACCEPT', 'RESULT STATE ACCEPT'])
+})
+
+test('who asks for room asks for the type that has it, unless he names another', async () => {
+  expect(await judged(
+    ['PARAM l_hard vm_el9_big=1'],
+    ['PARAM l_hard h_rt=60,vm_debian12=1,vm=el9.big'],
+    ['PARAM l_hard vm_other=1'],
+  )).toEqual([corrected('vm_el9_big=1,vm=any', 'el9.big'), corrected('h_rt=60,vm_debian12=1,vm=any', 'el9.big'), 'RESULT STATE ACCEPT'])
 })
 
 test('a type that there is not is refused with those that there are', async () => {

@@ -49,6 +49,12 @@ describe('lease', () => {
     expect({ exitCode, stdout, stderr }).toEqual({ exitCode: 99, stdout: '', stderr: expect.stringMatching(new RegExp(`^wnod: .*\\(${code}\\).*$`)) as string })
   })
 
+  test('has another exit where asking again would not help', async () => {
+    const asked = ['lease', '--user', 'anna', '--group', 'users', '--refused-code', '99', '--denied-code', '3']
+    expect(await hook([...asked, '--type', 'nosuch'])).toMatchObject({ exitCode: 3 })
+    expect(await hook([...asked, '--queue', 'closed'])).toMatchObject({ exitCode: 99 })
+  })
+
   test('leaves it to the job itself where the controller is away, unless it is told to be strict', async () => {
     expect(await hook(['lease', '--user', 'anna', '--type', 'nosuch'], folder)).toMatchObject(silent)
     expect(await hook(['lease', '--user', 'anna', '--strict'], folder)).toMatchObject({ exitCode: 75, stderr: expect.stringContaining('(CONTROLLER_AWAY)') as string })

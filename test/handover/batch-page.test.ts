@@ -5,7 +5,7 @@ import { cases } from '../batch/cases.ts'
 import { page, systemNames } from '../batch/page.ts'
 
 test('of the cases there are enough, each with a name of its own, and few that differ', () => {
-  expect(cases.length).toBeGreaterThanOrEqual(90)
+  expect(cases.length).toBeGreaterThanOrEqual(120)
   expect(new Set(cases.map((one) => `${one.group} ${one.name}`)).size).toBe(cases.length)
   for (const name of systemNames) expect(cases.filter((one) => one.differs?.[name] !== undefined).length).toBeLessThanOrEqual(10)
 })

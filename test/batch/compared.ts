@@ -1,0 +1,47 @@
+/** Every case that a batch system can do, natively and with us: the same, save for what docs/batch-conformance.md says. */
+import { describe, expect, test } from 'vitest'
+import { until } from '../../kit/until.ts'
+import { typesReplySchema } from '../../wire/api.ts'
+import type { Farm } from '../harness/farm.ts'
+import type { BatchCase, BatchSystem, Observed } from './case.ts'
+import { cases } from './cases.ts'
+import { runsOn, type systemNames } from './page.ts'
+
+/** So many VWNs, and no more, have room: as many as cases run side by side, so that none of them waits for another. */
+export const roomForCases = { cpus: 16, memory: 4608, scratch: 32, templates: 1 }
+
+/** Resolves when VWNs of the jobs' type are cloned: a boot for each of them at once would take a minute. */
+export async function templateReady(farm: Farm): Promise<void> {
+  const ready = async (): Promise<boolean> => (await farm.api.get('/types', typesReplySchema)).types.some(({ type, templates }) => type === 'debian12' && templates.some(({ state }) => state === 'ready'))
+  await until(ready, { withinMs: 180_000, everyMs: 200, what: 'there is a template' })
+}
+
+/** All of them take each system minutes: without WNOD_BATCH=1 two of each group stand for the others. */
+const perGroup = process.env['WNOD_BATCH'] === undefined ? 2 : Number.POSITIVE_INFINITY
+
+function casesOf(name: string): readonly BatchCase[] {
+  const all = cases.filter((one) => runsOn(one, name))
+  return all.filter((one) => all.filter(({ group }) => group === one.group).indexOf(one) < perGroup)
+}
+
+/** Where ours differ on the host itself: the words on stderr are ours there, the record is the same. */
+const otherWords: readonly string[] = ['a command of a step that is not there', 'an interpreter that is not there', 'no first line']
+
+/** Declares a test for each of its cases, against the bare node without us. */
+export function compared(name: (typeof systemNames)[number], system: () => BatchSystem, where: 'in a VWN' | 'on the host itself' = 'in a VWN'): void {
+  describe.concurrent(`${where} as on the bare node`, () => {
+    test.each(casesOf(name))('$group: $name', async (one) => {
+      const tidy = one.tidy ?? ((text: string) => text)
+      const seen = async (how: 'bare' | 'vwn'): Promise<Observed> => {
+        const { record, stdout, stderr } = await system().run(one, how).catch((cause: unknown) => {
+          throw new Error(how === 'bare' ? 'on the bare node' : where, { cause })
+        })
+        return { record, stdout: tidy(stdout), stderr }
+      }
+      const [bare, ours] = await Promise.all([seen('bare'), seen('vwn')])
+      if (where === 'on the host itself') expect(otherWords.includes(one.name) ? ours.record : ours).toEqual(otherWords.includes(one.name) ? bare.record : bare)
+      else if (one.differs?.[name] === undefined) expect(ours).toEqual(bare)
+      else expect(ours, 'no longer differs: take it out of the list').not.toEqual(bare)
+    })
+  })
+}

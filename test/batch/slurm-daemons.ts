@@ -1,0 +1,112 @@
+/**
+ * The daemons of a Slurm of one node (slurm.sh), without us, and what they say of jobs. For tests and for the bench.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { distFolder } from '../../cli/programs.ts'
+import { run, type CommandResult } from '../../kit/command.ts'
+import { until } from '../../kit/until.ts'
+
+/** Whose jobs they are: a user that Debian has on the bait and in the guest. */
+export const user = { name: 'games', uid: 5, gid: 60, home: '/usr/games' } as const
+
+/** A job as `scontrol show job` says it; of an array there are several. */
+export type JobRecord = ReadonlyMap<string, string>
+
+export interface SlurmDaemons extends AsyncDisposable {
+  readonly folder: string
+  readonly environment: NodeJS.ProcessEnv
+  /** One of Slurm's commands, as root. */
+  admin(command: string, ...args: readonly string[]): Promise<CommandResult>
+  /** One of Slurm's commands, as the user, in a folder that the guest has too. */
+  start(command: string, args: readonly string[], env?: NodeJS.ProcessEnv): ChildProcess
+  /** A fresh folder of the user's. */
+  desk(): string
+  job(id: string): Promise<readonly JobRecord[]>
+  /** The same, once none of it is left to run. */
+  over(id: string, withinMs?: number): Promise<readonly JobRecord[]>
+}
+
+/** A job may wait for a VWN that boots, in the company of others. */
+export const jobMs = 150_000
+
+/** Up, and its node takes jobs. */
+export async function startSlurmDaemons(): Promise<SlurmDaemons> {
+  const folder = mkdtempSync(join(tmpdir(), 'wnod-slurm-'))
+  const [ctld, node] = await freePorts(2)
+  const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', SLURM_CONF: join(folder, 'etc/slurm.conf') }
+  const script = join(dirname(distFolder()), 'test/batch/slurm.sh')
+  const shell = (verb: 'up' | 'down') => run(script, [verb], { env: { BASE: folder, CTLD_PORT: String(ctld), NODE_PORT: String(node) }, timeoutMs: 60_000 })
+  const end = async (): Promise<void> => {
+    await shell('down')
+    rmSync(folder, { recursive: true, force: true })
+  }
+  chmodSync(folder, 0o755)
+  mkdirSync(join(folder, 'jobs'), { mode: 0o755 })
+  await shell('up').catch(async (error: unknown) => {
+    await end()
+    throw error
+  })
+  const records = shared(async () => (await slurm.admin('scontrol', '-o', 'show', 'job')).stdout.trimEnd().split(/\n+(?=JobId=)/).filter((line) => line.startsWith('JobId=')).map(readRecord))
+  const slurm: SlurmDaemons = {
+    folder, environment,
+    admin: (command, ...args) => run(command, args, { env: environment }),
+    start: (command, args, env = {}) => spawn(command, args, {
+      uid: user.uid, gid: user.gid, cwd: '/tmp', stdio: 'pipe', env: { ...environment, HOME: user.home, USER: user.name, LOGNAME: user.name, ...env },
+    }),
+    desk() {
+      const made = mkdtempSync(join(folder, 'jobs/'))
+      chownSync(made, user.uid, user.gid)
+      return made
+    },
+    job: async (id) => (await records()).filter((record) => record.get('JobId') === id || record.get('ArrayJobId') === id),
+    over: (id, withinMs = jobMs) => until(() => overNow(slurm, id), { withinMs, everyMs: 200, what: `job ${id} is over` }),
+    [Symbol.asyncDispose]: end,
+  }
+  return slurm
+}
+
+/** Those who ask while others wait for an answer get the next one together: Slurm is asked about all jobs at once, and never twice at a time. */
+function shared<T>(ask: () => Promise<T>): () => Promise<T> {
+  let current: Promise<unknown> = Promise.resolve()
+  let next: Promise<T> | null = null
+  return () => {
+    next ??= current.then(() => {
+      const answer = ask()
+      current = answer.catch(() => undefined)
+      next = null
+      return answer
+    })
+    return next
+  }
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
+  })))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
+}
+
+/** `JobId=7 JobName=a b UserId=…`: a value goes on until the next ` Name=`. */
+export function readRecord(line: string): JobRecord {
+  return new Map([...line.matchAll(/(?:^| )([A-Z][\w:/]*)=(.*?)(?= [A-Z][\w:/]*=|$)/gs)].map(([, name = '', value = '']) => [name, value]))
+}
+
+const over: ReadonlySet<string> = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL', 'OUT_OF_MEMORY', 'SPECIAL_EXIT', 'BOOT_FAIL', 'DEADLINE'])
+
+/** The records of a job of which nothing is left to run. */
+async function overNow(slurm: SlurmDaemons, id: string): Promise<readonly JobRecord[] | null> {
+  const records = await slurm.job(id)
+  for (const record of records) if (waitsToRunAgain(record)) await runAgainNow(slurm, record)
+  return records.length > 0 && records.every((record) => over.has(record.get('JobState') ?? '')) ? records : null
+}
+
+/** Slurm lets a job wait for two minutes before it runs again. */
+export const waitsToRunAgain = (record: JobRecord): boolean => record.get('JobState') === 'PENDING' && record.get('Reason') === 'BeginTime' && record.get('Restarts') !== '0'
+export const runAgainNow = (slurm: SlurmDaemons, record: JobRecord): Promise<CommandResult> => slurm.admin('scontrol', 'update', `JobId=${record.get('JobId')}`, 'StartTime=now')
