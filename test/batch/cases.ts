@@ -18,7 +18,7 @@ const lines = (...all: readonly string[]): string => all.join('\n')
 /** Prints its arguments, one a line, in brackets. */
 const show = 'for word in "$@"; do printf "[%s]\\n" "$word"; done'
 /** Goes on for a while, in small steps, and says so at the end. */
-const work = 'i=0; while [ $i -lt 30 ]; do sleep 0.1; i=$((i + 1)); done; echo done'
+const work = 'i=0; while [ $i -lt 50 ]; do sleep 0.1; i=$((i + 1)); done; echo done'
 const forEver = 'exec 2>/dev/null; while :; do sleep 0.1; done' // the shell would say of each sleep what it died of
 
 /** How often a job was run before, and which task of its array it is, by either system's name. */
@@ -198,6 +198,7 @@ const suspension = inGroup('suspension', {
   },
   'twice': {
     script: lines('echo ready', work, work),
+    options: gridEngine(), // Slurm takes seconds to stop what it calls suspended, and may stop natively what was resumed meanwhile
     during: async (job) => {
       await job.says('ready')
       for (const _time of [1, 2]) {

@@ -100,11 +100,14 @@ export function readRecord(line: string): JobRecord {
 
 const over: ReadonlySet<string> = new Set(['COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL', 'OUT_OF_MEMORY', 'SPECIAL_EXIT', 'BOOT_FAIL', 'DEADLINE'])
 
+/** Nothing of it is left to run. */
+export const isOver = (record: JobRecord): boolean => over.has(record.get('JobState') ?? '')
+
 /** The records of a job of which nothing is left to run. */
 async function overNow(slurm: SlurmDaemons, id: string): Promise<readonly JobRecord[] | null> {
   const records = await slurm.job(id)
   for (const record of records) if (waitsToRunAgain(record)) await runAgainNow(slurm, record)
-  return records.length > 0 && records.every((record) => over.has(record.get('JobState') ?? '')) ? records : null
+  return records.length > 0 && records.every(isOver) ? records : null
 }
 
 /** Slurm lets a job wait for two minutes before it runs again. */

@@ -8,7 +8,7 @@ import { quote } from '../../bait/job/ssh-script.ts'
 import { until } from '../../kit/until.ts'
 import { ended, type Ended, type Farm } from '../harness/farm.ts'
 import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
-import { jobMs, runAgainNow, startSlurmDaemons, waitsToRunAgain, type JobRecord, type SlurmDaemons } from './slurm-daemons.ts'
+import { isOver, jobMs, runAgainNow, startSlurmDaemons, waitsToRunAgain, type JobRecord, type SlurmDaemons } from './slurm-daemons.ts'
 
 export interface Slurm extends BatchSystem, SlurmDaemons {
   /** One of Slurm's commands, as the user, to its end. */
@@ -93,12 +93,13 @@ async function runStep(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promi
 async function runsAgain(slurm: Slurm, id: string): Promise<boolean> {
   const [record] = await slurm.job(id)
   if (record !== undefined && waitsToRunAgain(record)) await runAgainNow(slurm, record)
-  return record?.get('JobState') === 'RUNNING' && record.get('Restarts') !== '0'
+  return record !== undefined && record.get('Restarts') !== '0' && (record.get('JobState') === 'RUNNING' || isOver(record))
 }
 
 function liveJob(slurm: Slurm, id: string, said: () => string): LiveJob {
-  const state = async (wanted: string): Promise<void> => {
-    await until(async () => (await slurm.job(id)).some((record) => record.get('JobState') === wanted), { withinMs: jobMs, everyMs: 200, what: `job ${id} is ${wanted}` })
+  const suspended = async (wanted: boolean): Promise<void> => {
+    const is = async (): Promise<boolean> => (await slurm.job(id)).every((record) => (record.get('JobState') === 'SUSPENDED') === wanted)
+    await until(is, { withinMs: jobMs, everyMs: 200, what: `job ${id} is${wanted ? '' : ' not'} suspended` })
   }
   return {
     id,
@@ -106,11 +107,11 @@ function liveJob(slurm: Slurm, id: string, said: () => string): LiveJob {
     cancel: async () => void (await slurm.user('scancel', [id])),
     async suspend() {
       await slurm.admin('scontrol', 'suspend', id)
-      await state('SUSPENDED')
+      await suspended(true)
     },
     async resume() {
       await slurm.admin('scontrol', 'resume', id)
-      await state('RUNNING')
+      await suspended(false)
     },
     async requeue() {
       await slurm.admin('scontrol', 'requeue', id)
