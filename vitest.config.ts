@@ -7,6 +7,12 @@ import { chooseImageStore } from './kit/image-store.ts'
 const sideBySide = 2
 const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
+// What promises milliseconds, and holds them on a host that has nothing else to do, runs alone.
+const timed = ['test/integration/fifty.test.ts', 'test/integration/pause.test.ts', 'test/e2e/suspend.test.ts']
+
+// Every case of Slurm on the host itself: run by whoever changes how the starter becomes a job, with WNOD_BATCH=1.
+const onHost = process.env['WNOD_BATCH'] === undefined ? ['test/batch/slurm-host.test.ts'] : []
+
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
 const hostile = 'test/hostile/**/*.test.ts'
 
@@ -25,6 +31,22 @@ const env = { WNOD_IMAGES: chooseImageStore('/nonexistent', process.env) }
 // Templates of this run (test/harness/known-templates.ts), for this process and those of the tests.
 process.env['WNOD_TEST_TEMPLATES'] = join(tmpdir(), `wnod-test-templates-${process.pid}`)
 
+/** Tests that start guests and servers; projects of one order run after those of the order before. */
+const partsProject = (name: string, files: { include: string[]; exclude?: string[]; maxWorkers: number }, groupOrder: number) => ({
+  oxc,
+  plugins,
+  test: {
+    name,
+    env,
+    ...files,
+    globalSetup: './test/harness/known-templates.ts',
+    maxConcurrency: 8, // of cases that wait more than they compute
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    sequence: { groupOrder },
+  },
+})
+
 export default defineConfig({
   test: {
     env,
@@ -36,21 +58,9 @@ export default defineConfig({
         plugins,
         test: { name: 'unit', env, include: ['test/**/*.test.ts'], exclude: [...slow, hostile], maxWorkers: availableParallelism(), testTimeout: 10_000, hookTimeout: 10_000 },
       },
-      {
-        oxc,
-        plugins,
-        test: {
-          name: 'parts',
-          env,
-          include: process.env['WNOD_HOSTILE'] === undefined ? slow : [hostile],
-          globalSetup: './test/harness/known-templates.ts',
-          maxWorkers: sideBySide,
-          maxConcurrency: 8, // of cases that wait more than they compute
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
-          sequence: { groupOrder: 1 },
-        },
-      },
+      ...(process.env['WNOD_HOSTILE'] === undefined
+        ? [partsProject('parts', { include: slow, exclude: [...timed, ...onHost], maxWorkers: sideBySide }, 1), partsProject('timed', { include: timed, maxWorkers: 1 }, 2)]
+        : [partsProject('parts', { include: [hostile], maxWorkers: 1 }, 1)]),
     ],
   },
 })

@@ -169,6 +169,19 @@ test('qdel is gentle where that was installed: TERM, then KILL', async () => {
   expect(await stays.observed()).toMatchObject({ record: { exit_status: '137' }, stdout: 'up\nno\n' })
 })
 
+/** The mapping may change its mind: from now on no job gets a VWN. */
+describe('on the host itself', () => {
+  beforeAll(async () => {
+    writeFileSync(farm.home.mapping, 'types: { debian12: { image: debian12 } }\ndefault: { bare: true, allow: [debian12] }\n')
+    await until(async () => (await farm.cli(['explain', '--user', 'games', '--group', 'games'])).stdout.includes('bare'), { withinMs: 30_000, everyMs: 200, what: 'the mapping is in force' })
+  }, 60_000)
+
+  describe.concurrent('in its three start modes', () => {
+    test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
+  })
+  compared('gridengine', () => engine, 'on the host itself')
+})
+
 test('the installation says what is made, is taken back to what was there, and leaves what is somebody else’s', async () => {
   const mine = (settings: ReadonlyMap<string, string>): unknown[] => ['starter_method', 'prolog', 'epilog', 'suspend_method', 'terminate_method', 'complex_values'].map((name) => settings.get(name))
   expect(await engine.install('vwn-script.q', ['--check'])).toMatchObject({ code: 0 })
@@ -212,17 +225,4 @@ test('the three commands of docs/gridengine.md, as written', async () => {
 
 test('no queue is in error after all that', async () => {
   expect(await engine.queuesInError()).toEqual([])
-})
-
-/** The mapping may change its mind: from now on no job gets a VWN. */
-describe('on the host itself', () => {
-  beforeAll(async () => {
-    writeFileSync(farm.home.mapping, 'types: { debian12: { image: debian12 } }\ndefault: { bare: true, allow: [debian12] }\n')
-    await until(async () => (await farm.cli(['explain', '--user', 'games', '--group', 'games'])).stdout.includes('bare'), { withinMs: 30_000, everyMs: 200, what: 'the mapping is in force' })
-  }, 60_000)
-
-  describe.concurrent('in its three start modes', () => {
-    test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
-  })
-  compared('gridengine', () => engine, 'on the host itself')
 })

@@ -152,8 +152,12 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
         deleted = /has deleted/.test(await must(['qdel', id])) // what runs is only registered for it
       },
       async suspend() {
-        await must(['qmod', '-sj', id])
-        await state('suspended', (letters) => letters.includes('s'))
+        let looks = 0
+        const asked = async (): Promise<boolean> => {
+          if (looks++ % 25 === 0) await as(['qmod', '-sj', id]) // a word that meets the job's start is lost
+          return (await engine.stateOf(id)).includes('s')
+        }
+        await until(asked, { withinMs: endMs, everyMs: 200, what: `job ${id} is suspended` })
       },
       async resume() {
         await must(['qmod', '-usj', id])

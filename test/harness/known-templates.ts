@@ -9,8 +9,8 @@ import { templateFileNames, templateIdPattern } from '../../bait/templates/files
 /** Made in vitest.config.ts for one run; empty where somebody else runs these tests. */
 const known = process.env['WNOD_TEST_TEMPLATES'] ?? ''
 
-/** Before all tests, in the process that runs them. */
-export const setup = (): void => void mkdirSync(known, { mode: 0o700 })
+/** Before all tests, in the process that runs them, once for each project that needs it. */
+export const setup = (): void => void mkdirSync(known, { mode: 0o700, recursive: true })
 
 /** After all tests. */
 export const teardown = (): void => rmSync(known, { recursive: true, force: true })
