@@ -172,7 +172,7 @@ test('qdel is gentle where that was installed: TERM, then KILL', async () => {
 /** The mapping may change its mind: from now on no job gets a VWN. */
 describe('on the host itself', () => {
   beforeAll(async () => {
-    writeFileSync(farm.home.mapping, 'types: { debian12: { image: debian12 } }\ndefault: { bare: true, allow: [debian12] }\n')
+    writeFileSync(farm.home.mapping, mapping.replace('type: debian12, allow: [', 'bare: true, allow: [debian12, '))
     await until(async () => (await farm.cli(['explain', '--user', 'games', '--group', 'games'])).stdout.includes('bare'), { withinMs: 30_000, everyMs: 200, what: 'the mapping is in force' })
   }, 60_000)
 
