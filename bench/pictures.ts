@@ -30,7 +30,7 @@ function bars({ results, amounts }: Results): { name: string; svg: string }[] {
     ...(one.phases === undefined ? [] : [{ name: one.name.split(',')[0] ?? '', parts: Object.fromEntries(Object.entries(one.phases).map(([phase, { medianMs }]) => [phase, medianMs])) }]),
     { name: one.name.replace('clone to available, against ', ''), parts: { all: one.floor.medianMs } },
   ])
-  const memory = amounts.filter(({ parts }) => parts !== undefined).map(({ name, parts = {} }): Bar => ({ name, parts }))
+  const memory = amounts.filter(({ parts, unit }) => parts !== undefined && unit.startsWith('MiB')).map(({ name, parts = {} }): Bar => ({ name, parts }))
   return [
     ...(making.length === 0 ? [] : [{ name: 'clone', svg: stacked(making, 'ms, median') }]),
     ...(memory.length === 0 ? [] : [{ name: 'memory', svg: stacked(memory, 'MiB, median') }]),
