@@ -8,7 +8,7 @@
  *                  → a host where stopping spare VWNs makes room: nobody's first, then idle ones of others (fewest, then tightest, then id)
  *                  → wait, or refuse when waiting cannot help
  */
-import { add, fits, noAmount, shortOf, subtract, withoutCpus, type Amount } from './amount.ts'
+import { add, fits, noAmount, sameAmount, shortOf, subtract, withoutCpus, type Amount } from './amount.ts'
 import { failure, type Failure } from './failure.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, type HostId, type ImageDigest, type TypeName, type VwnId } from './ids.ts'
@@ -143,9 +143,10 @@ export const imageOn = (host: Pick<Host, 'images'>, image: string): HostImage | 
 function mostOn(host: Host, { contact }: HostImage, { want, vwns, holds }: Snapshot): Amount {
   const { shape, type: { shape: usual } } = want
   const roomy = { cpus: shape.cpus, memoryMib: Math.max(shape.memoryMib, usual.memoryMib), scratchGib: Math.max(shape.scratchGib, usual.scratchGib) }
+  if (contact !== 'agent' || sameAmount(roomy, shape)) return shape
   const left = subtract(freeOn(host, vwns.filter((vwn) => !isSpare(vwn)), holds), roomy)
   const isPlenty = (name: 'memoryMib' | 'scratchGib'): boolean => left[name] * usual.cpus >= usual[name] * Math.max(0, left.cpus)
-  return contact === 'agent' && isPlenty('memoryMib') && isPlenty('scratchGib') ? roomy : shape
+  return isPlenty('memoryMib') && isPlenty('scratchGib') ? roomy : shape
 }
 
 /**
@@ -193,7 +194,7 @@ function roomOn(host: Host, image: HostImage, most: Amount, { want, hosts, vwns,
     const evict = spare.filter((vwn) => !kept.includes(vwn))
     return { is: 'evict', host: here, evict: evict.map(({ id }) => id), left: left([...rest, ...kept]), why: `${listSpare(evict)} must go first` }
   }
-  for (const shape of [most, want.shape]) {
+  for (const shape of new Set([most, want.shape])) {
     if (gap(base, vwns, here, { ...want, shape }) === null) return { is: 'room', host: here, image, shape, left: left(vwns, shape), why: 'it has room' }
   }
 

@@ -8,7 +8,7 @@
 import { add, noAmount, subtract, times, withoutCpus } from './amount.ts'
 import { closedBecause, type Host, type HostImage } from './host.ts'
 import { compareIds, vwnId, type HostId, type TypeName, type VwnId } from './ids.ts'
-import { typeNamed, type Mapping, type VwnType } from './mapping.ts'
+import type { Mapping, VwnType } from './mapping.ts'
 import { held, imageOn, type Hold } from './placement.ts'
 import { shareOf } from './pending.ts'
 import { aged, planPool, type Clone, type Demand, type PoolPlan, type PoolSettings, type PoolType } from './pool.ts'
@@ -57,21 +57,36 @@ export interface HostPool {
 export function planPools(farm: PoolFarm, settings: PoolSettings, nowMs: number): readonly HostPool[] {
   let { vwns } = farm
   const alive = [...farm.hosts].filter(({ fact }) => fact === 'alive').sort((a, b) => compareIds(a.id, b.id))
+  const pending = sharedPending(farm)
+  const demandFor = (host: HostId, type: TypeName): Demand => withShare(aged(farm.demandFor(host, type), nowMs, settings.halfLifeMs), pending.get(type), host)
   return alive.map((host) => {
-    const pool = planHost(host, { ...farm, vwns, demandFor: (id, type) => withPending(farm, id, type, aged(farm.demandFor(id, type), nowMs, settings.halfLifeMs)) }, settings, nowMs)
+    const pool = planHost(host, { ...farm, vwns, demandFor }, settings, nowMs)
     const asked = pool.requests.map((request, index) => requestVwn(request, vwnId(`new-${host.id}-${index}`), { term: 0, epoch: 0 }, { nowMs: 0, generation: 0 }))
     vwns = [...vwns, ...asked]
     return pool
   })
 }
 
-/** A host's own demand for a type now, with its share of what pends: all open hosts that have the image take the same. */
-function withPending({ hosts, mapping, pendingFor }: PoolFarm, id: HostId, name: TypeName, own: Demand): Demand {
-  const { pending, pendingPeak } = pendingFor(name)
-  const image = typeNamed(mapping, name)?.image
-  if (pendingPeak === 0 || image === undefined) return own
-  const sharing = hosts.filter((host) => host.fact === 'alive' && closedBecause(host) === null && imageOn(host, image) !== null).map((host) => host.id).sort(compareIds)
-  return { ...own, pending: own.pending + shareOf(pending, id, sharing), pendingPeak: own.pendingPeak + shareOf(pendingPeak, id, sharing) }
+/** What pends of a type, and the hosts that share it. */
+interface SharedPending extends Pick<Demand, 'pending' | 'pendingPeak'> {
+  readonly sharing: readonly HostId[]
+}
+
+/** Of each type of which anything pends: all open hosts that have its image take the same. */
+function sharedPending({ hosts, mapping, pendingFor }: PoolFarm): ReadonlyMap<TypeName, SharedPending> {
+  const open = hosts.filter((host) => host.fact === 'alive' && closedBecause(host) === null)
+  return new Map(mapping.types.flatMap(({ name, image }) => {
+    const pends = pendingFor(name)
+    if (pends.pendingPeak === 0) return []
+    return [[name, { ...pends, sharing: open.filter((host) => imageOn(host, image) !== null).map(({ id }) => id).sort(compareIds) }] as const]
+  }))
+}
+
+/** A host's own demand for a type, with its share of what pends. */
+function withShare(own: Demand, shared: SharedPending | undefined, host: HostId): Demand {
+  if (shared === undefined) return own
+  const { pending, pendingPeak, sharing } = shared
+  return { ...own, pending: own.pending + shareOf(pending, host, sharing), pendingPeak: own.pendingPeak + shareOf(pendingPeak, host, sharing) }
 }
 
 function planHost(host: Host, farm: PoolFarm, settings: PoolSettings, nowMs: number): HostPool {

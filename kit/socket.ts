@@ -34,10 +34,16 @@ export async function listenTcp(server: Server, port: number, host = '127.0.0.1'
 
 /** A port that was free a moment ago, for programs that cannot be handed a socket. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
-  const server = createServer()
-  const port = await listenTcp(server, 0, host)
-  await new Promise((resolve) => server.close(resolve))
+  const [port = 0] = await freePorts(1, host)
   return port
+}
+
+/** So many of them, no two the same. */
+export async function freePorts(count: number, host = '127.0.0.1'): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer())
+  const ports = await Promise.all(servers.map((server) => listenTcp(server, 0, host)))
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
+  return ports
 }
 
 /** True when a program accepts connections there. */

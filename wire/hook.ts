@@ -88,12 +88,17 @@ export type Want = z.output<typeof wantSchema>
 
 export const greetSchema = z.strictObject({ kind: z.literal('greet'), v: z.literal(hookVersion), host: z.string(), prove: z.string() })
 
-export const submitSchema = z.strictObject({
-  kind: z.literal('submit'),
+/** Of every first message to the bait. */
+const sender = {
   v: z.literal(hookVersion),
   /** Must be what the proof's owner is and may be; a lie is refused. */
   uid: z.int().nonnegative(),
   gid: z.int().nonnegative(),
+}
+
+export const submitSchema = z.strictObject({
+  kind: z.literal('submit'),
+  ...sender,
   groups: z.array(z.int().nonnegative()).max(65_536),
   run: runSchema,
   want: wantSchema,
@@ -127,9 +132,7 @@ export type WhichJobs = z.output<typeof whichJobsSchema>
 
 export const controlSchema = z.strictObject({
   kind: z.literal('control'),
-  v: z.literal(hookVersion),
-  uid: z.int().nonnegative(),
-  gid: z.int().nonnegative(),
+  ...sender,
   order: controlOrderSchema,
   which: whichJobsSchema,
 })
@@ -148,9 +151,7 @@ export type PendingCounts = z.output<typeof pendingCountsSchema>
 
 export const pendingSchema = z.strictObject({
   kind: z.literal('pending'),
-  v: z.literal(hookVersion),
-  uid: z.int().nonnegative(),
-  gid: z.int().nonnegative(),
+  ...sender,
   batchSystem: name,
   counts: pendingCountsSchema,
 })

@@ -5,16 +5,19 @@ import { getFromController } from '../../kit/controller-http.ts'
 import { homeFolder } from '../bait-socket.ts'
 import type { HookOptions } from './options.ts'
 
-/** The answer to `GET path`, which is the controller's own and trusted in its shape; its refusals are failures of ours. */
-export async function fromController<T>(options: HookOptions, path: string): Promise<T> {
+type Query = Readonly<Record<string, string | null>>
+
+/** The answer to `GET path`, which is the controller's own and trusted in its shape; its refusals are failures of ours. Null asks for nothing. */
+export async function fromController<T>(options: HookOptions, path: string, query: Query = {}): Promise<T> {
+  const asked = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== null)).toString()
   const run = join(homeFolder(options.text('home')), 'run')
   const { status, text } = await getFromController(
-    { controllerSocket: join(run, 'controller.sock'), controllerUrl: join(run, 'controller.url') }, process.env['WNOD_CONTROLLER'] || undefined, path,
+    { controllerSocket: join(run, 'controller.sock'), controllerUrl: join(run, 'controller.url') }, process.env['WNOD_CONTROLLER'] || undefined, asked === '' ? path : `${path}?${asked}`,
   )
   const body = parsed(text)
   if (status < 400 && body !== null) return body as T
   const { code, message } = (body ?? {}) as { code?: string; message?: string }
-  throw new VwnError(code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'CONTROLLER_STRANGE', { path: path.split('?')[0], said: message })
+  throw new VwnError(code !== undefined && Object.hasOwn(catalogue, code) ? (code as ErrorCode) : 'CONTROLLER_STRANGE', { path, said: message })
 }
 
 function parsed(text: string): unknown {

@@ -12,7 +12,7 @@ import type { HookOptions } from './options.ts'
 export async function lease(options: HookOptions): Promise<number> {
   const refusedCode = options.number('refused-code', 255) ?? 75
   try {
-    const { decision } = await fromController<Explanation>(options, `/explain?${question(options).toString()}`)
+    const { decision } = await fromController<Explanation>(options, '/explain', question(options))
     if (decision.is !== 'refused') return 0
     const { code = 'REFUSED', hint = '' } = decision.failure ?? {}
     const deniedCode = options.number('denied-code', 255)
@@ -27,14 +27,13 @@ export async function lease(options: HookOptions): Promise<number> {
   }
 }
 
-function question(options: HookOptions): URLSearchParams {
+function question(options: HookOptions): Readonly<Record<string, string | null>> {
   const user = options.text('user') ?? userInfo().username
   const host = hostOf(options, baitSocket({ socket: options.text('socket'), home: options.text('home') }))
-  const asked = {
+  return {
     user, group: options.text('group') ?? groupsOf(user), queue: options.text('queue'), project: options.text('project'),
     batch_system: options.text('batch-system'), type: options.text('type'), host,
   }
-  return new URLSearchParams(Object.entries(asked).filter((entry): entry is [string, string] => entry[1] !== null))
 }
 
 /** The user's groups as this host knows them, for the controller's machine may know no users; null where it does not either. */

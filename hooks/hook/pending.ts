@@ -64,9 +64,8 @@ async function typed(options: HookOptions, system: string, jobs: readonly Pendin
 
 async function typeFor(options: HookOptions, system: string, { user, queue, project }: PendingJob): Promise<string | null> {
   if (user === null) return null
-  const asked = Object.entries({ user, group: groupsOf(user), queue, project, batch_system: system }).filter((entry): entry is [string, string] => entry[1] !== null)
   try {
-    return (await fromController<Explanation>(options, `/explain?${new URLSearchParams(asked).toString()}`)).type
+    return (await fromController<Explanation>(options, '/explain', { user, group: groupsOf(user), queue, project, batch_system: system })).type
   } catch (error) {
     if (error instanceof VwnError && error.code === 'USER_NOT_FOUND') return null
     throw error

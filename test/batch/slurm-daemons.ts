@@ -3,11 +3,11 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { distFolder } from '../../cli/programs.ts'
 import { run, type CommandResult } from '../../kit/command.ts'
+import { freePorts } from '../../kit/socket.ts'
 import { until } from '../../kit/until.ts'
 
 /** Whose jobs they are: a user that Debian has on the bait and in the guest. */
@@ -82,15 +82,6 @@ function shared<T>(ask: () => Promise<T>): () => Promise<T> {
     })
     return next
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise<ReturnType<typeof createServer>>((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => resolve(server))
-  })))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }
 
 /** `JobId=7 JobName=a b UserId=…`: a value goes on until the next ` Name=`. */
