@@ -14,6 +14,7 @@ import { Undo } from '../kit/undo.ts'
 import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import type { Settings } from './config.ts'
+import { pruneHistory } from './history.ts'
 import { openHosts, type HostBook } from './hosts.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
@@ -21,7 +22,7 @@ import { openMapping, type MappingHolder } from './mapping.ts'
 import { ordersOf } from './orders.ts'
 import { openPool, type Pool } from './pool.ts'
 import { openReports, type Reports } from './reports.ts'
-import { forgetHistory, openScheduler } from './scheduler.ts'
+import { openScheduler } from './scheduler.ts'
 
 /** All that views and verbs may ask. */
 export interface Parts {
@@ -53,7 +54,7 @@ export interface Controller extends AsyncDisposable {
 /** How often time is looked at; everything else wakes the scheduler by itself. */
 const turnMs = 1_000
 const longTurnMs = 20
-const forgetEveryMs = 3_600_000
+const pruneEveryMs = 3_600_000
 /** A supervisor starts us again; a person learns soon that there is no server. */
 const firstConnectMs = 10_000
 
@@ -95,7 +96,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
     // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
     if (tookMs > longTurnMs) await kit.clock.sleep(Math.min(tookMs, turnMs), signal)
   })
-  const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
+  const history = loop(kit, { name: 'history', everyMs: pruneEveryMs }, (signal) => pruneHistory({ db, kit, bounds: settings.history }, signal))
   await mapping.load()
 
   const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, ordersOf: orders }

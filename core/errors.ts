@@ -62,6 +62,7 @@ export const catalogue = {
   HOST_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such host', hint: 'list hosts with `wnod hosts`' },
   VWN_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such VWN', hint: 'list VWNs with `wnod vwns`' },
   JOB_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such job', hint: 'list jobs with `wnod jobs`' },
+  RECORD_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such accounting record', hint: '`wnod accounting export` says which record it has written last' },
   USER_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: "no such user on the controller's machine", hint: 'name the groups as well: then no user database is asked' },
   ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },

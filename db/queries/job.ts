@@ -67,7 +67,7 @@ type ReportedRow = {
   vwn: string | null; submitted_at_ms: number; phases: string
   outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null
 }
-type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; bare: number; placement_ms: number | null; made: Made | null }
+export type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; bare: number; placement_ms: number | null; made: Made | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
@@ -86,7 +86,8 @@ function toRow({ identity, want, ...job }: JobReported): ReportedRow {
   }
 }
 
-function fromRow(row: JobRow): JobRecord {
+/** A stored job. */
+export function fromRow(row: JobRow): JobRecord {
   return {
     job: jobId(row.id), host: hostId(row.host), name: row.name, state: row.state,
     identity: { user: row.user, uid: row.uid, gid: row.gid, group: row.group_name, groups: fromJson(row.groups) },
@@ -170,10 +171,6 @@ export const listJobs = (db: Database, filter: JobFilter): JobRecord[] =>
 const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from job group by state')
 /** How many jobs there are in each state. */
 export const countJobs = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
-
-const forget = statement(`delete from job where state = 'ended' and ended_at_ms < ?`)
-/** Drops jobs, with their explanations, that ended before this moment; returns how many. */
-export const forgetJobs = (db: Database, beforeMs: number): number => forget(db).run(beforeMs).changes
 
 const explain = statement(`insert into explanation (job, at_ms, body) values (@job, @atMs, @body)
   on conflict (job) do update set at_ms = excluded.at_ms, body = excluded.body`)
