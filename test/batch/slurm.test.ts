@@ -7,6 +7,7 @@ import { until } from '../../kit/until.ts'
 import { jobsReplySchema, typesReplySchema, type JobView } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import { tempFolder } from '../harness/temp.ts'
+import { accountOf } from './accounts.ts'
 import { compared, roomForCases, templateReady } from './compared.ts'
 import { readRecord, user } from './slurm-daemons.ts'
 import { installSlurm, startSlurm, startSlurmAlone, type Slurm } from './slurm.ts'
@@ -174,6 +175,9 @@ describe('with a farm', () => {
     // Slurm has whole seconds.
     expect(Math.abs(job.submittedAtMs - said('StartTime'))).toBeLessThan(2_000)
     expect(Math.abs((job.endedAtMs ?? 0) - said('EndTime'))).toBeLessThan(2_000)
+    const account = await accountOf(farm, id)
+    expect(account).toMatchObject({ cause: 'exited', exitCode: 3, user: user.name, queue: 'bait', host: 'h1', type: 'debian12', submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs })
+    expect(Math.min(account.runMs - 1_000, account.scrubMs, account.overheadMs)).toBeGreaterThan(0)
     expect(readFileSync(join(slurm.folder, 'log/jobcomp.txt'), 'utf8')).toMatch(new RegExp(`^JobId=${id} .*JobState=FAILED .*ExitCode=3:0`, 'm'))
   })
 
