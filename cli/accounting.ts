@@ -103,12 +103,17 @@ async function printSums(context: Context, query: Query, format: RecordFormat | 
 
 const columnNames = accountingRecordSchema.keyof().options
 
-/** The text of a document in this format, piece by piece. */
+const head: Readonly<Record<RecordFormat, string>> = { jsonl: '', csv: csvLine(columnNames), ur: usageRecordsHead }
+const tail: Readonly<Record<RecordFormat, string>> = { jsonl: '', csv: '', ur: usageRecordsTail }
+
+/** The text of a document in this format, piece by piece; nothing of it before the first page is there. */
 async function* formatted(source: AsyncIterable<Batch>, format: RecordFormat): AsyncGenerator<string> {
-  if (format === 'ur') yield usageRecordsHead
-  if (format === 'csv') yield csvLine(columnNames)
-  for await (const { farm, records } of source) yield records.map((record) => lineOf(record, format, farm)).join('')
-  if (format === 'ur') yield usageRecordsTail
+  let before = head[format]
+  for await (const { farm, records } of source) {
+    yield before + records.map((record) => lineOf(record, format, farm)).join('')
+    before = ''
+  }
+  yield tail[format]
 }
 
 function lineOf(record: AccountingRecord, format: RecordFormat, farm: string): string {
