@@ -22,7 +22,6 @@ export type RecordFormat = (typeof recordFormats)[number]
 interface Batch {
   readonly farm: string
   readonly records: readonly AccountingRecord[]
-  readonly acknowledged: number
 }
 
 /** Records page by page, as many as there are. */
@@ -128,6 +127,8 @@ function lineOf(record: AccountingRecord, format: RecordFormat, farm: string): s
 /** The file has every record that was not acknowledged yet; where there is none, no file is written. */
 export async function exportRecords(context: Context, { to, format }: { readonly to: string; readonly format: RecordFormat }): Promise<void> {
   const { acknowledged } = await context.api.get('/accounting', accountingReplySchema, { after: Number.MAX_SAFE_INTEGER })
+  const { records } = await context.api.get('/accounting', accountingReplySchema, { after: acknowledged, limit: 1 })
+  if (records.length === 0) return context.say(`no record after ${acknowledged}, which is acknowledged: no file was written`)
   const written = { records: 0, last: acknowledged }
   const counted = async function* (): AsyncGenerator<Batch> {
     for await (const batch of batches(context, { after: acknowledged })) {
@@ -136,16 +137,8 @@ export async function exportRecords(context: Context, { to, format }: { readonly
       yield batch
     }
   }
-  const source = counted()
-  const first = await source.next()
-  if (first.done === true || written.records === 0) return context.say(`no record after ${acknowledged}, which is acknowledged: no file was written`)
-  const all = async function* (): AsyncGenerator<Batch> {
-    yield first.value
-    yield* source
-  }
-  await writeAtomic(to, formatted(all(), format), { mode: 0o640 })
-  const reply = { file: to, format, records: written.records, first: acknowledged + 1, last: written.last }
-  show(context, reply, (said) => facts(Object.entries(said)))
+  await writeAtomic(to, formatted(counted(), format), { mode: 0o640 })
+  show(context, { file: to, format, first: acknowledged + 1, ...written }, (reply) => facts(Object.entries(reply)))
   context.say(`once they are taken: wnod accounting acknowledge ${written.last}`)
 }
 
