@@ -9,6 +9,7 @@ import type { HostId } from '../core/ids.ts'
 import { openDatabase, type Database } from '../db/open.ts'
 import { nextTerm } from '../db/queries/meta.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import { openMetrics, type Metrics } from '../kit/metrics.ts'
 import { loop, service, type Kit, type Service } from '../kit/service.ts'
 import { Undo } from '../kit/undo.ts'
 import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
@@ -18,6 +19,7 @@ import { openHosts, type HostBook } from './hosts.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
+import { newsFamilies, stateFamilies, type Counts } from './metrics.ts'
 import { ordersOf } from './orders.ts'
 import { openPool, type Pool } from './pool.ts'
 import { openReports, type Reports } from './reports.ts'
@@ -35,6 +37,8 @@ export interface Parts {
   readonly reports: Reports
   readonly mapping: MappingHolder
   readonly pool: Pool
+  readonly metrics: Metrics
+  readonly counts: Counts
   readonly ordersOf: (host: HostId) => Orders
 }
 
@@ -83,7 +87,9 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const orders = (host: HostId): Orders => ordersOf({ db, book, term, reports, mapping }, host)
   const send = (host: HostId): void => bus.publish(subjects.orders(host), orders(host))
   const wake = (): void => scheduler.wake()
-  const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })
+  const metrics = openMetrics('controller')
+  const counts = newsFamilies(metrics)
+  const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake, onNews: counts.news })
   const reports = openReports({ kit, db, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const pool = openPool({ kit, db, book })
@@ -92,13 +98,15 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
     const startedMs = kit.clock.monotonicMs()
     turn()
     const tookMs = kit.clock.monotonicMs() - startedMs
+    counts.turn(tookMs)
     // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
     if (tookMs > longTurnMs) await kit.clock.sleep(Math.min(tookMs, turnMs), signal)
   })
   const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
   await mapping.load()
 
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, ordersOf: orders }
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, metrics, counts, ordersOf: orders }
+  metrics.read(...stateFamilies(parts))
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))

@@ -9,6 +9,7 @@
  * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
  */
 import { z } from 'zod'
+import type { VwnError } from '../core/errors.ts'
 import { mades } from '../core/placement.ts'
 import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
@@ -27,6 +28,12 @@ export const errorReplySchema = z.object({
   facts: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
 })
 export type ErrorReply = z.output<typeof errorReplySchema>
+
+/** The refusal for an expected failure. */
+export function errorReply({ code, message, entry: { hint }, facts }: VwnError): ErrorReply {
+  const known = Object.entries(facts).filter((pair): pair is [string, string | number | boolean | null] => pair[1] !== undefined)
+  return { code, message, hint, facts: Object.fromEntries(known) }
+}
 
 export const hostViewSchema = z.object({
   host: hostIdSchema,

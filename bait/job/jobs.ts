@@ -1,7 +1,7 @@
 /** Every job of this host: taken from starters, run in VWNs, kept on record until the controller has it in its history. */
 import type { HostId, JobId } from '../../core/ids.ts'
 import { jobLimits, type JobLimits } from '../../core/job.ts'
-import { failure } from '../../core/failure.ts'
+import { failure, type Outcome } from '../../core/failure.ts'
 import type { Kit } from '../../kit/service.ts'
 import type { EndedJob, LiveJob } from '../../wire/bait.ts'
 import type { Jobs, ReadyVwn } from '../contracts.ts'
@@ -20,6 +20,8 @@ export interface JobsOptions {
   /** Folder of the records. */
   readonly folder: string
   readonly limits?: JobLimits
+  /** Told of every end of a job that was taken here. */
+  readonly onEnded?: (outcome: Outcome) => void
 }
 
 /** What `Jobs` promises, and the way in for job starters. */
@@ -61,6 +63,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
       leaving.set(who.job, { was: was(), gone: gone.finally(() => leaving.delete(who.job)) })
       live.delete(who.job)
       ended.set(who.job, record)
+      if (record.end !== null) options.onEnded?.(record.end.outcome)
       kit.log.info({ job: who.job, outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
       changed()
     }

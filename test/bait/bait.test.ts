@@ -5,9 +5,9 @@ import { effects } from '../../bait/vwns/boot.ts'
 import { VwnError } from '../../core/errors.ts'
 import { typeName } from '../../core/ids.ts'
 import { claimPidFile } from '../../kit/pid-file.ts'
-import { service } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { baitLab } from './lab.ts'
+import { playedDoor } from './played-door.ts'
 
 test('a VWN that is wanted is made, serves jobs of its owner, is scrubbed, and goes when it is told', async () => {
   await using lab = await baitLab()
@@ -209,7 +209,7 @@ test('what batch systems say of their pending jobs is told with every report', a
   await lab.start({
     openJobs: (_kit, at) => {
       pending = at.pending
-      return { jobs: lab.jobs, clean: lab.jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }
+      return { jobs: lab.jobs, clean: lab.jobs.clean, door: playedDoor() }
     },
   })
   await until(() => lab.reports.at(-1)?.pending.length === 0, { withinMs: 5_000 })
