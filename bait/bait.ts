@@ -7,9 +7,11 @@ import { join } from 'node:path'
 import { isVwnError, VwnError } from '../core/errors.ts'
 import { removeLeftovers } from '../kit/atomic-file.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import { jobId } from '../core/ids.ts'
 import { randomId } from '../kit/clock.ts'
 import { imageStore, kernelCommandLine, type ImageStore } from '../kit/image-store.ts'
 import type { Home, HostPaths } from '../kit/paths.ts'
+import { traced } from '../kit/log.ts'
 import { openMetrics } from '../kit/metrics.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
 import { bootId } from '../kit/process.ts'
@@ -77,7 +79,8 @@ const deniedMs = 10_000
 export const vmNamePrefix = (home: Home, host: string): string => `wnod.${home.hash}.${host}.`
 
 /** A bait that has not been started. */
-export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
+export function createBait(plain: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
+  const kit: Kit = { ...plain, log: traced(plain.log, (job) => jobs.traceOf(jobId(job))) }
   const paths = home.host(settings.host)
   const images = deps.images ?? imageStore(settings.images)
   const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })

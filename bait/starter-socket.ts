@@ -151,6 +151,7 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, { onSe
   let ears: StarterEars | null = null
   let kept: JobMessage[] = []
   let submitted = false
+  let trace: string | null = null
   let gone = false
   let served = (): void => {
     served = () => {}
@@ -158,7 +159,7 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, { onSe
     onServed()
   }
   const refuse = (error: unknown): void => {
-    log.warn({ err: error }, 'job request refused')
+    log.warn({ err: error, trace }, 'job request refused')
     const failure = failureOf(error, 'JOB_REQUEST_INVALID')
     onRefused(failure.code)
     via.control({ kind: 'error', failure } satisfies ToStarter)
@@ -196,6 +197,7 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, { onSe
       if (data.kind === 'submit' || data.kind === 'control' || data.kind === 'pending') {
         if (submitted) return
         submitted = true
+        if (data.kind === 'submit') trace = data.trace
         void (data.kind === 'submit' ? take(data) : answer(data)).catch(refuse)
       } else if (ears !== null) ears.onMessage(data)
       else if (kept.length < 64) kept.push(data)

@@ -247,6 +247,12 @@ listing('receipt', 'where the time of a job went')
     await (await import('./show/one.ts')).receipt(await contextOf(command), job)
   })
 
+listing('logs', "what the programs of this machine's farm have logged about a job")
+  .argument('<job>', 'h1-17, or a trace: 32 hexadecimal digits')
+  .action(async (job: string, _options: unknown, command: Command) => {
+    (await import('./show/logs.ts')).jobLogs(await contextOf(command), job)
+  })
+
 // ---------------------------------------------------------------- orders
 
 verb('drain', 'the host finishes what it has and takes no more')

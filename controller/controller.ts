@@ -7,8 +7,10 @@
  */
 import type { HostId } from '../core/ids.ts'
 import { openDatabase, type Database } from '../db/open.ts'
+import { traceOf } from '../db/queries/job.ts'
 import { nextTerm } from '../db/queries/meta.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import { traced } from '../kit/log.ts'
 import { openMetrics, type Metrics } from '../kit/metrics.ts'
 import { loop, service, type Kit, type Service } from '../kit/service.ts'
 import { Undo } from '../kit/undo.ts'
@@ -72,8 +74,9 @@ export async function startController(settings: Settings, kit: Kit): Promise<Con
   }
 }
 
-async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Controller> {
+async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Controller> {
   const db = openDatabase(settings.database)
+  const kit: Kit = { ...plain, log: traced(plain.log, (job) => traceOf(db, job)) }
   undo.push('database', () => db.close())
   const startedAtMs = kit.clock.nowMs()
   const term = nextTerm(db)

@@ -13,8 +13,8 @@ import type { VwnError } from '../core/errors.ts'
 import { mades } from '../core/placement.ts'
 import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
-  digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
-  usageSchema, vwnIdSchema,
+  digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, traceSchema,
+  typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
 
 const count = z.int().nonnegative()
@@ -126,6 +126,8 @@ export const jobViewSchema = z.object({
   endedAtMs: timeMsSchema.nullable(),
   phases: phasesSchema,
   usage: usageSchema.nullable(),
+  /** Is on every log line about it. */
+  trace: traceSchema.nullable().default(null),
 })
 export type JobView = z.output<typeof jobViewSchema>
 

@@ -49,7 +49,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
 
   const take = async (link: StarterLink): Promise<void> => {
     const { identity, submit } = link
-    const who = { job: records.nextId(), identity, want: submit.want, name: nameOf(submit.run.argv[0]), submittedAtMs: kit.clock.nowMs() }
+    const who = { job: records.nextId(), identity, want: submit.want, trace: submit.trace, name: nameOf(submit.run.argv[0]), submittedAtMs: kit.clock.nowMs() }
     try {
       await records.save({ v: 1, ...who, state: 'waiting', vwn: null, phases: {}, reused: false, scrubReceipt: null, end: null })
     } catch (error) {
@@ -57,17 +57,18 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
       link.tell({ kind: 'ended', outcome: { is: 'refused', failure: failureOf(error, 'FILE_UNWRITABLE') }, phases: {} })
       return link.end()
     }
-    kit.log.info({ job: who.job, user: identity.user, type: submit.want.type }, 'job accepted')
+    const log = kit.log.child({ job: who.job, trace: who.trace })
+    log.info({ user: identity.user, type: submit.want.type }, 'job accepted')
     const onEnded = (record: JobRecord): void => {
       const { live: was, gone } = driven
       leaving.set(who.job, { was: was(), gone: gone.finally(() => leaving.delete(who.job)) })
       live.delete(who.job)
       ended.set(who.job, record)
       if (record.end !== null) options.onEnded?.(record.end.outcome)
-      kit.log.info({ job: who.job, outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
+      log.info({ outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
       changed()
     }
-    const driven = driveJob({ kit, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who)
+    const driven = driveJob({ kit: { ...kit, log }, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who)
     live.set(who.job, driven)
     changed()
   }
@@ -97,6 +98,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
     waits: (job) => live.get(job)?.waits() ?? false,
     assign: (job, place, facts) => live.get(job)?.assign(place, facts) ?? Promise.resolve({ mustClean: false }),
     answer: (answer) => live.get(answer.job)?.answer(answer),
+    traceOf: (job) => live.get(job)?.trace ?? ended.get(job)?.trace ?? unscrubbed.get(job)?.trace ?? null,
     scrubbed(job, tookMs) {
       const record = ended.get(job) ?? unscrubbed.get(job)
       unscrubbed.delete(job)

@@ -61,7 +61,7 @@ export function jobView(job: JobRecord): JobView {
     job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
     queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
     type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, made: job.made, why: job.why, outcome: job.outcome,
-    submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage,
+    submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage, trace: job.trace,
   } satisfies Record<keyof JobView, unknown>)
 }
 

@@ -41,6 +41,20 @@ test('a VWN that is wanted is made, serves jobs of its owner, is scrubbed, and g
   expect(await lab.audit()).toEqual([])
 })
 
+test('what is logged of a VWN while it is made for a job, and while it serves it, carries the trace of the job', async () => {
+  await using lab = await baitLab()
+  await lab.start()
+  const job = lab.jobs.submit('h1-1')
+  const trace = lab.jobs.traceOf(job)
+  lab.order(lab.wanted('v1', { job }))
+  await until(() => lab.jobs.assigned.length === 1, { withinMs: 5_000 })
+  const about = lab.logged.filter((line) => line['job'] === job)
+  const moves = about.filter(({ msg }) => msg === 'vwn moves').map((line) => line['to'])
+  expect(moves).toEqual(['booting', 'idle', 'busy'])
+  expect(about.map(({ msg }) => msg)).toContain('vwn made')
+  expect(new Set(about.map((line) => line['trace']))).toEqual(new Set([trace]))
+})
+
 test("another user's job is never put into a VWN, whatever the controller says", async () => {
   await using lab = await baitLab()
   await lab.start()
@@ -150,7 +164,7 @@ test('a silent controller ends nothing; one that has forgotten a VWN, or claims 
   lab.silent = false
   lab.order(lab.wanted('v2', { token: { term: 2, epoch: 1 } }))
   await until(() => lab.hypervisor.vms.filter((vm) => vm.state !== 'ended').length === 1, { withinMs: 5_000, what: 'only a new v2 is there' })
-  expect(await lab.seen('v2', 'idle')).toMatchObject({ token: { term: 2, epoch: 1 } })
+  await until(() => lab.reports.at(-1)?.vwns.some(({ vwn, state, token }) => vwn === 'v2' && state === 'idle' && token.term === 2), { withinMs: 8_000, what: 'v2 is what is wanted now' })
   expect(lab.hypervisor.vms).toHaveLength(3)
 })
 
