@@ -1,9 +1,13 @@
 /** What controller and bait say to Prometheus, read by Prometheus itself; and what docs/monitoring makes of it. */
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { existsSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
+import { baitHttp } from '../../bait/http.ts'
+import { systemClock } from '../../kit/clock.ts'
 import { run } from '../../kit/command.ts'
+import { silentLog } from '../../kit/log.ts'
+import { openMetrics } from '../../kit/metrics.ts'
 import { until } from '../../kit/until.ts'
 import { errorReplySchema } from '../../wire/api.ts'
 import { baitLab, type BaitLab } from '../bait/lab.ts'
@@ -11,6 +15,7 @@ import { startTestController, usualMapping, type TestController } from '../harne
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
 import { startPrometheus } from '../harness/prometheus.ts'
+import { tempFolder } from '../harness/temp.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 const rules = 'docs/monitoring/rules.yml'
@@ -133,6 +138,19 @@ test('HTTP requests are counted by route, not by address', async () => {
   const text = await textOf(controller.now.url)
   expect(text).toContain('wnod_http_request_seconds_count{route="/v1/jobs/:id",method="GET",status="200"}')
   expect(text).toContain('wnod_http_request_seconds_count{route="none",method="GET",status="404"} 1')
+})
+
+test('a bait that is to serve nothing over HTTP does not, and a port that is taken is named', async () => {
+  await using folder = await tempFolder()
+  const urlFile = join(folder.path, 'h1.url')
+  const start = async (port: number | 'off'): Promise<void> => {
+    const http = baitHttp({ clock: systemClock, log: silentLog, signal: new AbortController().signal }, { settings: { host: '127.0.0.1', port }, urlFile, metrics: openMetrics('bait'), unready: () => null })
+    await http.start()
+    await http.stop()
+  }
+  await start('off')
+  expect(existsSync(urlFile)).toBe(false)
+  await expect(start(Number(new URL(baitUrl).port))).rejects.toMatchObject({ code: 'PORT_IN_USE' })
 })
 
 test('a bait is alive from its start, and ready once it can take jobs', async () => {
