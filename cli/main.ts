@@ -318,6 +318,12 @@ listing('times', 'how long jobs have waited of late, by type and host, and what 
     await (await import('./history.ts')).times(await contextOf(command), command.opts<{ hours?: number }>().hours)
   })
 
+listing('logs', "what the programs of this machine's farm have logged about a job")
+  .argument('<job>', 'h1-17, or a trace: 32 hexadecimal digits')
+  .action(async (job: string, _options: unknown, command: Command) => {
+    (await import('./show/logs.ts')).jobLogs(await contextOf(command), job)
+  })
+
 // ---------------------------------------------------------------- orders
 
 verb('drain', 'the host finishes what it has and takes no more')

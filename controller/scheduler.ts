@@ -183,6 +183,10 @@ function carryOut({ db, kit, book }: SchedulerParts, desk: Desk, { job, decision
   saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, bare: decision.is === 'bare', placementMs })
   saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs, facts: book.getOrNew(job.host).facts }))
   desk.touch(job.host)
+  if (decision.is !== 'wait') {
+    const missedPool = made === 'new' && decision.resolution.is === 'matched' && decision.resolution.type.pool.max > 0
+    desk.tell({ is: 'placed', by: made ?? (decision.is === 'bare' ? 'bare' : 'refused'), type, waitedMs: Math.max(0, nowMs - job.submittedAtMs), missedPool })
+  }
   kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, made, type, rule, why }, 'job decided')
 }
 

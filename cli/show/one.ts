@@ -93,6 +93,7 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
   ['why', job.why],
   ['submitted', moment(job.submittedAtMs)],
   ['ended', moment(job.endedAtMs)],
+  ['trace', job.trace],
 ]
 
 const jobText = (job: JobView): string => facts(jobFacts(job))

@@ -28,6 +28,7 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
     if (parts.mapping.state.mapping === null) throw absentMapping(parts)
     return { ok: true }
   })
+  app.get('/metrics', async (_request, reply) => reply.type(parts.metrics.contentType).send(await parts.metrics.text()))
   app.get('/v1/status', () => statusView(parts))
   app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
   app.get<WithId>('/v1/hosts/:id/resources', ({ params }) => resourcesOf(parts, params.id))

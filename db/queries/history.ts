@@ -1,4 +1,4 @@
-/** What is over, from its old end: jobs that have ended and VWNs that are gone. */
+/** What is over, from its old end: jobs that have ended and VWNs that are gone; and how large all of it has become. */
 import { jobId, vwnId, type JobId, type VwnId } from '../../core/ids.ts'
 import type { Database } from '../open.ts'
 import { statement, type Row } from '../statement.ts'
@@ -53,3 +53,17 @@ export function shrink(db: Database, pages: number): number {
 
 /** What was given up leaves the file itself, unless somebody is reading of before. */
 export const checkpoint = ({ sql }: Database): void => void sql.pragma('wal_checkpoint(passive)')
+
+const rows = statement<Row & { jobs: number; vwns: number }>('select (select count(*) from job) as jobs, (select count(*) from vwn) as vwns')
+const pages = statement<Row & { bytes: number }>('select page_count * page_size as bytes from pragma_page_count, pragma_page_size')
+
+export interface HistorySize {
+  readonly rows: { readonly jobs: number; readonly vwns: number }
+  readonly bytes: number
+}
+
+/** Rows of what lives and of what is history, and the size of it all. */
+export function historySize(db: Database): HistorySize {
+  const { jobs = 0, vwns = 0 } = rows(db).get() ?? {}
+  return { rows: { jobs, vwns }, bytes: pages(db).get()?.bytes ?? 0 }
+}
