@@ -51,6 +51,7 @@ export interface Desk extends AsyncDisposable {
 
 /** A VWN that nobody was in before. */
 export const freshPlace: PlaceFacts = {
+  mounts: [], directory: null,
   reused: false, bootMs: null, contactMs: null,
   scrubReceipt: {
     image: imageDigest('a'.repeat(64)), made: 'boot', template: null, bootedBecause: 'its template is being made', overlay: 'abc234', policy: 'same-user',
