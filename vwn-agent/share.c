@@ -7,14 +7,14 @@
 enum { MOUNT_SECONDS = 30, UNMOUNT_SECONDS = 4 };
 
 // Two guests of one name would take each other's locks and open files from the server: names come again, machine ids do not.
-static void name_client(void)
+static bool name_client(void)
 {
     char id[64] = "";
     int fd = open("/etc/machine-id", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || read(fd, id, sizeof id - 1) <= 0 || !write_file("/sys/fs/nfs/net/nfs_client/identifier", id))
-        perror("nfs_client/identifier");
+    bool known = fd >= 0 && read(fd, id, sizeof id - 1) > 0;
     if (fd >= 0)
         close(fd);
+    return known && write_file("/sys/fs/nfs/net/nfs_client/identifier", id);
 }
 
 // SOURCE is for people: the server's address is in OPTIONS.
@@ -22,7 +22,10 @@ static int mount_share(const char *source, const char *path, const char *options
 {
     static const char *const versions[] = { "4.2", "4.1" };
     unsigned long flags = MS_NOSUID | MS_NODEV | (read_only ? MS_RDONLY : 0);
-    name_client();
+    if (!name_client()) {
+        perror("the kernel's NFS client");
+        return 1;
+    }
     alarm(MOUNT_SECONDS); // the waits of an NFS mount end for a signal that kills
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
         char all[1024];
@@ -32,7 +35,7 @@ static int mount_share(const char *source, const char *path, const char *options
         if (errno != EPROTONOSUPPORT)
             break;
     }
-    fprintf(stderr, "mount: %s\n", strerror(errno));
+    perror("mount");
     return 1;
 }
 

@@ -20,6 +20,8 @@ export interface FakeGuest extends AsyncDisposable {
   readonly tasks: readonly ToAgent[]
   /** Processes that are alive now. */
   readonly alive: () => readonly number[]
+  /** Connects to a port of the guest's own that the bait listens on, from this one. */
+  dial(port: number, fromPort: number): Promise<Duplex>
   /** Breaks every connection, as a guest does that dies. */
   die(): void
 }
@@ -49,6 +51,7 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
   const tasks: ToAgent[] = []
   const children = new Set<ChildProcess>()
   const connections = new Set<Connection>()
+  let forwards = 40_000
   const allowed = utils.parseKey(clientKey.shared)
   if (allowed instanceof Error) throw allowed
   const server = new Server({ hostKeys: [shownKey.secret] }, (client) => {
@@ -59,6 +62,10 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
       const mine = attempt.method === 'publickey' && attempt.key.data.equals(allowed.getPublicSSH())
       if (mine) attempt.accept()
       else attempt.reject(['publickey'])
+    })
+    client.on('request', (accept, _refuse, name) => {
+      if (name === 'tcpip-forward') accept?.((forwards += 1))
+      else accept?.()
     })
     client.on('openssh.streamlocal' as 'request', ((accept: () => ServerChannel) => serve(accept())) as never)
   })
@@ -71,6 +78,10 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
     address: { host: '127.0.0.1', port, hostKey: hostKey.shared, clientKey: clientKey.secret },
     tasks,
     alive: () => [...children].flatMap((child) => child.pid ?? []),
+    dial: (to, fromPort) => new Promise((resolve, reject) => {
+      const [client] = connections
+      client?.forwardOut('127.0.0.1', to, '127.0.0.1', fromPort, (error, channel) => (error === undefined || error === null ? resolve(channel) : reject(error)))
+    }),
     die: () => connections.forEach((client) => (client as unknown as { _sock: Duplex })._sock.destroy()),
     async [Symbol.asyncDispose]() {
       killAll()
