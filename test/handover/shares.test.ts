@@ -1,13 +1,15 @@
 /** What a job's shared file systems need of the bait: a way for the guest's NFS client, and for nobody else in it. */
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { openShares } from '../../bait/job/shares.ts'
 import type { Mount } from '../../core/directory.ts'
 import { captureLog } from '../../kit/log.ts'
 import { freePort } from '../../kit/socket.ts'
 import { until } from '../../kit/until.ts'
+import { tempFolder } from '../harness/temp.ts'
 import { buildStarter, freshPlace, openDesk, runStarter, sessionOf, starterFolder } from './desk.ts'
 import { fakeGuest } from './fake-agent.ts'
 
@@ -73,9 +75,10 @@ test('a process of a job is turned away', async () => {
 test('what the mapping says of directories is done before the job is', async () => {
   await using guest = await fakeGuest()
   await using desk = await openDesk()
+  await using own = await tempFolder()
   const session = await sessionOf(guest.address)
   const run = async (facts: Partial<typeof freshPlace>, contact: 'agent' | 'ssh' = 'agent', args: readonly string[] = []) => {
-    const starter = runStarter(desk, ['true'], { input: '', args })
+    const starter = runStarter(desk, ['true'], { input: '', args, cwd: own.path })
     const { freed } = await desk.place(session, contact, { ...freshPlace, ...facts })
     return { ...(await starter.ended), freed: await freed, task: guest.tasks.filter(({ kind }) => kind === 'run').at(-1) }
   }
@@ -94,7 +97,20 @@ test('what the mapping says of directories is done before the job is', async () 
   expect(await run({ directory: 'home' }, 'agent', ['--stage'])).toMatchObject({ code: 0, task: { stays: false, run: { cwd: null, stage: false } } })
   using server = await echo()
   const shared = await run({ mounts: [mountOf(server.port)] }, 'agent', ['--stage'])
-  expect(shared).toMatchObject({ code: 0, task: { stays: true, mounts: [{ at: '/tmp', source: '127.0.0.1:/export' }], run: { stage: false, cwd: Buffer.from('/tmp').toString('base64') } } })
+  expect(shared).toMatchObject({ code: 0, task: { stays: true, mounts: [{ at: '/tmp', source: '127.0.0.1:/export' }], run: { stage: false, cwd: Buffer.from(own.path).toString('base64') } } })
+  session.close()
+})
+
+test('a directory is staged where the mapping says so, and a starter that was not told to does it all the same', async () => {
+  await using guest = await fakeGuest()
+  await using desk = await openDesk()
+  await using own = await tempFolder()
+  writeFileSync(join(own.path, 'brought along'), 'content')
+  const session = await sessionOf(guest.address)
+  const starter = runStarter(desk, ['echo', 'done'], { input: '', cwd: own.path })
+  await desk.place(session, 'agent', { ...freshPlace, directory: 'stage' })
+  expect(await starter.ended).toMatchObject({ code: 0, stdout: Buffer.from('done\n') })
+  expect(guest.staged().includes('brought along')).toBe(true)
   session.close()
 })
 
