@@ -7,6 +7,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Client, ClientChannel, PseudoTtyOptions } from 'ssh2'
+import type { DirectoryPolicy, Mount } from '../core/directory.ts'
 import type { JobId, VwnId } from '../core/ids.ts'
 import type { LeaseToken } from '../core/lease.ts'
 import type { Answer, EndedJob, LiveJob, ScrubReceipt, VwnSpec } from '../wire/bait.ts'
@@ -22,6 +23,13 @@ export interface GuestAddress {
   readonly clientKey: string
 }
 
+/** A connection that a process in the guest makes: the port that it comes from, and what becomes of it. */
+export interface Incoming {
+  readonly fromPort: number
+  accept(): Duplex
+  refuse(): void
+}
+
 /** One open, authenticated ssh connection to a guest; many jobs' channels go over it. */
 export interface GuestSession {
   /** Resolves once, when the connection is gone for whatever reason; never rejects. */
@@ -30,6 +38,8 @@ export interface GuestSession {
   openAgent(signal?: AbortSignal): Promise<Duplex>
   /** A new command channel, for guests without the agent; with a terminal of its own if asked for. */
   exec(command: string, signal?: AbortSignal, terminal?: PseudoTtyOptions): Promise<ClientChannel>
+  /** Takes connections to a free port of the guest's loopback, until `close`. */
+  listen(take: (incoming: Incoming) => void): Promise<{ readonly port: number; readonly close: () => void }>
   /** Ends the connection; safe to repeat. */
   close(): void
   /** While its guest stands still the connection is not asked whether it is alive; safe to repeat. */
@@ -70,6 +80,9 @@ export interface PlaceFacts {
   readonly bootMs: number | null
   readonly contactMs: number | null
   readonly scrubReceipt: ScrubReceipt
+  /** What it finds mounted, and where it starts, as the mapping says. */
+  readonly mounts: readonly Mount[]
+  readonly directory: DirectoryPolicy | null
 }
 
 /** The half of the bait that owns jobs. */

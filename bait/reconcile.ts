@@ -77,7 +77,7 @@ export function createReconciler(parts: ReconcilerParts): Reconciler {
     const place = await vwn.attach(job, who)
     if (place === null) return
     const { boot = null, contact = null } = vwn.madeFor === job && !reused ? vwn.handle.phases : {} // who finds it ready has not waited for that
-    const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact, scrubReceipt })
+    const { mustClean } = await jobs.assign(job, place, { reused, bootMs: boot, contactMs: contact, scrubReceipt, mounts: wanted?.mounts ?? [], directory: wanted?.directory ?? null })
     vwn.released(mustClean)
   }
   const scrub = async (vwn: LiveVwn): Promise<void> => {

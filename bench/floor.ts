@@ -107,7 +107,7 @@ export async function bareStream(session: GuestSession, argv: readonly string[])
       argv: argv.map(bytes), env: [bytes('PATH=/usr/bin:/bin')], cwd: null, umask: 0o022, limits: [], nice: 0, ignored: [],
       stdin: 'null', stdout: 'stream', stderr: 'stream', tty: null, stage: false, script: null,
     },
-    memoryBytes: null,
+    memoryBytes: null, mounts: [], stays: false,
   }
   const startedMs = performance.now()
   const firstMs = await converse(session, task, startedMs)

@@ -87,6 +87,7 @@ function knownKeys(path: Path): string[] {
   const [top, , below] = path
   if (top === undefined) return Object.keys(file)
   const type = file.types.valueType.shape
+  if (below === 'mounts') return Object.keys(type.mounts.unwrap().element.shape)
   if (top === 'types') return Object.keys(below === 'pool' ? type.pool.unwrap().unwrap().shape : type)
   if (path.includes('limits')) return Object.keys(fallback.shape.limits.unwrap().shape)
   if (top === 'rules') return Object.keys(below === 'match' ? rule.shape.match.unwrap().shape : rule.shape)

@@ -6,6 +6,7 @@ import { watch } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { VwnError } from '../core/errors.ts'
+import type { Mount } from '../core/directory.ts'
 import { typeName } from '../core/ids.ts'
 import { checkMapping, type Mapping, type Match, type Rule, type VwnType } from '../core/mapping.ts'
 import { noPool } from '../core/pool.ts'
@@ -13,7 +14,7 @@ import type { Database } from '../db/open.ts'
 import { lastMapping, saveMapping } from '../db/queries/mapping.ts'
 import { imageStore } from '../kit/image-store.ts'
 import { loop, type Kit, type Loop } from '../kit/service.ts'
-import type { MappingFile, MappingMatch, MappingRule, MappingType } from '../wire/mapping.ts'
+import { nfsPattern, type MappingFile, type MappingMatch, type MappingMount, type MappingRule, type MappingType } from '../wire/mapping.ts'
 import { parseMapping, refused } from './mapping-file.ts'
 
 export interface MappingState {
@@ -53,7 +54,7 @@ export async function readMapping(text: string, file: string, images: string | n
   const mapping = toCore(content)
   const problems = checkMapping(mapping)
   const errors = problems.filter(({ severity }) => severity === 'error').map(({ path, message }) => ({ path, problem: message }))
-  errors.push(...(await missingImages(mapping, images)))
+  errors.push(...(await unmetByImages(mapping, images)))
   if (errors.length > 0) throw refused(file, lineOf, errors)
   const warnings = problems.map(({ path, message }) => `line ${lineOf(path) ?? '?'}: ${path.join('.')} ${message}`)
   return { mapping, warnings }
@@ -140,13 +141,20 @@ function watchFolder(file: string, kit: Kit, changed: () => void): () => void {
   }
 }
 
-async function missingImages(mapping: Mapping, folder: string | null): Promise<{ path: readonly string[]; problem: string }[]> {
+/** What the images of this store contradict: a type whose image is not there, or cannot do what the type wants. */
+async function unmetByImages(mapping: Mapping, folder: string | null): Promise<{ path: readonly string[]; problem: string }[]> {
   if (folder === null || (await stat(folder).catch(() => null)) === null) return []
   const { images } = await imageStore(folder).list()
-  const known = new Set(images.flatMap(({ digest, names, manifest }) => [digest as string, manifest.name, ...names]))
-  return mapping.types
-    .filter(({ image }) => !known.has(image))
-    .map(({ name, image }) => ({ path: ['types', name, 'image'], problem: `there is no OS image ${image}; there are ${[...new Set(images.flatMap(({ names }) => names))].sort().join(', ') || 'none'}` }))
+  const contacts = (namesOf: (image: (typeof images)[number]) => readonly string[]) => images.flatMap((image) => namesOf(image).map((name) => [name, image.manifest.contact] as const))
+  const known = new Map([...contacts(({ digest, manifest }) => [digest, manifest.name]), ...contacts(({ names }) => names)])
+  return mapping.types.flatMap(({ name, image, mounts }) => {
+    const contact = known.get(image)
+    if (contact === undefined) {
+      const there = [...new Set(images.flatMap(({ names }) => names))].sort().join(', ') || 'none'
+      return [{ path: ['types', name, 'image'], problem: `there is no OS image ${image}; there are ${there}` }]
+    }
+    return contact === 'agent' || mounts.length === 0 ? [] : [{ path: ['types', name, 'mounts'], problem: `OS image ${image} has no agent, and only an agent mounts anything` }]
+  })
 }
 
 // ---------------------------------------------------------------- the file in core's terms
@@ -165,11 +173,19 @@ const toType = (name: string, type: MappingType): VwnType => ({
   image: type.image,
   shape: { cpus: type.cpus, memoryMib: type.memory_mib, scratchGib: type.scratch_gib },
   network: type.network,
+  mounts: type.mounts.map(toMount),
+  directory: type.directory,
   limits: { reuse: type.reuse, jobsRunMax: type.jobs_max, ageMsMax: type.age_max_s * 1000, idleMsMax: type.idle_max_s * 1000 },
   bootMs: type.boot_deadline_s * 1000,
   limit: type.limit,
   pool: type.pool === null ? noPool : { min: type.pool.min, max: type.pool.max, memoryShare: type.pool.memory_share },
 })
+
+/** The schema has held it against the same pattern. */
+function toMount({ nfs, at, port, read_only: readOnly, options }: MappingMount): Mount {
+  const [, name, address, path = ''] = nfsPattern.exec(nfs) ?? []
+  return { server: name ?? address ?? '', path, port, at, readOnly, options }
+}
 
 const toDecision = ({ type, allow, limits, fallback = 'requeue' }: Pick<MappingRule, 'type' | 'allow' | 'limits' | 'fallback'>): Omit<Rule, 'name' | 'match'> =>
   ({ type: type === undefined ? null : typeName(type), allow: allow.map(typeName), limits: { perUser: limits.per_user }, fallback })

@@ -4,7 +4,7 @@
  * it has followed) goes without a new number.
  */
 import type { HostId } from '../core/ids.ts'
-import type { Mapping } from '../core/mapping.ts'
+import { typeNamed, type Mapping } from '../core/mapping.ts'
 import { fits } from '../core/amount.ts'
 import { imageOn } from '../core/placement.ts'
 import { wantedOf, type Vwn } from '../core/vwn.ts'
@@ -33,7 +33,7 @@ export function ordersOf({ db, book, term, reports, mapping }: OrdersParts, host
     session: known.host.session,
     term,
     generation: known.generation,
-    vwns: presentVwnsOn(db, host).map(wanted),
+    vwns: presentVwnsOn(db, host).map((vwn) => wanted(vwn, mapping.state.mapping)),
     answers: [...liveJobsOn(db, host).flatMap(answersTo), ...reports.turnedAway(host)],
     machines: machinesOn(book, host, mapping.state.mapping),
     acknowledged: [...reports.acknowledged(host)],
@@ -49,11 +49,13 @@ function machinesOn(book: HostBook, id: HostId, mapping: Mapping | null): VwnSpe
   })
 }
 
-function wanted(vwn: Vwn): WantedVwn {
+/** What its jobs find mounted is as the mapping says now: the VWN itself is none the wiser until one comes. */
+function wanted(vwn: Vwn, mapping: Mapping | null): WantedVwn {
   const { type, image, contact, shape, network, bootMs, owner, limits: { reuse } } = vwn
+  const { mounts = [], directory = null } = (mapping === null ? null : typeNamed(mapping, type)) ?? {}
   return {
     ...wantedOf(vwn), vwn: vwn.id, token: vwn.token, spec: { type, image, contact, shape, network, bootMs }, reuse,
-    owner: owner === null ? null : { uid: owner.uid, gid: owner.gid, project: owner.project },
+    owner: owner === null ? null : { uid: owner.uid, gid: owner.gid, project: owner.project }, mounts: [...mounts], directory,
   }
 }
 

@@ -3,6 +3,7 @@
  * reads the file from the top and stops at the first line that fits. The default rule is tried last.
  */
 import type { Amount } from './amount.ts'
+import { mountPointProblem, type DirectoryPolicy, type Mount } from './directory.ts'
 import { compareIds, type TypeName } from './ids.ts'
 import type { ErrorCode } from './errors.ts'
 import type { PoolPolicy } from './pool.ts'
@@ -16,6 +17,10 @@ export interface VwnType {
   /** For jobs that do not say how much they need. */
   readonly shape: Amount
   readonly network: 'isolated' | 'outbound'
+  /** What every job finds mounted. */
+  readonly mounts: readonly Mount[]
+  /** Where jobs start; null: below a mount where their directory is there, else as they ask. */
+  readonly directory: DirectoryPolicy | null
   readonly limits: ReuseLimits
   /** Deadline of one boot attempt. */
   readonly bootMs: number
@@ -134,8 +139,10 @@ export function checkMapping(mapping: Mapping): readonly Problem[] {
   const problems: Problem[] = []
   const say: Say = (severity, path, message) => void problems.push({ severity, path, message })
   for (const twice of repeated(mapping.types.map(({ name }) => name))) say('error', ['types', twice], `type ${twice} is defined twice`)
-  for (const { name, pool } of mapping.types) {
+  for (const type of mapping.types) {
+    const { name, pool } = type
     if (pool.min > pool.max) say('error', ['types', name, 'pool', 'min'], `${pool.min} is more than max, ${pool.max}`)
+    checkMounts(type, say)
   }
   for (const twice of repeated(everyRule(mapping).map(({ name }) => name))) say('error', ['rules'], `two rules are called ${twice}`)
   mapping.rules.forEach((rule, index) => checkRule(mapping, rule, index, say))
@@ -160,6 +167,16 @@ function checkRule(mapping: Mapping, rule: Rule, index: number, say: Say): void 
     const allowed = name.includes('*') || allowedBy(rule).some((each) => each === name)
     if (!allowed) say('warning', [...path, 'match', 'types'], `type ${name} is matched, but not allowed`)
   }
+}
+
+function checkMounts({ name, mounts, directory }: VwnType, say: Say): void {
+  const path = ['types', name, 'mounts']
+  mounts.forEach(({ at }, index) => {
+    const problem = mountPointProblem(at)
+    if (problem !== null) say('error', [...path, index, 'at'], `${at} ${problem}`)
+    if (mounts.findIndex((other) => other.at === at) < index) say('error', [...path, index, 'at'], `something else is mounted at ${at} already`)
+  })
+  if (directory === 'shared' && mounts.length === 0) say('error', ['types', name, 'directory'], 'is shared, and the type has no `mounts`: every job would be refused')
 }
 
 function checkTypes(mapping: Mapping, rule: Rule, path: Problem['path'], say: Say): void {

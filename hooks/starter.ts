@@ -135,9 +135,17 @@ function begin(options: Options, command: Command): void {
   }
   const scriptBytes = command.script?.content.length ?? 0
   if (scriptBytes > scriptBytesMax) return refused(state, tooLarge(scriptBytes))
-  if (!options.stage) return call(state, null)
-  import('./starter/stage.ts').then(({ createStager }) => createStager(options)).then(
-    (stager) => call(state, stager),
+  if (!options.stage) return call(state)
+  prepareStage(state, () => call(state))
+}
+
+/** Goes on when the working directory can be staged. */
+function prepareStage(state: State, then: () => void): void {
+  import('./starter/stage.ts').then(({ createStager }) => createStager(state.options)).then(
+    (stager) => {
+      state.stager = stager
+      then()
+    },
     (error: unknown) => refused(state, { code: 'STAGE_UNREADABLE', message: error instanceof Error ? error.message : String(error), hint: 'make it readable, or leave it out with --exclude' }),
   )
 }
@@ -169,8 +177,7 @@ function modeOf({ kind }: FdFacts): 'stream' | 'null' | 'closed' {
   return kind === 'null' || kind === 'closed' ? kind : 'stream'
 }
 
-function call(state: State, stager: Stager | null): void {
-  state.stager = stager
+function call(state: State): void {
   const path = baitSocket(state.options)
   let reached = false
   const via: JobStream = new JobStream(connect(path), {
@@ -224,7 +231,7 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
     case 'placed':
       state.seen = { ...state.seen, vwn: message.vwn, type: message.type, reused: message.reused }
       whisper(state, `placed on ${message.vwn} of type ${message.type}${message.reused ? ', reused' : ''}`)
-      return openStreams(state, via)
+      return message.stage && state.stager === null ? prepareStage(state, () => openStreams(state, via, true)) : openStreams(state, via, message.stage)
     case 'started':
       state.phase = 'started'
       return whisper(state, 'started')
@@ -268,7 +275,7 @@ const unreachable = (path: string, reached: boolean, error: Error | null): Failu
 })
 
 /** From here on the job may read and write. */
-function openStreams(state: State, via: JobStream): void {
+function openStreams(state: State, via: JobStream, stage: boolean): void {
   const { stdio, run, command } = state
   if (run.tty !== null) void import('./starter/terminal.ts').then(({ takeTerminal }) => (state.terminal = takeTerminal()))
   if (run.stdin === 'stream') {
@@ -277,7 +284,7 @@ function openStreams(state: State, via: JobStream): void {
   }
   if (run.stdout === 'stream') receive(state, via, stream.stdout, stdio.stdout)
   if (run.stderr === 'stream') receive(state, via, stream.stderr, stdio.stderr)
-  state.stager?.open(via)
+  if (stage) state.stager?.open(via)
 }
 
 function receive(state: State, via: JobStream, streamId: number, facts: FdFacts): void {

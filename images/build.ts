@@ -16,7 +16,7 @@ import { run } from '../kit/command.ts'
 import { errnoOf, writeFailure } from '../kit/atomic-file.ts'
 import { hashFile, imageStore, readPointer, type Manifest, type StoredImage } from '../kit/image-store.ts'
 import { bootstrap } from './bootstrap.ts'
-import { findModules, initrd, readModules } from './initrd.ts'
+import { findModules, initrd, modulesFor, readModules } from './initrd.ts'
 import { unpackKernel } from './kernel.ts'
 import { baseKey, loadRecipe, recipeKey, type Recipe } from './recipe.ts'
 import { graft, makeFileSystem, removeTree, setUp, unpack } from './root.ts'
@@ -129,7 +129,7 @@ async function prepareBase(recipe: Recipe, options: BuildOptions, work: string):
     await keepNode(root, join(base, 'node'))
   }
   await makeFileSystem(root, owned, join(base, 'root.ext4'), uuidOf(key))
-  await keepKernel(aside, base)
+  await keepKernel(aside, base, modulesFor(recipe.contact))
   await writeFile(join(base, 'key'), key)
   await removeTree(cache)
   await mkdir(join(store, 'cache'), { recursive: true })
@@ -137,13 +137,13 @@ async function prepareBase(recipe: Recipe, options: BuildOptions, work: string):
   return cache
 }
 
-async function keepKernel(aside: string, base: string): Promise<void> {
+async function keepKernel(aside: string, base: string, wanted: readonly string[]): Promise<void> {
   const name = (await readdir(join(aside, 'boot'))).find((file) => file.startsWith('vmlinuz-'))
   if (name === undefined) throw new VwnError('IMAGE_BUILD_FAILED', { step: 'kernel', missing: 'vmlinuz' })
   const packed = await readFile(join(aside, 'boot', name))
   await writeFile(join(base, 'kernel'), unpackKernel(packed) ?? packed)
   await mkdir(join(base, 'modules'))
-  for (const { file, bytes } of await findModules(aside)) await writeFile(join(base, 'modules', file), bytes)
+  for (const { file, bytes } of await findModules(aside, wanted)) await writeFile(join(base, 'modules', file), bytes)
 }
 
 // ---------------------------------------------------------------- the image

@@ -1,11 +1,17 @@
-/** Our own first root: the few drivers that a microvm needs, and one program. */
+/** Our own first root: the few drivers that a microvm needs, what a guest with the agent mounts file systems with, and one program. */
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { VwnError } from '../core/errors.ts'
+import type { Contact } from '../core/reuse.ts'
 import { cpio, type CpioEntry } from './cpio.ts'
 
 /** What our program and the image need; what these depend on comes along. */
-const wantedModules = ['virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio_rng', 'overlay']
+const machineModules = ['virtio_mmio', 'virtio_blk', 'virtio_net', 'virtio_console', 'virtio_rng', 'overlay']
+/** Loaded at boot, so that templates have them, and so that the agent finds nothing new in the kernel after a job that has used them. */
+const shareModules = ['nfs', 'nfsv4']
+
+/** The modules to start with in a guest with or without the agent. */
+export const modulesFor = (contact: Contact): readonly string[] => (contact === 'agent' ? [...machineModules, ...shareModules] : machineModules)
 
 /** A kernel module's file. */
 export interface Module {
@@ -28,7 +34,7 @@ export function initrd(init: Uint8Array, modules: readonly Module[]): Uint8Array
 }
 
 /** The wanted modules of the kernel whose package was unpacked to `folder`, with all they depend on; built-in ones aside. */
-export async function findModules(folder: string): Promise<readonly Module[]> {
+export async function findModules(folder: string, wantedModules: readonly string[]): Promise<readonly Module[]> {
   const files = (await readdir(join(folder, 'lib/modules'), { recursive: true })).map((file) => join(folder, 'lib/modules', file))
   const byName = new Map(files.filter((file) => file.endsWith('.ko')).map((file) => [nameOf(file), file]))
   const listed = files.find((file) => basename(file) === 'modules.builtin')

@@ -84,7 +84,7 @@ export async function knownRecipes(folder: string): Promise<readonly string[]> {
 }
 
 /** Raised when the builder makes other bases of the same recipe, or other images of the same base. */
-const baseVersion = 2
+const baseVersion = 3
 const imageVersion = 3
 
 /** What the unpacked base of an image follows from: changing anything else does not unpack Debian again. */

@@ -1,6 +1,7 @@
 /** Makes the user of a job known in the guest, under the numbers and names that he has on the farm. */
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { isBelow } from '../core/directory.ts'
 import type { Identity } from '../wire/common.ts'
 import { remember } from './own-files.ts'
 import type { Settings } from './settings.ts'
@@ -16,9 +17,9 @@ export interface Account {
 
 /**
  * The user can log in, so to speak: passwd and group have him, and his home is there and his. They have nobody else whom the image does
- * not have: the next user of a shared VWN does not see who was there before him.
+ * not have: the next user of a shared VWN does not see who was there before him. Below what is `mounted` no home is made: it is the farm's.
  */
-export function makeAccount(settings: Settings, identity: Identity): Account {
+export function makeAccount(settings: Settings, identity: Identity, mounted: readonly string[]): Account {
   const known = lines(settings, 'passwd').map((line) => line.split(':')).find((fields) => Number(fields[2]) === 0)
   const account: Account = {
     user: identity.user,
@@ -32,7 +33,7 @@ export function makeAccount(settings: Settings, identity: Identity): Account {
   write(settings, 'group', groupLines(lines(settings, 'group'), groups, identity.user))
   if (identity.uid !== 0) {
     write(settings, 'passwd', passwdLines(lines(settings, 'passwd'), account))
-    makeHome(account)
+    if (!mounted.some((at) => isBelow(account.home, at))) makeHome(account)
   }
   return account
 }

@@ -84,8 +84,9 @@ export function openCleaner(settings: Settings, helper: Helper): Cleaner {
       for (const { path } of [...newMounts()].reverse()) if (!path.includes('\n')) await helper.unmount(path).catch(() => undefined) // a command is one line
       await helper.removeIpc().catch(() => undefined)
       await dropKeys(helper, newKeys)
-      await helper.empty(settings.scratch.map((place) => Buffer.from(place))).catch(() => undefined) // the checks will find it
-      for (const folder of takeMadeFolders()) {
+      const isOwn = newMounts().length === 0 // what is mounted is the farm's: nothing is emptied that may hold it, and the VWN goes
+      if (isOwn) await helper.empty(settings.scratch.map((place) => Buffer.from(place))).catch(() => undefined) // the checks will find it
+      for (const folder of isOwn ? takeMadeFolders() : []) {
         await removeFolder(helper, Buffer.from(folder, 'latin1'))
         upper.made(folder)
       }

@@ -2,6 +2,7 @@
 //
 //   as process 1, whatever its arguments   /sbin/init of an image with the agent: network up, agent started, orphans reaped
 //   wnod-guest serve PROGRAM ARG...        starts the agent and does for it what node cannot: serve.c
+//   wnod-guest mount SOURCE PATH OPTIONS rw|ro · unmount PATH      a file system that the job shares with its host: share.c
 //
 // A child of the server becomes the job that vwn-agent/spec.ts describes; with a terminal it runs the job on one of its own, relays it to
 // descriptors 0 and 1, and ends as the job ended, by the same signal too. On the status descriptor go lines, and it closes when the job's
@@ -381,6 +382,7 @@ _Noreturn static void run_on_terminal(struct spec *s, int control)
 }
 
 #include "serve.c"
+#include "share.c"
 
 // ---------------------------------------------------------------- process 1
 
@@ -472,6 +474,10 @@ int main(int argc, char **argv)
         return serve(argv + 2); // process 1 of a namespace in tests
     if (getpid() == 1)
         run_init();
-    say("usage: init (as process 1) | serve PROGRAM ARG...");
+    if (strcmp(mode, "mount") == 0 && argc == 6)
+        return mount_share(argv[2], argv[3], argv[4], strcmp(argv[5], "ro") == 0);
+    if (strcmp(mode, "unmount") == 0 && argc == 3)
+        return unmount_share(argv[2]);
+    say("usage: init (as process 1) | serve PROGRAM ARG... | mount SOURCE PATH OPTIONS rw|ro | unmount PATH");
     return 2;
 }

@@ -44,7 +44,7 @@ function parsed(text: string): unknown {
 
 function isRun(message: Record<string, unknown>): boolean {
   const { identity, run } = message
-  return message['v'] === guestVersion && isText(message['job']) && isRecord(identity) && isRecord(run) &&
+  return message['v'] === guestVersion && isText(message['job']) && isRecord(identity) && isRecord(run) && Array.isArray(message['mounts']) &&
     isText(identity['user']) && isCount(identity['uid']) && isCount(identity['gid']) && isText(identity['group']) && Array.isArray(identity['groups']) &&
     isTexts(run['argv']) && run['argv'].length > 0 && isTexts(run['env']) && Array.isArray(run['limits']) && isCount(run['umask']) &&
     (run['cwd'] === null || isText(run['cwd'])) && (run['tty'] === null || isRecord(run['tty'])) &&

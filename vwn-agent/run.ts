@@ -1,7 +1,7 @@
 /**
  * One job, from the `run` message to the last byte of its output.
  *
- *   prepare (account, cgroup, script, directory) ─▶ [unpack stage ─▶ staged] ─▶ start ─▶ started ─▶ … ─▶ exited ─▶ ENDs of the streams
+ *   prepare (mounts, account, cgroup, script, directory) ─▶ [unpack stage ─▶ staged] ─▶ start ─▶ started ─▶ … ─▶ exited ─▶ ENDs of the streams
  *
  * The job is its main process, as for every batch system: when that has ended, what its pipes hold is delivered, everything else
  * in its cgroup is killed, and only then do the streams end. A connection that breaks takes the job with it.
@@ -16,6 +16,7 @@ import { makeCgroup, type Cgroup } from './cgroup.ts'
 import { guestEnvironment } from './environment.ts'
 import { StartError, type Connection, type Exit, type File, type Helper, type StartOptions, type Started } from './helper.ts'
 import { remember } from './own-files.ts'
+import { mountShares, type Shares } from './shares.ts'
 import { placeScript } from './script.ts'
 import type { Settings } from './settings.ts'
 import { signalName, signalNumber } from './signals.ts'
@@ -37,6 +38,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
   const waitingSignals: number[] = []
   let cgroup: Cgroup | null = null
   let stageGroup: Cgroup | null = null
+  let shares: Shares | null = null
   let started: Started | null = null
   let flows: Flows | null = null
   let exited = false
@@ -47,7 +49,8 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
     else if (!exited) tryKill(-started.job, signal)
   }
   const work = async (): Promise<void> => {
-    const account = step('account', () => makeAccount(settings, task.identity))
+    shares = await mountShares(connection, task.mounts, dirname(settings.socket))
+    const account = step('account', () => makeAccount(settings, task.identity, task.mounts.map(({ at }) => at)))
     cgroup = step('cgroup', () => makeCgroup(settings.cgroups, task.job, task.memoryBytes))
     const argv = step('script', () => placeScript(settings, account, task))
     const stage = task.run.stage ? await stageOf(account) : null
@@ -90,6 +93,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
     })
     .then(async () => {
       await Promise.all([cgroup?.remove(killMs), stageGroup?.remove(killMs)])
+      await shares?.unmount()
       over()
     })
     .catch((error: unknown) => process.stderr.write(`agent: job ${task.job}, trace ${task.trace ?? 'none'}: ${String(error)}\n`))
@@ -143,14 +147,14 @@ function startOptions({ settings, task, account, cgroup, stage, argv }: Prepared
   const home = Buffer.from(account.home)
   const asked = run.cwd === null ? null : Buffer.from(run.cwd, 'base64')
   const directories = [...(stage === null ? [] : [stage.directory]), ...(asked === null ? [] : [asked]), home, Buffer.from('/')]
-  const first = directories.find((directory) => isFolder(directory)) ?? home
-  const movedTo = asked !== null && first.equals(asked) ? null : first
+  const first = task.stays ? asked : directories.find((directory) => isFolder(directory)) ?? home
+  const movedTo = asked !== null && first?.equals(asked) ? null : first
   const file = (of: 'stream' | 'null' | 'closed', as: number): File => (of === 'stream' ? as : of === 'closed' ? 'none' : 'null')
   const stderr = run.stderr === 'stdout' ? 'out' : file(run.stderr, stream.stderr)
   const spec = step('spec', () => encodeSpec({
     argv,
     env: guestEnvironment(run.env.map(bytes), { home: account.home, temp: '/tmp', movedTo }),
-    directories,
+    directories: task.stays && asked !== null ? [asked] : directories,
     uid: account.uid,
     gid: account.gid,
     groups: account.groups,

@@ -13,7 +13,7 @@
 //   strangers SSHD                 "strangers PID:NAME…": every process but the kernel's, process 1, this one, the agent, and SSHDs
 //   kill SSHD                      the same, after it has killed them
 //   ipc                            removes every System V segment, semaphore set and queue
-//   unmount PATH                   detaches what is mounted there
+//   unmount PATH                   detaches what is mounted there, and gives up what it waits for
 //   empty HEX…                     removes all that is in the folders with these paths
 //   walk HEX… - HEX…              "walked HEX": what is in the first folders and below, but for the second ones; each path and its state
 //                                  with a zero byte behind it, as helper.ts says
@@ -282,12 +282,12 @@ static bool mix_entropy(const unsigned char *bytes, size_t length)
     return done;
 }
 
-// One visitor, one key, one purpose: streams to the agent's socket, and commands for measurements. Host key, key and user files lie in a
-// folder that only root can enter. To forbid TCP would forbid streams to sockets as well (sshd applies that list to both).
+// One visitor, one key, one purpose: streams to the agent's socket, from the guest's NFS client to the
+// bait, and commands for measurements. Host key, key and user files lie in a folder that only root can enter.
 static const char sshd_config[] =
     "Port %1$d\nAddressFamily inet\nListenAddress 0.0.0.0\nPidFile %2$s/sshd_config.pid\nHostKey %2$s/host_key\nAuthorizedKeysFile %2$s/authorized_keys\n"
     "AllowUsers root\nPermitRootLogin prohibit-password\nAuthenticationMethods publickey\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-    "UsePAM no\nStrictModes no\nUseDNS no\nAllowTcpForwarding local\nAllowStreamLocalForwarding yes\nAllowAgentForwarding no\nX11Forwarding no\n"
+    "UsePAM no\nStrictModes no\nUseDNS no\nAllowTcpForwarding yes\nAllowStreamLocalForwarding yes\nAllowAgentForwarding no\nX11Forwarding no\n"
     "PermitTunnel no\nPermitUserRC no\nPermitUserEnvironment no\nPrintMotd no\nPrintLastLog no\nTCPKeepAlive no\nClientAliveInterval 0\nCompression no\n"
     "LoginGraceTime 120\nMaxSessions 1024\nLogLevel ERROR\nKexAlgorithms ecdh-sha2-nistp256,curve25519-sha256,curve25519-sha256@libssh.org\n"
     "Ciphers aes128-gcm@openssh.com,aes128-ctr,chacha20-poly1305@openssh.com\nMACs hmac-sha2-256-etm@openssh.com,hmac-sha2-256\n"
@@ -676,7 +676,7 @@ static void obey(const char *line, struct cursor bytes)
         empty(line);
     else if (strncmp(line, "walk ", 5) == 0)
         walk_all(line);
-    else if (strncmp(line, "unmount ", 8) == 0 && umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+    else if (strncmp(line, "unmount ", 8) == 0 && (umount2(line + 8, MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || umount2(line + 8, MNT_DETACH | UMOUNT_NOFOLLOW) == 0))
         say_agent("done\n");
     else
         say_failed("command");

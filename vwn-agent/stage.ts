@@ -5,14 +5,14 @@
  * What comes back: files and links that are new or whose time, size or inode changed, and folders that are new. What the job has
  * removed is not removed at the other end.
  */
-import { lstatSync, mkdirSync, chownSync, readFileSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { lstatSync, readdirSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { stream } from '../wire/frames.ts'
 import type { Account } from './accounts.ts'
 import type { Cgroup } from './cgroup.ts'
+import { errandSpec, takeWords } from './errand.ts'
 import { StartError, type Connection } from './helper.ts'
-import { noteFolder } from './made-folders.ts'
-import { encodeSpec } from './spec.ts'
+import { exists, makeFolders } from './made-folders.ts'
 
 export interface StageOptions {
   readonly connection: Connection
@@ -40,10 +40,11 @@ const escaped = /Removing leading/
 /** The directory is as it is at the job starter when this resolves; a tar that is broken, or would escape, is a StartError. */
 export async function openStage({ connection, account, cgroup, cwd, folder }: StageOptions): Promise<Stage> {
   const directory = stageDirectory(account, cwd === null ? null : Buffer.from(cwd, 'base64'))
+  const errand = { who: account, cgroupProcs: cgroup.procs, directory }
   const said = `${folder}/stage.said`
-  const unpack = await connection.start({ spec: specOf(account, cgroup, directory, unpackArgs), tty: false, stdin: stream.stage, stdout: 'null', stderr: { path: said } })
+  const unpack = await connection.start({ spec: errandSpec({ ...errand, argv: unpackArgs }), tty: false, stdin: stream.stage, stdout: 'null', stderr: { path: said } })
   const exit = await unpack.exit
-  const words = takeText(said)
+  const words = takeWords(said)
   if (exit.code !== 0 || escaped.test(words)) {
     connection.stop(stream.stage)
     throw new StartError('stage', words.trim().slice(0, 2000) || `tar ended with ${exit.code ?? exit.signal}`)
@@ -56,19 +57,12 @@ export async function openStage({ connection, account, cgroup, cwd, folder }: St
       const changed = [...manifest(directory)].filter(([name, state]) => state.folder ? !before.has(name) : before.get(name)?.stamp !== state.stamp)
       const names = `${folder}/stage.names`
       writeFileSync(names, Buffer.from(changed.map(([name]) => `./${name}\0`).join(''), 'latin1'), { mode: 0o600 })
-      const pack = await connection.start({ spec: specOf(account, cgroup, directory, packArgs), tty: false, stdin: { path: names }, stdout: stream.collect, stderr: 'null' })
+      const pack = await connection.start({ spec: errandSpec({ ...errand, argv: packArgs }), tty: false, stdin: { path: names }, stdout: stream.collect, stderr: 'null' })
       unlinkSync(names)
       await connection.done(stream.collect)
       await pack.exit
     },
   }
-}
-
-/** What a helper process said, the first few lines of it. */
-function takeText(path: string): string {
-  const text = readFileSync(path).subarray(0, 8192).toString('utf8')
-  unlinkSync(path)
-  return text
 }
 
 /**
@@ -82,28 +76,6 @@ function stageDirectory(account: Account, cwd: Buffer | null): Buffer {
   const fits = path.startsWith('/') && !path.split('/').includes('..')
   if (fits && (path.startsWith(`${own}/`) || !exists(path))) return makeFolders(path, uid, gid)
   return makeFolders(join(own, 'stage'), uid, gid)
-}
-
-/** The folder and those above it, those that were made owned by the user. Paths are latin1 text, which holds any bytes. */
-function makeFolders(path: string, uid: number, gid: number): Buffer {
-  const missing: string[] = []
-  for (let at = path; !exists(at); at = dirname(at)) missing.unshift(at)
-  for (const folder of missing) {
-    const bytes = Buffer.from(folder, 'latin1')
-    mkdirSync(bytes)
-    chownSync(bytes, uid, gid)
-  }
-  if (missing[0] !== undefined) noteFolder(missing[0])
-  return Buffer.from(path, 'latin1')
-}
-
-function exists(path: string): boolean {
-  try {
-    statSync(Buffer.from(path, 'latin1'))
-    return true
-  } catch {
-    return path === '/' || path === '.'
-  }
 }
 
 interface State {
@@ -146,19 +118,3 @@ function namesIn(folder: Buffer): readonly Buffer[] {
     return []
   }
 }
-
-const specOf = (account: Account, cgroup: Cgroup, directory: Buffer, argv: readonly string[]): Uint8Array => encodeSpec({
-  argv: argv.map((word) => Buffer.from(word)),
-  env: ['PATH=/usr/bin:/bin', 'LC_ALL=C'].map((entry) => Buffer.from(entry)),
-  directories: [directory],
-  uid: account.uid,
-  gid: account.gid,
-  groups: account.groups,
-  umask: 0o022,
-  nice: 0,
-  limits: [],
-  ignored: [],
-  cgroupProcs: cgroup.procs,
-  rows: 0,
-  cols: 0,
-})

@@ -9,9 +9,10 @@
  * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
  */
 import { z } from 'zod'
+import { directoryPolicies } from '../core/directory.ts'
 import type { VwnError } from '../core/errors.ts'
 import { mades } from '../core/placement.ts'
-import { acceleratorSchema, contactSchema, liveJobStates, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
+import { acceleratorSchema, contactSchema, liveJobStates, mountSchema, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
   digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, traceSchema,
   typeNameSchema, usageSchema, vwnIdSchema,
@@ -201,6 +202,9 @@ export const typeViewSchema = z.object({
   image: z.string(),
   shape: shapeSchema,
   network: networkSchema,
+  /** What its jobs find mounted, and where they start. */
+  mounts: z.array(z.object(mountSchema.shape)).default([]),
+  directory: z.enum(directoryPolicies).nullable().default(null),
   reuse: reusePolicySchema,
   jobsMax: count,
   ageMaxMs: count,

@@ -12,6 +12,7 @@ import {
   digestSchema, failureSchema, hostIdSchema, identitySchema, jobIdSchema, outcomeSchema, phasesSchema, shapeSchema, timeMsSchema,
   tokenSchema, traceSchema, typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
+import { directoryPolicies } from '../core/directory.ts'
 import { formerOwners, reusePolicies } from '../core/reuse.ts'
 import { pendingCountsSchema, wantSchema } from './hook.ts'
 
@@ -169,6 +170,16 @@ export type Report = z.output<typeof reportSchema>
 /** The first job of a VWN, as far as it decides who may come after it. */
 export const sharerSchema = z.strictObject({ uid: z.int().nonnegative(), gid: z.int().nonnegative(), project: z.string().max(256).nullable() })
 
+/** A file system that a job finds in its guest where its host has it; see core/directory.ts. */
+export const mountSchema = z.strictObject({
+  server: z.string().min(1).max(255),
+  port: z.int().min(1).max(65_535),
+  path: z.string().startsWith('/').max(1024),
+  at: z.string().startsWith('/').max(1024),
+  readOnly: z.boolean(),
+  options: z.string().max(256),
+})
+
 export const wantedVwnSchema = z.strictObject({
   vwn: vwnIdSchema,
   token: tokenSchema,
@@ -181,6 +192,9 @@ export const wantedVwnSchema = z.strictObject({
   /** Null until the first job is known. */
   owner: sharerSchema.nullable(),
   job: jobIdSchema.nullable(),
+  /** What its next job finds mounted, and where that starts. */
+  mounts: z.array(mountSchema).max(32).default([]),
+  directory: z.enum(directoryPolicies).nullable().default(null),
 })
 export type WantedVwn = z.output<typeof wantedVwnSchema>
 

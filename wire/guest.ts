@@ -60,6 +60,16 @@ export const forgetSchema = z.strictObject({ kind: z.literal('forget') })
 export const toPortSchema = z.discriminatedUnion('kind', [guestIdentitySchema, pingSchema, wakeSchema, forgetSchema])
 export type ToPort = z.output<typeof toPortSchema>
 
+/** An NFS export for the job, at a port of the guest's loopback that leads to its server by way of the bait. */
+const guestMountSchema = z.strictObject({
+  /** For people, as `mount` shows it. */
+  source: z.string().max(2048),
+  port: z.int().min(1).max(65_535),
+  at: z.string().max(1024),
+  readOnly: z.boolean(),
+  options: z.string().max(256),
+})
+
 export const runTaskSchema = z.strictObject({
   kind: z.literal('run'),
   v: z.literal(guestVersion),
@@ -69,6 +79,9 @@ export const runTaskSchema = z.strictObject({
   run: runSchema,
   /** Bounds by the guest's cgroup; null is no bound. */
   memoryBytes: z.number().nullable(),
+  mounts: z.array(guestMountSchema).max(32).default([]),
+  /** The job starts in its own directory, or not at all; else where there is none, in its home. */
+  stays: z.boolean().default(false),
 })
 export type RunTask = z.output<typeof runTaskSchema>
 export const cleanTaskSchema = z.strictObject({ kind: z.literal('clean'), v: z.literal(guestVersion) })

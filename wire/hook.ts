@@ -65,7 +65,7 @@ export const runSchema = z.strictObject({
   stderr: z.enum(['stream', 'null', 'closed', 'stdout']),
   /** A terminal of this size for all three; its bytes travel as stdin and stdout. */
   tty: ttySchema.nullable(),
-  /** True: a tar of the working directory comes on stream `stage` first, and what the job changed goes back on `collect`. */
+  /** True: a tar of the working directory comes on stream `stage` first, and what the job changed goes back on `collect`. What is submitted is a wish. */
   stage: z.boolean(),
   /** A file in the batch system's spool, which the guest does not have: it gets it at this path, and an argument that names it follows. */
   script: scriptSchema.nullable().default(null),
@@ -169,7 +169,8 @@ export const toStarterSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('accepted'), job: jobIdSchema }),
   /** One sentence, sent when it changes: why the job has no VWN yet. */
   z.strictObject({ kind: z.literal('waiting'), why: z.string() }),
-  z.strictObject({ kind: z.literal('placed'), vwn: vwnIdSchema, type: typeNameSchema, reused: z.boolean() }),
+  /** `stage`: whether the working directory goes along, whatever was asked for. */
+  z.strictObject({ kind: z.literal('placed'), vwn: vwnIdSchema, type: typeNameSchema, reused: z.boolean(), stage: z.boolean() }),
   z.strictObject({ kind: z.literal('started') }),
   z.strictObject({ kind: z.literal('ended'), outcome: outcomeSchema, phases: phasesSchema }),
   /** For each job that there was; none is no failure. */

@@ -3,6 +3,7 @@
  * into core's terms. A commented example is `controller/mapping.example.yaml`.
  */
 import { z } from 'zod'
+import { directoryPolicies, unknownMountOption } from '../core/directory.ts'
 import { idPatterns } from '../core/ids.ts'
 import { fallbacks } from '../core/mapping.ts'
 import { readyMax } from '../core/pool.ts'
@@ -29,6 +30,24 @@ const reuseSchema = z.enum(reusePolicies, {
   error: ({ input }) => `is one of ${reusePolicies.join(', ')}${typeof input === 'boolean' ? `: write ${input ? 'same-user' : 'never'}` : ''}`,
 })
 
+/** `server:/export`, as mount(8) takes it; an IPv6 address stands in brackets. */
+export const nfsPattern = /^(?:([A-Za-z0-9][A-Za-z0-9._-]{0,252})|\[([0-9A-Fa-f:.]+)\]):(\/[\x21-\x7e]*)$/
+const mountSchema = z.strictObject({
+  nfs: z.string().max(1024).regex(nfsPattern, 'is a server and the path that it exports: `server:/export`'),
+  /** Where it is on the hosts, and so in the guest. */
+  at: z.string().max(1024).regex(/^\/[\x21-\x7e]*$/, 'is an absolute path without blanks'),
+  port: z.int().min(1).max(65_535).default(2049),
+  read_only: z.boolean().default(false),
+  /** As mount.nfs(8) takes them, separated by commas. */
+  options: z.string().max(256).regex(/^(|[a-z]+(=[a-z0-9]+)?(,[a-z]+(=[a-z0-9]+)?)*)$/, 'are `name` or `name=value`, separated by commas').superRefine((options, context) => {
+    const unknown = unknownMountOption(options)
+    if (unknown !== null) context.addIssue({ code: 'custom', message: `${unknown} is none that a guest may have` })
+  }).default(''),
+})
+export type MappingMount = z.output<typeof mountSchema>
+/** Mounts of one type; each job waits for all of them. */
+const mountsMax = 32
+
 const mappingTypeSchema = z.strictObject({
   /** Name of an OS image, or its digest to pin one. */
   image: z.string().min(1).max(64),
@@ -36,6 +55,10 @@ const mappingTypeSchema = z.strictObject({
   memory_mib: shapeSchema.shape.memoryMib.default(1024),
   scratch_gib: shapeSchema.shape.scratchGib.default(4),
   network: z.enum(['isolated', 'outbound']).default('isolated'),
+  /** File systems that every job finds where its host has them. */
+  mounts: z.array(mountSchema).max(mountsMax).default([]),
+  /** Where jobs start; without it, below a mount if their directory is there, else as they ask. */
+  directory: z.enum(directoryPolicies, { error: () => `is one of ${directoryPolicies.join(', ')}` }).nullable().default(null),
   /** Whose jobs may come after the first; `never`: a VWN of this type runs one job and is removed. */
   reuse: reuseSchema.default('same-user'),
   jobs_max: z.int().min(1).max(1_000_000).default(100),

@@ -12,13 +12,15 @@ import { fromAgentSchema, type FromAgent } from '../../wire/guest.ts'
 import { JobStream } from '../../wire/job-stream.ts'
 import { failureOf } from '../failures.ts'
 import type { Contact, ContactDeps } from './contact.ts'
+import { openShares, type OpenShares } from './shares.ts'
 
-export function agentContact({ place, link, task, on, log }: ContactDeps): Contact {
+export function agentContact({ place, link, task, mounts, on, log }: ContactDeps): Contact {
   const { run } = task
   const closing = new AbortController()
   const gone = gate()
   const opened = open()
   opened.catch(() => undefined) // whoever waits for it hears of it
+  let shares: OpenShares | null = null
   let touched = false
   let passEnd: (() => void) | null = null
   let exited = false
@@ -57,7 +59,7 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
     switch (message.kind) {
       case 'staged': return log.debug({}, 'guest has the files')
       case 'started': return on.onStarted()
-      case 'failed': return finish(() => on.onFailed(failureOf(new VwnError('JOB_START_FAILED', { step: message.step, why: message.message }), 'JOB_START_FAILED')))
+      case 'failed': return finish(() => on.onFailed(failureOf(startFailure(message), 'JOB_START_FAILED')))
       case 'exited': {
         const exit = exitOf(message)
         if (exit === null || exited) return log.warn({ vwn: place.vwn }, 'message of a guest dropped')
@@ -72,8 +74,10 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
   async function begin(): Promise<void> {
     const via = await opened
     if (over || closing.signal.aborted) return
+    if (mounts.length > 0) shares = await openShares(place.session, mounts, log)
+    if (over || closing.signal.aborted) return shares?.close()
     touched = true
-    via.control(task)
+    via.control({ ...task, mounts: shares?.mounts ?? [] })
     const inward = [...(run.stdin === 'stream' ? [stream.stdin] : [])]
     link.via.relay(via, inward)
     if (run.stage) link.via.relay(via, [stream.stage], { onEnd: (_stream, pass) => ((passEnd = pass), on.onStaged()) })
@@ -108,11 +112,17 @@ export function agentContact({ place, link, task, on, log }: ContactDeps): Conta
       if (!exited) via.destroy(new Error('the job was given up'))
       else via.end()
       await gone.opened
+      shares?.close()
     },
   }
   function tell(message: object): void {
     if (touched) void opened.then((via) => via.control(message))
   }
+}
+
+/** The guest's own words; what it could not mount has a code of its own. */
+function startFailure({ step, message }: Extract<FromAgent, { kind: 'failed' }>): VwnError {
+  return step === 'mount' ? new VwnError('SHARE_NOT_MOUNTED', { why: message }) : new VwnError('JOB_START_FAILED', { step, why: message })
 }
 
 function exitOf({ code, signal, outOfMemory }: Extract<FromAgent, { kind: 'exited' }>): JobExit | null {

@@ -4,6 +4,7 @@
  *
  *   stage() ─▶ onStaged     run() ─▶ onStarted ─▶ onExited ─▶ onCollected           onFailed or onLost at any time, then nothing more
  */
+import type { Mount } from '../../core/directory.ts'
 import type { Failure } from '../../core/failure.ts'
 import type { JobExit } from '../../core/job.ts'
 import type { Usage } from '../../wire/common.ts'
@@ -42,7 +43,9 @@ export interface Contact {
 export interface ContactDeps {
   readonly place: ReadyVwn
   readonly link: StarterLink
+  /** All but how the guest reaches what it mounts, which the contact arranges. */
   readonly task: RunTask
+  readonly mounts: readonly Mount[]
   readonly on: ContactEvents
   readonly log: Log
 }

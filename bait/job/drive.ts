@@ -8,6 +8,7 @@
  *   control ─ suspend … terminate ──┘                      └─▶ starter          placed, started, ended
  */
 import { VwnError } from '../../core/errors.ts'
+import { startPlace } from '../../core/directory.ts'
 import { failure } from '../../core/failure.ts'
 import type { VwnId } from '../../core/ids.ts'
 import { acceptJob, hasEnded, step, type Job, type JobEffect, type JobEvent, type JobExit, type JobLimits } from '../../core/job.ts'
@@ -15,7 +16,7 @@ import type { Timer } from '../../kit/clock.ts'
 import type { Kit } from '../../kit/service.ts'
 import type { Answer, LiveJob, ScrubReceipt } from '../../wire/bait.ts'
 import type { Outcome, PhaseName, Usage } from '../../wire/common.ts'
-import { guestVersion } from '../../wire/guest.ts'
+import { guestVersion, type RunTask } from '../../wire/guest.ts'
 import type { ControlDone, ControlOrder } from '../../wire/hook.ts'
 import type { PlaceFacts, ReadyVwn } from '../contracts.ts'
 import { failureOf } from '../failures.ts'
@@ -64,7 +65,7 @@ const abandoned: JobEvent = { kind: 'cancel', signal: null, graceMs: 0 }
 export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): DrivenJob {
   const { kit } = deps
   const { log } = kit
-  const { run } = link.submit
+  let { run } = link.submit
   const phases: Partial<Record<PhaseName, number>> = {}
   const freed = gate<{ mustClean: boolean }>()
   const over = gate<void>()
@@ -259,6 +260,13 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     waits: () => job.state === 'waiting',
     assign(to, facts) {
       if (job.state !== 'waiting') return Promise.resolve({ mustClean: false })
+      const start = startPlace(facts.directory, facts.mounts, { cwd: run.cwd === null ? null : Buffer.from(run.cwd, 'base64').toString('latin1'), stage: run.stage })
+      const objection = start === null ? failure('DIRECTORY_NOT_SHARED', `type=${to.spec.type}`) : facts.mounts.length > 0 && to.spec.contact === 'ssh' ? failure('SHARE_UNSUPPORTED', `type=${to.spec.type}`) : null
+      if (objection !== null) {
+        deliver({ kind: 'refused', failure: objection })
+        return freed.opened
+      }
+      run = { ...run, stage: start === 'stage', cwd: start === 'home' ? null : run.cwd }
       phase('wait')
       if (facts.bootMs !== null) phases.boot = facts.bootMs
       if (facts.contactMs !== null) phases.contact = facts.contactMs
@@ -267,9 +275,9 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       place = to
       reused = facts.reused
       scrubReceipt = facts.scrubReceipt
-      link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused })
-      const task = { kind: 'run', v: guestVersion, job: who.job, trace: who.trace, identity: who.identity, run, memoryBytes: memoryBytesOf(who.want) } as const
-      contact = deps.openContact(to)({ place: to, link, task, on: fromGuest, log })
+      link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused, stage: run.stage })
+      const task: RunTask = { kind: 'run', v: guestVersion, job: who.job, trace: who.trace, identity: who.identity, run, memoryBytes: memoryBytesOf(who.want), mounts: [], stays: start === 'shared' }
+      contact = deps.openContact(to)({ place: to, link, task, mounts: facts.mounts, on: fromGuest, log })
       deliver({ kind: 'assigned', vwn: to.vwn })
       return freed.opened
     },

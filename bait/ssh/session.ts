@@ -4,11 +4,11 @@
  */
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { Client, utils, type ClientChannel, type ConnectConfig } from 'ssh2'
+import { Client, utils, type AcceptConnection, type ClientChannel, type ConnectConfig, type RejectConnection, type TcpConnectionDetails } from 'ssh2'
 import { isVwnError, VwnError } from '../../core/errors.ts'
 import { systemClock, type Clock, type Timer } from '../../kit/clock.ts'
 import { agentSocketPath } from '../../wire/guest.ts'
-import type { GuestAddress, GuestSession } from '../contracts.ts'
+import type { GuestAddress, GuestSession, Incoming } from '../contracts.ts'
 
 /** How long a server may take from its first byte to a finished login; emulated guests need seconds. */
 const loginMs = 60_000
@@ -166,9 +166,35 @@ function session(client: Client, closed: Promise<void>, { agentSocket, life }: {
         }
       }
     },
+    listen: (take) => listen(client, closed, take),
     close: () => client.destroy(),
     stand: life,
   }
+}
+
+const loopback = '127.0.0.1'
+
+function listen(client: Client, closed: Promise<void>, take: (incoming: Incoming) => void): ReturnType<GuestSession['listen']> {
+  return new Promise((resolve, reject) => {
+    const refuse = (cause: unknown): void => reject(new VwnError('GUEST_CHANNEL_REFUSED', { what: 'port' }, { cause }))
+    void closed.then(() => refuse(new Error('the connection to the guest is gone')))
+    client.forwardIn(loopback, 0, (error, port) => {
+      if (error !== undefined && error !== null) return refuse(error)
+      const hear = ({ destPort, srcPort }: TcpConnectionDetails, accept: AcceptConnection<ClientChannel>, reject: RejectConnection): void => {
+        if (destPort === port) take({ fromPort: srcPort, accept, refuse: reject })
+      }
+      client.on('tcp connection', hear)
+      const close = (): void => {
+        client.off('tcp connection', hear)
+        try {
+          client.unforwardIn(loopback, port)
+        } catch {
+          // it went with the connection
+        }
+      }
+      resolve({ port, close })
+    })
+  })
 }
 
 /**

@@ -87,7 +87,7 @@ export function typeViews({ mapping, book, db, pool, kit }: Parts): TypeView[] {
   return (mapping.state.mapping?.types ?? []).map((type) => {
     const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
     return {
-      type: type.name, image: type.image, shape: type.shape, network: type.network, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
+      type: type.name, image: type.image, shape: type.shape, network: type.network, mounts: [...type.mounts], directory: type.directory, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
       pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name), pending: pendingViews(pool, type.name, kit.clock.monotonicMs()),
       vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,

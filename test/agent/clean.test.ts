@@ -85,6 +85,22 @@ describeAgent('the scrub', 60_000, (suite) => {
     expect((await other.clean()).left).toEqual([`sockets: ${named}`])
   })
 
+  test('where something stays mounted nothing is emptied, for it may be the farm\'s', async () => {
+    const place = join(suite.agent.folder, 'tmp', 'of\nthe farm')
+    await job(`mkdir '${place}' && mount -t tmpfs x '${place}' && echo data > '${place}/f'`, 0)
+    expect((await suite.agent.clean()).left.filter((what) => what.startsWith('mounts: '))).toHaveLength(1)
+    expect(await job(`cat '${place}/f'; umount '${place}'`, 0)).toBe('data')
+    expect((await suite.agent.clean()).left).toEqual([])
+  })
+
+  test('a file system that cannot be mounted is named, and leaves no trace', async () => {
+    const at = join(suite.agent.folder, 'srv/shared/deep')
+    const { failed } = await (await suite.agent.run({ argv: ['true'], mounts: [{ source: 'filer:/export', port: 1, at, readOnly: false, options: '' }] })).over
+    expect(failed).toMatchObject({ step: 'mount', message: expect.stringContaining(`filer:/export at ${at}: `) as string })
+    expect((await suite.agent.clean()).left).toEqual([])
+    expect(existsSync(join(suite.agent.folder, 'srv/shared'))).toBe(false)
+  })
+
   test('mounts that a job made are gone', async () => {
     const place = join(suite.agent.folder, 'tmp/m n')
     await job(`mkdir '${place}' && mount -t tmpfs x '${place}' && mkdir '${place}/inner' && mount -t tmpfs y '${place}/inner' && touch '${place}/inner/f'`, 0)

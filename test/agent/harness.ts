@@ -77,6 +77,7 @@ export type Wish = Partial<Omit<RunTask['run'], 'argv' | 'env' | 'cwd'>> & {
   readonly user?: string
   readonly groups?: readonly { readonly gid: number; readonly name: string }[]
   readonly memoryBytes?: number
+  readonly mounts?: RunTask['mounts']
   /** Streams that nobody opens: the agent may not send. */
   readonly closed?: readonly (keyof typeof stream)[]
   /** There is room for more of stdin. */
@@ -210,9 +211,9 @@ export const identity = (epoch: number): object => ({
 const base64 = (value: string | Buffer): string => Buffer.from(value).toString('base64')
 
 export function runMessage(wish: Wish): RunTask {
-  const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, closed: _closed, onRoom: _onRoom, forget: _forget, ...rest } = wish
+  const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, mounts = [], closed: _closed, onRoom: _onRoom, forget: _forget, ...rest } = wish
   return runTaskSchema.parse({
-    kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, trace: null, memoryBytes: memoryBytes ?? null,
+    kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, trace: null, memoryBytes: memoryBytes ?? null, mounts,
     identity: { user, uid, gid: uid, group: user, groups },
     run: {
       argv: argv.map(base64), env: env.map(base64), cwd: cwd === null ? null : base64(cwd), umask: 0o022, limits: [], nice: 0, ignored: [],

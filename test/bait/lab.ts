@@ -116,7 +116,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
       if (bait === null) throw new Error('no bait runs')
       return bait
     },
-    wanted: (vwn, changes = {}) => ({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, want: 'run', insist: false, spec, reuse: 'same-user', owner: null, job: null, ...changes }),
+    wanted: (vwn, changes = {}) => ({ vwn: vwnId(vwn), token: { term: 1, epoch: 1 }, want: 'run', insist: false, spec, reuse: 'same-user', owner: null, job: null, mounts: [], directory: null, ...changes }),
     order(...vwns) {
       current = { ...current, generation: current.generation + 1, vwns: [...vwns] }
       if (!self.silent) controller.publish(subjects.orders(host), current)

@@ -46,6 +46,14 @@ test('a pool is kept where the file says so, by demand if it says no more', asyn
   expect(mapping.types.map(({ pool }) => pool)).toEqual([{ min: 0, max: 10, memoryShare: 0.25 }, { min: 2, max: 10, memoryShare: 0.5 }, { min: 0, max: 0, memoryShare: 0 }])
 })
 
+test('what a type mounts, and where its jobs start', async () => {
+  const { mapping } = await read("types:\n  a: { image: x, directory: stage, mounts: [{ nfs: 'filer.example:/export/home', at: /home }, { nfs: '[fe80::1]:/x', at: /x, port: 1, read_only: true, options: 'soft,timeo=50' }] }\ndefault: { type: a }\n")
+  expect(mapping.types).toMatchObject([{ directory: 'stage', mounts: [
+    { server: 'filer.example', path: '/export/home', at: '/home', port: 2049, readOnly: false, options: '' },
+    { server: 'fe80::1', path: '/x', at: '/x', port: 1, readOnly: true, options: 'soft,timeo=50' },
+  ] }])
+})
+
 test.each<[string, string, number | undefined, RegExp]>([
   ['no YAML at all', 'types: [', 1, /./],
   ['a tab', 'types:\n\ta: {}\n', 2, /./],
@@ -56,6 +64,14 @@ test.each<[string, string, number | undefined, RegExp]>([
   ['a misspelled limit', 'types: { a: { image: x } }\ndefault:\n  type: a\n  limits: { peruser: 1 }\n', 4, /did you mean "per_user"/],
   ['a value of the wrong kind', 'types:\n  a:\n    image: x\n    cpus: many\n', 4, /number/],
   ['a value out of bounds', 'types:\n  a:\n    image: x\n    cpus: 0\n', 4, /1/],
+  ['an export that is none', 'types:\n  a:\n    image: x\n    mounts:\n      - { nfs: filer, at: /home }\n', 5, /server and the path that it exports/],
+  ['a mount without a place', 'types:\n  a:\n    image: x\n    mounts:\n      - nfs: filer:/x\n', 5, /is missing/],
+  ['a misspelled key of a mount', 'types:\n  a:\n    image: x\n    mounts:\n      - nfs: filer:/x\n        at: /home\n        readonly: true\n', 7, /did you mean "read_only"/],
+  ['a mount over what the guest needs', 'types:\n  a:\n    image: x\n    mounts:\n      - nfs: filer:/x\n        at: /etc/x\ndefault: { type: a }\n', 6, /\/etc\/x would hide what is in \/etc/],
+  ['two mounts in one place', 'types:\n  a:\n    image: x\n    mounts:\n      - { nfs: filer:/x, at: /home }\n      - { nfs: filer:/y, at: /home }\ndefault: { type: a }\n', 6, /mounted at \/home already/],
+  ['an option that says where', 'types:\n  a:\n    image: x\n    mounts:\n      - { nfs: filer:/x, at: /home, options: "hard,addr=1" }\n', 5, /addr is none that a guest may have/],
+  ['a directory that nobody knows', 'types:\n  a:\n    image: x\n    directory: here\n', 4, /is one of shared, stage, home$/],
+  ['a shared directory without mounts', 'types:\n  a:\n    image: x\n    directory: shared\ndefault: { type: a }\n', 4, /has no `mounts`/],
   ['a misspelled key of a pool', 'types:\n  a:\n    image: x\n    pool: { memory_sharre: 1 }\n', 4, /did you mean "memory_share"/],
   ['a pool that keeps more than its most', 'types:\n  a:\n    image: x\n    pool:\n      max: 2\n      min: 3\ndefault: { type: a }\n', 6, /3 is more than max, 2/],
   ['a reuse that is true, as it once was', 'types:\n  a:\n    image: x\n    reuse: true\n', 4, /one of never, same-user, same-group, same-project: write same-user$/],
@@ -96,9 +112,9 @@ test('what is valid but surely not meant is a warning with its line', async () =
 test('an image that the store does not have is refused with its line, and taken once it is there', async () => {
   const store = mkdtempSync(join(tmpdir(), 'wnod-images-'))
   const part = { sha256: '0'.repeat(64), bytes: 1 }
-  const add = (name: string): string => {
+  const add = (name: string, contact: 'agent' | 'ssh' = 'agent'): string => {
     const { bytes, digest } = sealManifest({
-      v: 1, name, contact: 'agent', arch: 'x86_64', hostKeyFormat: 'openssh', seed: 'boot', probe: null, parts: { os: part, kernel: part, initrd: part },
+      v: 1, name, contact, arch: 'x86_64', hostKeyFormat: 'openssh', seed: 'boot', probe: contact === 'ssh' ? 'true' : null, parts: { os: part, kernel: part, initrd: part },
       recipe: '0'.repeat(64), kernelArgs: [], osUuid: '00000000-0000-4000-8000-000000000000', minMemoryMib: 64,
     })
     mkdirSync(join(store, digest), { recursive: true })
@@ -115,5 +131,9 @@ test('an image that the store does not have is refused with its line, and taken 
   add('el9')
   expect((await readMapping(text, 'mapping.yaml', store)).mapping.types).toHaveLength(3)
   expect((await readMapping(text, 'mapping.yaml', join(store, 'nowhere'))).mapping.types).toHaveLength(3)
+  add('bare', 'ssh')
+  await expect(readMapping("types:\n  a:\n    image: bare\n    mounts: [{ nfs: 'filer:/x', at: /home }]\ndefault: { type: a }\n", 'mapping.yaml', store)).rejects.toMatchObject({
+    facts: { line: 4, key: 'types.a.mounts', problem: 'OS image bare has no agent, and only an agent mounts anything' },
+  })
   rmSync(store, { recursive: true })
 })

@@ -16,7 +16,7 @@ export const el9 = typeName('el9')
 export const digest = imageDigest('a'.repeat(64))
 export const token: LeaseToken = { term: 1, epoch: 1 }
 export const limits: ReuseLimits = { reuse: 'same-user', jobsRunMax: 3, ageMsMax: 1_000_000, idleMsMax: 60_000 }
-export const type: VwnType = { name: el9, image: 'el9', shape: { cpus: 2, memoryMib: 512, scratchGib: 4 }, network: 'isolated', limits, bootMs: 60_000, limit: null, pool: noPool }
+export const type: VwnType = { name: el9, image: 'el9', shape: { cpus: 2, memoryMib: 512, scratchGib: 4 }, network: 'isolated', mounts: [], directory: null, limits, bootMs: 60_000, limit: null, pool: noPool }
 export const cause = failure('VWN_DIED')
 export const owner = (name: string): Owner => ({ user: name, uid: 1000 + (name.codePointAt(0) ?? 0), gid: 100, group: 'users', project: null })
 export const anna = owner('anna')

@@ -51,6 +51,7 @@ export interface Desk extends AsyncDisposable {
 
 /** A VWN that nobody was in before. */
 export const freshPlace: PlaceFacts = {
+  mounts: [], directory: null,
   reused: false, bootMs: null, contactMs: null,
   scrubReceipt: {
     image: imageDigest('a'.repeat(64)), made: 'boot', template: null, bootedBecause: 'its template is being made', overlay: 'abc234', policy: 'same-user',
@@ -120,6 +121,7 @@ export interface StarterOptions {
   /** Called as a batch system does, in the job's place: without options, with these variables. `command` is what follows the command's name. */
   readonly frontEnd?: NodeJS.ProcessEnv
   readonly env?: NodeJS.ProcessEnv
+  readonly cwd?: string
   readonly uid?: number
   readonly gid?: number
   /** Shell lines, after which the starter is executed by what runs before it. */
@@ -135,7 +137,7 @@ export function runStarter(desk: Desk, command: readonly string[], options: Star
   const [file, ...args] = after === undefined ? [process.execPath, starterFile, ...given] : ['bash', '--norc', '-c', `${after}\nexec "$0" "$@" ${files}`, beforeFile, ...given]
   const child = spawn(file ?? '', args, {
     env: options.env ?? { PATH: process.env['PATH'] ?? '', ...(frontEnd && { WNOD_SOCKET: desk.socket, ...frontEnd }) },
-    cwd: '/tmp',
+    cwd: options.cwd ?? '/tmp',
     ...(options.uid !== undefined && { uid: options.uid }), ...(options.gid !== undefined && { gid: options.gid }),
   })
   const stdout: Buffer[] = []

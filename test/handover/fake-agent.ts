@@ -5,7 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import type { Duplex } from 'node:stream'
+import { Readable, type Duplex } from 'node:stream'
 import { Server, utils, type Connection, type ServerChannel } from 'ssh2'
 import type { GuestAddress } from '../../bait/contracts.ts'
 import { newKeyPair } from '../../bait/vwns/keys.ts'
@@ -18,8 +18,12 @@ export interface FakeGuest extends AsyncDisposable {
   readonly address: GuestAddress
   /** Every task that has come, in order. */
   readonly tasks: readonly ToAgent[]
+  /** The tars of working directories, one after the other. */
+  staged(): Buffer
   /** Processes that are alive now. */
   readonly alive: () => readonly number[]
+  /** Connects to a port of the guest's own that the bait listens on, from this one. */
+  dial(port: number, fromPort: number): Promise<Duplex>
   /** Breaks every connection, as a guest does that dies. */
   die(): void
 }
@@ -47,8 +51,10 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
   const clientKey = newKeyPair()
   const shownKey = options.impostor === true ? newKeyPair() : hostKey
   const tasks: ToAgent[] = []
+  const staged: Buffer[] = []
   const children = new Set<ChildProcess>()
   const connections = new Set<Connection>()
+  let forwards = 40_000
   const allowed = utils.parseKey(clientKey.shared)
   if (allowed instanceof Error) throw allowed
   const server = new Server({ hostKeys: [shownKey.secret] }, (client) => {
@@ -60,9 +66,13 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
       if (mine) attempt.accept()
       else attempt.reject(['publickey'])
     })
+    client.on('request', (accept, _refuse, name) => {
+      if (name === 'tcpip-forward') accept?.((forwards += 1))
+      else accept?.()
+    })
     client.on('openssh.streamlocal' as 'request', ((accept: () => ServerChannel) => serve(accept())) as never)
   })
-  const serve = (channel: Duplex): void => runAgent(channel, options, tasks, children)
+  const serve = (channel: Duplex): void => runAgent(channel, { ...options, staged }, tasks, children)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -70,7 +80,12 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
   return {
     address: { host: '127.0.0.1', port, hostKey: hostKey.shared, clientKey: clientKey.secret },
     tasks,
+    staged: () => Buffer.concat(staged),
     alive: () => [...children].flatMap((child) => child.pid ?? []),
+    dial: (to, fromPort) => new Promise((resolve, reject) => {
+      const [client] = connections
+      client?.forwardOut('127.0.0.1', to, '127.0.0.1', fromPort, (error, channel) => (error === undefined || error === null ? resolve(channel) : reject(error)))
+    }),
     die: () => connections.forEach((client) => (client as unknown as { _sock: Duplex })._sock.destroy()),
     async [Symbol.asyncDispose]() {
       killAll()
@@ -80,13 +95,14 @@ export async function fakeGuest(options: FakeGuestOptions = {}): Promise<FakeGue
   }
 }
 
-function runAgent(channel: Duplex, options: FakeGuestOptions, tasks: ToAgent[], children: Set<ChildProcess>): void {
+function runAgent(channel: Duplex, options: FakeGuestOptions & { readonly staged: Buffer[] }, tasks: ToAgent[], children: Set<ChildProcess>): void {
   let child: ChildProcess | null = null
   const via = new JobStream(channel, {
     onControl: (raw) => {
       const message = raw as ToAgent
       tasks.push(message)
-      if (message.kind === 'run') child = start(message)
+      if (message.kind === 'run' && message.run.stage) stageIn(message)
+      else if (message.kind === 'run') child = start(message)
       else if (message.kind === 'signal' && child?.pid !== undefined) kill(child.pid, message.signal)
     },
     onClose: () => {
@@ -94,6 +110,20 @@ function runAgent(channel: Duplex, options: FakeGuestOptions, tasks: ToAgent[], 
     },
   })
   const say = (message: FromAgent): void => via.control(message)
+  /** Keeps what comes, and has nothing to send back. */
+  const stageIn = (task: RunTask): void => {
+    via.incoming(stream.stage, {
+      write: (chunk, done) => {
+        options.staged.push(Buffer.from(chunk))
+        done()
+      },
+      end: () => {
+        say({ kind: 'staged' })
+        sendAll(via, stream.collect, Readable.from([]))
+        child = start(task)
+      },
+    })
+  }
   const start = (task: RunTask): ChildProcess | null => {
     if (options.fails !== undefined) say({ kind: 'failed', ...options.fails })
     if (options.fails !== undefined || options.silent === true) return null

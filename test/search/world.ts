@@ -132,7 +132,7 @@ export const one: Amount = { cpus: 1, memoryMib: 1, scratchGib: 1 }
 
 export const mappingWith = (limits: { readonly perType: number | null; readonly reuse: ReusePolicy; readonly ready?: number; readonly perUser?: number; readonly fallback?: Fallback }): Mapping => ({
   types: [{
-    name: el9, image: 'el9', shape: one, network: 'isolated', bootMs: 1, limit: limits.perType, pool: { min: limits.ready ?? 0, max: limits.ready ?? 0, memoryShare: 1 },
+    name: el9, image: 'el9', shape: one, network: 'isolated', mounts: [], directory: null, bootMs: 1, limit: limits.perType, pool: { min: limits.ready ?? 0, max: limits.ready ?? 0, memoryShare: 1 },
     limits: { reuse: limits.reuse, jobsRunMax: 9, ageMsMax: 9, idleMsMax: 9 },
   }],
   rules: [],
