@@ -144,6 +144,8 @@ installer('gridengine', 'what a queue calls, and the settings of the queue and o
 installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
   .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
   .option('--partition <list>', 'partitions that --default holds for (default: all)')
+  .option('--without-plugin', 'nothing is compiled: job_submit.lua hands batch scripts over, and they say --comment=vm=TYPE')
+  .option('--scripts <dir>', 'where job_submit.lua of ours goes with --without-plugin', '/usr/local/lib/wnod')
   .option('--plugin-dir <dir>', 'in place of PluginDir of the running Slurm')
   .option('--plugstack <file>', 'in place of its PlugStackConfig')
   .option('--slurm-conf <file>', 'in place of its SLURM_CONF')

@@ -19,18 +19,25 @@ export async function templateReady(farm: Farm): Promise<void> {
 /** All of them take each system minutes: without WNOD_BATCH=1 two of each group stand for the others. */
 const perGroup = process.env['WNOD_BATCH'] === undefined ? 2 : Number.POSITIVE_INFINITY
 
-function casesOf(name: string): readonly BatchCase[] {
+function casesOf(name: string, names: readonly string[] | undefined): readonly BatchCase[] {
   const all = cases.filter((one) => runsOn(one, name))
+  if (names !== undefined) return all.filter((one) => names.includes(one.name))
   return all.filter((one) => all.filter(({ group }) => group === one.group).indexOf(one) < perGroup)
+}
+
+interface Comparison {
+  readonly where?: 'in a VWN' | 'on the host itself'
+  /** Of these cases alone. */
+  readonly names?: readonly string[]
 }
 
 /** Where ours differ on the host itself: the words on stderr are ours there, the record is the same. */
 const otherWords: readonly string[] = ['a command of a step that is not there', 'an interpreter that is not there', 'no first line']
 
 /** Declares a test for each of its cases, against the bare node without us. */
-export function compared(name: (typeof systemNames)[number], system: () => BatchSystem, where: 'in a VWN' | 'on the host itself' = 'in a VWN'): void {
+export function compared(name: (typeof systemNames)[number], system: () => BatchSystem, { where = 'in a VWN', names }: Comparison = {}): void {
   describe.concurrent(`${where} as on the bare node`, () => {
-    test.each(casesOf(name))('$group: $name', async (one) => {
+    test.each(casesOf(name, names))('$group: $name', async (one) => {
       const tidy = one.tidy ?? ((text: string) => text)
       const seen = async (how: 'bare' | 'vwn'): Promise<Observed> => {
         const { record, stdout, stderr } = await system().run(one, how).catch((cause: unknown) => {

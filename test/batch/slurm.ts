@@ -11,15 +11,17 @@ import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
 import { isOver, jobMs, runAgainNow, startSlurmDaemons, waitsToRunAgain, type JobRecord, type SlurmDaemons } from './slurm-daemons.ts'
 
 export interface Slurm extends BatchSystem, SlurmDaemons {
+  /** By which a job of a case asks for a VWN. */
+  readonly asks: string
   /** One of Slurm's commands, as the user, to its end. */
   user(command: string, args: readonly string[], more?: { readonly env?: NodeJS.ProcessEnv; readonly stdin?: string }): Promise<Ended>
 }
 
 /** Slurm alone, without us. */
-export async function startSlurmAlone(): Promise<Slurm> {
+export async function startSlurmAlone(asks = '--vm=debian12'): Promise<Slurm> {
   const daemons = await startSlurmDaemons()
   const slurm: Slurm = {
-    ...daemons, name: 'slurm',
+    ...daemons, name: 'slurm', asks,
     user: (command, args, { env = {}, stdin = '' } = {}) => ended(slurm.start(command, args, env), { stdin, withinMs: jobMs }),
     run: (one, how) => (one.command === undefined ? runBatch(slurm, one, how) : runStep(slurm, one, how)),
   }
@@ -47,7 +49,7 @@ const verdict = (records: readonly JobRecord[]): Observed['record'] => {
 
 // ---------------------------------------------------------------- the two ways in
 
-const optionsOf = (one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', '-p', 'bare', ...(how === 'vwn' ? ['--vm=debian12'] : []), ...(one.options?.['slurm'] ?? [])]
+const optionsOf = ({ asks }: Slurm, one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', '-p', 'bare', ...(how === 'vwn' ? [asks] : []), ...(one.options?.['slurm'] ?? [])]
 
 /** What differs between any two runs of one job. */
 const tidied = (text: string): string =>
@@ -59,7 +61,7 @@ async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Prom
   writeFileSync(file, one.script?.startsWith('#!') === true ? one.script : `#!/bin/sh\n${one.script}\n`)
   if (one.stdin !== undefined) writeFileSync(join(desk, 'in'), one.stdin, 'latin1')
   const files = ['-o', join(desk, 'out.%a'), '-e', join(desk, 'err.%a'), ...(one.stdin === undefined ? [] : ['-i', join(desk, 'in')])]
-  const submitted = await slurm.user('sbatch', ['--parsable', ...files, ...optionsOf(one, how), file, ...(one.args ?? [])])
+  const submitted = await slurm.user('sbatch', ['--parsable', ...files, ...optionsOf(slurm, one, how), file, ...(one.args ?? [])])
   if (submitted.code !== 0) return { record: { submit: String(submitted.code) }, stdout: '', stderr: tidied(submitted.stderr).replaceAll(desk, 'DESK') }
   const id = submitted.stdout.trim()
   const said = (name: string): string => readdirSync(desk).filter((each) => each.startsWith(`${name}.`)).sort().map((each) => readFileSync(join(desk, each), 'latin1')).join('')
@@ -74,7 +76,7 @@ async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Prom
 
 async function runStep(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed> {
   const name = `case-${Math.random().toString(36).slice(2)}`
-  const words = ['srun', '-J', name, ...optionsOf(one, how), ...(one.command ?? []), ...(one.args ?? [])]
+  const words = ['srun', '-J', name, ...optionsOf(slurm, one, how), ...(one.command ?? []), ...(one.args ?? [])]
   const child = words.includes('--pty') ? slurm.start('script', ['-qec', words.map(quote).join(' '), '/dev/null']) : slurm.start('srun', words.slice(1))
   const end = ended(child, { stdin: one.stdin ?? '', withinMs: jobMs })
   let said = ''
