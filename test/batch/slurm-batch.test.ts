@@ -1,5 +1,5 @@
 /** Slurm without a compiled plugin: job_submit.lua hands batch scripts over. No farm is there, so the starter becomes every job, on the host itself. */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { run, type CommandResult } from '../../kit/command.ts'
