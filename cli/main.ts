@@ -175,6 +175,7 @@ installer('pbs', 'the hook of OpenPBS and its settings, or $job_starter of Torqu
 installer('htcondor', 'USER_JOB_WRAPPER and STARTD_CRON of an execute node')
   .option('--config-dir <dir>', "folder of HTCondor's settings", '/etc/condor/config.d')
   .option('--all', 'jobs that do not ask for a type go into VWNs too, as the mapping says')
+  .option('--job-hooks', 'a job that this host has no VWN for is idle again before it starts, and a slot is free when nothing of its job is left')
   .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
   .action(async (_options: unknown, command: Command) => {
     await (await import('./install/htcondor.ts')).installHtcondor(await contextOf(command), command.opts())

@@ -124,9 +124,18 @@ test('HTCondor: the wrapper executes the words that it was given', async () => {
   expect(existsSync(here.hit)).toBe(false)
 }, 60_000)
 
+test('HTCondor: a job hook takes the reason for one of its own, and the ad for data', async () => {
+  await using here = await room()
+  const hook = here.at('job-hook')
+  writeFileSync(hook, readFileSync(join(hooks, 'htcondor/wnod-job-hook'), 'utf8').replace('@WNOD@', here.at('noting')).replace('@ALL@', ''))
+  chmodSync(hook, 0o755)
+  for (const text of hostile(here.hit)) expect(await execa(hook, [text], { input: `VM = ${text}\n`, env: { PATH: process.env['PATH'] ?? '' }, extendEnv: false })).toMatchObject({ exitCode: 0, stdout: '', stderr: '' })
+  expect([here.words().replaceAll('[hook][htcondor][prepare]', ''), existsSync(here.hit)]).toEqual(['', false])
+}, 60_000)
+
 test('every script of ours that a batch system calls is looked at here', () => {
   const scripts = readdirSync(hooks, { recursive: true, encoding: 'utf8' }).filter((name) => /^(gridengine|slurm|lsf|pbs|htcondor)\/.*(?<!\.ts)$/.test(name)).map((name) => basename(name)).sort()
   const elsewhere = ['elim.wnod', 'load-sensor.sh', 'wnod-resources'] // are given nothing of a job
   const tested = ['esub.wnod', 'job_submit.lua', 'wnod_spank.c'] // test/cli/install-others.test.ts and test/batch/slurm*.test.ts
-  expect(scripts).toEqual([...elsewhere, ...tested, 'epilog.sh', 'jsv.sh', 'prolog.sh', 'settings.sh', 'terminate.sh', 'wnod-lsf-control', 'wnod-wrapper', 'wnod_hook.py'].sort())
+  expect(scripts).toEqual([...elsewhere, ...tested, 'epilog.sh', 'jsv.sh', 'prolog.sh', 'settings.sh', 'terminate.sh', 'wnod-job-hook', 'wnod-lsf-control', 'wnod-wrapper', 'wnod_hook.py'].sort())
 })
