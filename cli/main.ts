@@ -157,6 +157,8 @@ installer('gridengine', 'what a queue calls, and the settings of the queue and o
 installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
   .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
   .option('--partition <list>', 'partitions that --default holds for (default: all)')
+  .option('--without-plugin', 'nothing is compiled: job_submit.lua hands batch scripts over, and they say --comment=vm=TYPE')
+  .option('--scripts <dir>', 'where job_submit.lua of ours goes with --without-plugin', '/usr/local/lib/wnod')
   .option('--plugin-dir <dir>', 'in place of PluginDir of the running Slurm')
   .option('--plugstack <file>', 'in place of its PlugStackConfig')
   .option('--slurm-conf <file>', 'in place of its SLURM_CONF')
@@ -186,6 +188,7 @@ installer('pbs', 'the hook of OpenPBS and its settings, or $job_starter of Torqu
 installer('htcondor', 'USER_JOB_WRAPPER and STARTD_CRON of an execute node')
   .option('--config-dir <dir>', "folder of HTCondor's settings", '/etc/condor/config.d')
   .option('--all', 'jobs that do not ask for a type go into VWNs too, as the mapping says')
+  .option('--job-hooks', 'a job that this host has no VWN for is idle again before it starts, and a slot is free when nothing of its job is left')
   .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
   .action(async (_options: unknown, command: Command) => {
     await (await import('./install/htcondor.ts')).installHtcondor(await contextOf(command), command.opts())

@@ -339,10 +339,12 @@ function becomeJob(state: State): void {
   report(state)
   const env = hostEnv.map(decoded)
   const { file, argv: [first = Buffer.alloc(0), ...rest] }: Native = command.native ?? { argv: command.argv }
+  const { script = null, isHeaded = false } = command
   const asSlurm = file === 'asSlurm'
   const name = asSlurm ? inPath(first, env) : first
   try {
     if (!options.waitStdin) withoutStdin()
+    if (isHeaded && script !== null) writeFileSync(script.path, script.content)
     const job: Bare = { file: file instanceof Buffer ? file : name, isPath: asSlurm, argv: [name, ...rest], env, stdin: command.stdin, before: asCalled }
     become(job, (errno) => notExecuted(name, errno, asSlurm))
   } catch (error) {

@@ -195,7 +195,7 @@ describe('on the host itself', () => {
   describe.concurrent('in its three start modes', () => {
     test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
   })
-  compared('gridengine', () => engine, 'on the host itself')
+  compared('gridengine', () => engine, { where: 'on the host itself' })
 })
 
 test('the installation says what is made, is taken back to what was there, and leaves what is somebody else’s', async () => {
