@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { pruneHistory, stepRows, type HistoryBounds } from '../../controller/history.ts'
+import { jobId } from '../../core/ids.ts'
 import { openDatabase, type Database } from '../../db/open.ts'
 import { recordsAfter, settleRecords } from '../../db/queries/accounting.ts'
+import { addPhases } from '../../db/queries/job.ts'
 import { usedBytes } from '../../db/queries/history.ts'
 import { acknowledgeRecord, newestRecord } from '../../db/queries/meta.ts'
 import { fakeClock } from '../../kit/clock.ts'
@@ -140,5 +142,7 @@ test('a record is numbered once nothing more will be told of its job, and keeps 
   expect([settleRecords(db, nowMs + 5_000), recorded().at(-1)]).toEqual([1, 'h1-3'])
   db.sql.exec(`update vwn set job = 'h1-99' where id = 'v1'; update vwn set state = 'gone' where id = 'v2'`)
   expect([settleRecords(db, nowMs), recorded()]).toEqual([2, ['h1-4', 'h1-5', 'h1-6', 'h1-3', 'h1-1', 'h1-2']])
-  expect(recordsAfter(db, { after: 1, upTo: 2, limit: 9 })).toMatchObject([{ record: 2, job: 'h1-5', image: 'a'.repeat(64), shape: { cpus: 1, memoryMib: 64, scratchGib: 1 } }])
+  for (const job of ['h1-4', 'h1-5']) addPhases(db, { job: jobId(job), submittedAtMs: nowMs - dayMs - (6 - Number(job.slice(3))) * 1_000 - 500, phases: { collect: 9 } })
+  expect(recordsAfter(db, { after: 0, upTo: 1, limit: 9 })).toMatchObject([{ job: 'h1-4', phases: expect.not.objectContaining({ collect: 9 }) as object }])
+  expect(recordsAfter(db, { after: 1, upTo: 2, limit: 9 })).toMatchObject([{ record: 2, job: 'h1-5', phases: { scrub: 12 }, image: 'a'.repeat(64), shape: { cpus: 1, memoryMib: 64, scratchGib: 1 } }])
 })
