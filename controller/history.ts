@@ -7,7 +7,7 @@
  */
 import type { Database } from '../db/open.ts'
 import { acknowledgedRecord } from '../db/queries/meta.ts'
-import { beforeAll, checkpoint, forget, pastAfter, shrink, usedBytes, type Past, type Place } from '../db/queries/history.ts'
+import { beforeAll, checkpoint, forget, pastAfter, shrink, usedBytes, type Past, type Place } from '../db/queries/past.ts'
 import { transaction } from '../db/statement.ts'
 import type { Kit } from '../kit/service.ts'
 

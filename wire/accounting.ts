@@ -2,7 +2,7 @@
  * What the controller's HTTP API answers about the past, in pages.
  *
  *   GET  /v1/accounting?after=&since=&until=&user=&group=&project=&type=&limit=   one record per ended job, in the order of their numbers
- *   POST /v1/accounting/acknowledge/:record                                      operator's socket: records up to this one are taken
+ *   POST /v1/accounting/acknowledge/:id                                          operator's socket: records up to this one are taken
  *   GET  /v1/history/export?after=&limit=                                        all that is over, oldest first
  *   GET  /v1/times?hours=                                                        waits and hand-overs of late
  */

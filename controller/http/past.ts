@@ -5,7 +5,7 @@ import { VwnError } from '../../core/errors.ts'
 import { timesBook } from '../../core/times.ts'
 import type { Database } from '../../db/open.ts'
 import { recordsAfter, recordsBetween } from '../../db/queries/accounting.ts'
-import { beforeAll, pastAfter, type Past, type Place } from '../../db/queries/history.ts'
+import { beforeAll, pastAfter, type Past, type Place } from '../../db/queries/past.ts'
 import { getJob } from '../../db/queries/job.ts'
 import { acknowledgedRecord, acknowledgeRecord, newestRecord } from '../../db/queries/meta.ts'
 import { timedJobsBefore, vwnFailuresSince } from '../../db/queries/times.ts'
@@ -27,15 +27,18 @@ export function pastRoutes(app: FastifyInstance, parts: Parts): void {
 }
 
 /** Adds what whoever does the accounts says; it may be repeated. */
-export function accountingVerbs(app: FastifyInstance, { db, kit }: Parts): void {
-  app.post<{ Params: { record: string } }>('/v1/accounting/acknowledge/:record', ({ params }) => {
-    const record = Number(params.record)
-    const newest = newestRecord(db)
-    if (!/^\d{1,15}$/.test(params.record) || record > newest) throw new VwnError('RECORD_NOT_FOUND', { record: params.record.slice(0, 20), newest })
-    if (record > acknowledgedRecord(db)) kit.log.info({ record }, 'accounting records acknowledged')
-    acknowledgeRecord(db, record)
-    return { acknowledged: acknowledgedRecord(db) }
-  })
+export function accountingVerbs(app: FastifyInstance, parts: Parts): void {
+  app.post<{ Params: { id: string } }>('/v1/accounting/acknowledge/:id', ({ params }) => acknowledge(parts, params.id))
+}
+
+/** Records up to this one are taken; RECORD_NOT_FOUND. */
+function acknowledge({ db, kit }: Parts, id: string): { readonly acknowledged: number } {
+  const record = Number(id)
+  const newest = newestRecord(db)
+  if (!/^\d{1,15}$/.test(id) || record > newest) throw new VwnError('RECORD_NOT_FOUND', { record: id.slice(0, 20), newest })
+  if (record > acknowledgedRecord(db)) kit.log.info({ record }, 'accounting records acknowledged')
+  acknowledgeRecord(db, record)
+  return { acknowledged: acknowledgedRecord(db) }
 }
 
 function accounting({ db, settings }: Parts, { since, until, limit, after, ...names }: AccountingQuery): unknown {

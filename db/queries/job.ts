@@ -111,9 +111,9 @@ const save = statement(`${upsert('job', 'id', columns)} where job.state <> 'ende
 /** The job is on record as reported; false when it had ended before, and nothing was changed. */
 export const saveJob = (db: Database, job: JobReported): boolean => save(db).run(toRow(job)).changes === 1
 
-// What a bait learns only after the end (the scrub) is added; what is known stays.
+// What a bait learns only after the end (the scrub) is added; what is known stays, and so does what is in an accounting record.
 const grow = statement(`update job set phases = json_patch(@phases, phases)
-  where id = @id and state = 'ended' and submitted_at_ms = @submitted_at_ms and json_patch(@phases, phases) <> phases`)
+  where id = @id and state = 'ended' and record is null and submitted_at_ms = @submitted_at_ms and json_patch(@phases, phases) <> phases`)
 /** Phases of an ended job that were not known at its end are on record. */
 export const addPhases = (db: Database, { job, submittedAtMs, phases }: Pick<JobReported, 'job' | 'submittedAtMs' | 'phases'>): void =>
   void grow(db).run({ id: job, submitted_at_ms: submittedAtMs, phases: JSON.stringify(phases) })

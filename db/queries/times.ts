@@ -3,7 +3,7 @@ import { hostId, typeName } from '../../core/ids.ts'
 import type { TimedJob } from '../../core/times.ts'
 import type { Database } from '../open.ts'
 import { fromJson, statement, type Row } from '../statement.ts'
-import type { Place } from './history.ts'
+import type { Place } from './past.ts'
 
 type TimedRow = Row & { id: string; host: string; type: string | null; made: TimedJob['made']; bare: number; ended_at_ms: number; phases: string; failure: string | null }
 

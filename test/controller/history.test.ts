@@ -4,9 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { pruneHistory, stepRows, type HistoryBounds } from '../../controller/history.ts'
+import { jobId } from '../../core/ids.ts'
 import { openDatabase, type Database } from '../../db/open.ts'
 import { recordsAfter, settleRecords } from '../../db/queries/accounting.ts'
-import { usedBytes } from '../../db/queries/history.ts'
+import { addPhases } from '../../db/queries/job.ts'
+import { usedBytes } from '../../db/queries/past.ts'
 import { acknowledgeRecord, newestRecord } from '../../db/queries/meta.ts'
 import { fakeClock } from '../../kit/clock.ts'
 import { captureLog } from '../../kit/log.ts'
@@ -134,11 +136,15 @@ test('a record is numbered once nothing more will be told of its job, and keeps 
   set(3, 'idle')
   set(4, 'stopping')
   set(5, 'cleaning', `, phases = '{"scrub":12}'`)
+  const told = (job: number, phases: Record<string, number>): void => addPhases(db, { job: jobId(`h1-${job}`), submittedAtMs: nowMs - dayMs - (6 - job) * 1_000 - 500, phases })
   const recorded = (): unknown[] => db.sql.prepare('select id from job where record is not null order by record').pluck().all()
   expect([settleRecords(db, nowMs), recorded()]).toEqual([3, ['h1-4', 'h1-5', 'h1-6']])
   expect([settleRecords(db, nowMs), recorded().length]).toEqual([0, 3])
   expect([settleRecords(db, nowMs + 5_000), recorded().at(-1)]).toEqual([1, 'h1-3'])
-  db.sql.exec(`update vwn set job = 'h1-99' where id = 'v1'; update vwn set state = 'gone' where id = 'v2'`)
+  db.sql.exec(`update vwn set job = 'h1-99' where id = 'v1'`)
+  told(2, { scrub: 34 })
   expect([settleRecords(db, nowMs), recorded()]).toEqual([2, ['h1-4', 'h1-5', 'h1-6', 'h1-3', 'h1-1', 'h1-2']])
-  expect(recordsAfter(db, { after: 1, upTo: 2, limit: 9 })).toMatchObject([{ record: 2, job: 'h1-5', image: 'a'.repeat(64), shape: { cpus: 1, memoryMib: 64, scratchGib: 1 } }])
+  told(4, { collect: 9 })
+  expect(recordsAfter(db, { after: 0, upTo: 1, limit: 9 })).toMatchObject([{ job: 'h1-4', phases: expect.not.objectContaining({ collect: 9 }) as object }])
+  expect(recordsAfter(db, { after: 1, upTo: 2, limit: 9 })).toMatchObject([{ record: 2, job: 'h1-5', phases: { scrub: 12 }, image: 'a'.repeat(64), shape: { cpus: 1, memoryMib: 64, scratchGib: 1 } }])
 })
