@@ -1,4 +1,4 @@
-/** What is over, from its old end: jobs that have ended and VWNs that are gone; and how large all of it has become. */
+/** What is over, from its old end: jobs that have ended and VWNs that are gone; and how large the farm's memory has become. */
 import { jobId, vwnId, type JobId, type VwnId } from '../../core/ids.ts'
 import type { Database } from '../open.ts'
 import { statement, type Row } from '../statement.ts'
