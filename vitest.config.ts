@@ -8,7 +8,7 @@ const sideBySide = 2
 const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
 // What promises milliseconds holds them on a host that has nothing else to do, and batch systems end what is late there: these run alone.
-const alone = ['test/integration/fifty.test.ts', 'test/integration/pause.test.ts', 'test/e2e/suspend.test.ts', 'test/batch/slurm.test.ts', 'test/batch/gridengine.test.ts']
+const alone = ['test/integration/fifty.test.ts', 'test/integration/pause.test.ts', 'test/e2e/suspend.test.ts', 'test/batch/slurm.test.ts', 'test/batch/slurm-batch.test.ts', 'test/batch/gridengine.test.ts']
 
 // Every case of Slurm on the host itself: run by whoever changes how the starter becomes a job, with WNOD_BATCH=1.
 const onHost = process.env['WNOD_BATCH'] === undefined ? ['test/batch/slurm-host.test.ts'] : []

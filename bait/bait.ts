@@ -4,12 +4,15 @@
  */
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isVwnError } from '../core/errors.ts'
+import { isVwnError, VwnError } from '../core/errors.ts'
 import { removeLeftovers } from '../kit/atomic-file.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import { jobId } from '../core/ids.ts'
 import { randomId } from '../kit/clock.ts'
 import { imageStore, kernelCommandLine, type ImageStore } from '../kit/image-store.ts'
 import type { Home, HostPaths } from '../kit/paths.ts'
+import { traced } from '../kit/log.ts'
+import { openMetrics } from '../kit/metrics.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
 import { bootId } from '../kit/process.ts'
 import { loop, service, type Kit, type Loop, type Service } from '../kit/service.ts'
@@ -19,8 +22,10 @@ import type { BaitSettings } from './config.ts'
 import type { Clean, Jobs } from './contracts.ts'
 import { scratchDisks, type ScratchDisks } from './disk/scratch.ts'
 import { hostFacts } from './facts.ts'
-import type { Hypervisor } from './hypervisor/hypervisor.ts'
+import { baitHttp } from './http.ts'
+import type { AcceleratorName, Hypervisor } from './hypervisor/hypervisor.ts'
 import { qemu } from './hypervisor/qemu.ts'
+import { countedFamilies, stateFamilies, type Counts } from './metrics.ts'
 import { openPending, type PendingBook } from './pending.ts'
 import type { AcceleratorFact } from './probe.ts'
 import { createReconciler, type Reconciler } from './reconcile.ts'
@@ -28,6 +33,7 @@ import { recoverVwns } from './recovery.ts'
 import { reporter, type Reporter } from './report.ts'
 import { beginSession } from './session.ts'
 import { connectGuest } from './ssh/session.ts'
+import type { Door } from './starter-socket.ts'
 import type { TemplateEffect } from './templates/build.ts'
 import { templateStock } from './templates/stock.ts'
 import { openTemplates, type Templates } from './templates/templates.ts'
@@ -42,12 +48,12 @@ import { vwnsOf, type Vwns } from './vwns/vwns.ts'
 export interface JobsHalf {
   readonly jobs: Jobs
   readonly clean: Clean
-  readonly door: Service
+  readonly door: Door
 }
 
 /** What tests put in the place of the real thing. */
 export interface BaitDeps {
-  readonly openJobs: (kit: Kit, at: { home: Home; paths: HostPaths; settings: BaitSettings; pending: PendingBook }) => JobsHalf
+  readonly openJobs: (kit: Kit, at: { home: Home; paths: HostPaths; settings: BaitSettings; pending: PendingBook; counts: Counts }) => JobsHalf
   readonly hypervisor?: Hypervisor
   readonly disks?: ScratchDisks
   readonly images?: ImageStore
@@ -73,13 +79,16 @@ const deniedMs = 10_000
 export const vmNamePrefix = (home: Home, host: string): string => `wnod.${home.hash}.${host}.`
 
 /** A bait that has not been started. */
-export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
+export function createBait(plain: Kit, home: Home, settings: BaitSettings, deps: BaitDeps): Bait {
+  const kit: Kit = { ...plain, log: traced(plain.log, (job) => jobs.traceOf(jobId(job))) }
   const paths = home.host(settings.host)
   const images = deps.images ?? imageStore(settings.images)
   const hypervisor = deps.hypervisor ?? qemu({ clock: kit.clock, program: settings.vm.qemu, spawnMs: settings.vm.spawn_ms })
   const who = { host: settings.host, bootId: bootId(), session: randomId(), startedAtMs: 0 }
   const pending = openPending(kit)
-  const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings, pending })
+  const metrics = openMetrics('bait')
+  const counts = countedFamilies(metrics)
+  const { jobs, clean, door } = deps.openJobs(kit, { home, paths, settings, pending, counts })
   const ended = new AbortController()
   const until = AbortSignal.any([kit.signal, ended.signal])
   const guarded: Kit = { ...kit, signal: until }
@@ -88,11 +97,17 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
   let bus: Bus | null = null
   let stock: Loop | null = null
   let pid: AsyncDisposable | null = null
+  let [doorOpen, hasCgroups] = [false, false]
 
   const onChange = (): void => {
     turns.wake()
     report?.wake()
   }
+  const unready = (): VwnError | null => whyUnready({ bus, servers: settings.nats.servers, socket: doorOpen ? null : paths.socket, broken: known.facts().broken, accelerator: known.accelerator() })
+  metrics.read(...stateFamilies(() => ({
+    parts, bus, door: door.facts(), heard: report?.heard === true, isReady: unready() === null, broken: known.facts().broken, hasCgroups, folder: paths.folder,
+  })))
+  const http = baitHttp(kit, { settings: settings.http, urlFile: paths.url, metrics, unready })
   const turns = loop(guarded, { name: 'reconcile', everyMs: reconcileMs }, () => parts?.reconciler.runOnce())
   const namePrefix = vmNamePrefix(home, settings.host)
   const known = hostFacts(guarded, { settings, hypervisor, images, stateFolder: paths.folder, namePrefix, accelerators: deps.accelerators, onChange: () => onChange() })
@@ -127,23 +142,27 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await removeLeftovers(scratch)
       const vmDisks = deps.disks ?? scratchDisks(scratch)
       const cgroups = await openCgroups(kit.log)
-      const templates = openTemplates({
+      hasCgroups = cgroups.place !== null
+      const templates = counts.watched(openTemplates({
         kit: guarded, folder: paths.templates, host: settings.host, namePrefix, hypervisor, cgroups, disks: vmDisks, settings: settings.templates,
         connectGuest: deps.connectGuest ?? connectGuest,
         inUse: () => new Set(vwns.all().flatMap(({ handle: { stage, template } }) => (stage === 'gone' || template === null ? [] : [template]))),
         after: deps.afterTemplate ?? (() => undefined), onChange: () => report?.wake(),
-      })
+      }))
       const vwnDeps: VwnDeps = {
         kit: guarded, host: settings.host, paths, hypervisor, namePrefix, handles: openHandles(paths), onChange, templates,
         disks: vmDisks,
         cgroups,
         connectGuest: deps.connectGuest ?? connectGuest,
         image: (digest, accelerator) => bootImage(images, digest, accelerator),
-        after: deps.after ?? (() => undefined),
+        after(effect, handle) {
+          counts.effect(effect, handle)
+          return deps.after?.(effect, handle)
+        },
       }
       const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       await templates.start()
-      const reconciler = createReconciler({ session: who.session, vwns, jobs, clean, log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
+      const reconciler = createReconciler({ session: who.session, vwns, jobs, clean: counts.timed(clean), log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
       parts = { vwns, jobs, templates, reconciler }
       stock = templateStock(guarded, { templates, machines: () => reconciler.machines, accelerator: known.accelerator, image: vwnDeps.image })
       jobs.onChange(onChange)
@@ -151,10 +170,13 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await turns.start()
       await known.start()
       await stock.start()
+      await http.start()
       await door.start()
+      doorOpen = true
       connected = connecting()
     },
     async stop() {
+      doorOpen = false
       await door.stop()
       ended.abort()
       await connected
@@ -162,6 +184,7 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       await Promise.all([turns.stop(), known.stop(), stock?.stop(), parts?.templates.stop()])
       await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
+      await http.stop()
       await bus?.close()
       await pid?.[Symbol.asyncDispose]()
     },
@@ -172,6 +195,23 @@ export function createBait(kit: Kit, home: Home, settings: BaitSettings, deps: B
       return theParts()
     },
   }
+}
+
+interface Standing {
+  readonly bus: Bus | null
+  readonly servers: readonly string[]
+  /** That is not open; null where it is. */
+  readonly socket: string | null
+  readonly broken: string | null
+  readonly accelerator: AcceleratorName | 'unknown' | null
+}
+
+/** What stands in the way of jobs; null when nothing does. */
+function whyUnready({ bus, servers, socket, broken, accelerator }: Standing): VwnError | null {
+  if (socket !== null) return new VwnError('BAIT_UNREACHABLE', { socket, why: 'it is not open' })
+  if (bus?.connected !== true) return new VwnError('BUS_UNREACHABLE', { servers: servers.join(',') })
+  if (broken !== null) return new VwnError('ACCELERATOR_UNUSABLE', { why: broken })
+  return accelerator === 'unknown' || accelerator === null ? new VwnError('ACCELERATOR_UNUSABLE', { why: 'the probe guests have not answered yet' }) : null
 }
 
 async function bootImage(images: ImageStore, digest: string, accelerator: 'kvm' | 'tcg'): Promise<BootImage> {

@@ -24,6 +24,14 @@ export const baitSchema = (imageStore: string) => z.strictObject({
       creds: z.string().min(1).nullable().default(null),
     })
     .prefault({}),
+  /** Health and numbers of this bait, to be read. */
+  http: z
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1'),
+      /** 0 takes a free one. */
+      port: z.union([z.literal('off'), z.int().min(0).max(65_535)]).default(0),
+    })
+    .prefault({}),
   /** What all VWNs of this host together may take. */
   capacity: z
     .strictObject({

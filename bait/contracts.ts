@@ -100,6 +100,8 @@ export interface Jobs {
   assign(job: JobId, place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
   /** The controller's word on a waiting job; for others it is ignored. */
   answer(answer: Answer): void
+  /** What every log line about this job carries; null where that is not known. */
+  traceOf(job: JobId): string | null
   /** The milliseconds of a job's scrub, known only after its end; belongs to its record. */
   scrubbed(job: JobId, tookMs: number): void
   /** Forgets ended jobs that are in the controller's history. */

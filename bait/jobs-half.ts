@@ -7,8 +7,8 @@ import { pendingDesk } from './pending.ts'
 import { starterSocket } from './starter-socket.ts'
 
 /** Jobs with their records, their door and their scrub. */
-export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host, reporters }, pending }) => {
-  const jobs = createJobs(kit, { host, folder: paths.jobs })
+export const openJobs: BaitDeps['openJobs'] = (kit, { paths, settings: { host, reporters }, pending, counts }) => {
+  const jobs = createJobs(kit, { host, folder: paths.jobs, onEnded: counts.jobEnded })
   const users = hostUsers(kit.clock)
   const door = starterSocket(kit, {
     host, path: paths.socket, proof: paths.proof, users, onJob: (link) => jobs.accept(link), onControl: jobs.control,

@@ -39,6 +39,8 @@ export function reportOf(who: Session, seq: number, state: { facts: HostFacts; v
 export interface Reporter extends Service {
   /** Something has changed. */
   wake(): void
+  /** Whether the last report was answered. */
+  readonly heard: boolean
 }
 
 /** Reports until stopped, and takes in every Orders that comes, as an answer or by itself. */
@@ -46,7 +48,8 @@ export function reporter(kit: Kit, options: { who: Session; bus: Bus; settings: 
   const { who, bus, settings, state } = options
   const log = kit.log.child({ part: 'report' })
   let seq = 0
-  let heard = true
+  /** Null before the first report. */
+  let heard: boolean | null = null
   const take = (orders: Orders): void => {
     if (orders.host !== who.host) log.warn({ for: orders.host }, 'orders for another host dropped')
     else if (!state().reconciler.take(orders)) log.debug({ generation: orders.generation }, 'orders that are no news')
@@ -55,11 +58,11 @@ export function reporter(kit: Kit, options: { who: Session; bus: Bus; settings: 
     try {
       const report = reportOf(who, (seq += 1), state())
       take(await bus.request(subjects.report(who.host), report, { answer: ordersSchema, timeoutMs: settings.answer_ms }))
-      if (!heard) log.info('controller answers again')
+      if (heard === false) log.info('controller answers again')
       heard = true
     } catch (error) {
       if (!isVwnError(error)) throw error
-      if (heard) log.warn({ err: error }, 'controller does not answer; what runs, runs on')
+      if (heard !== false) log.warn({ err: error }, 'controller does not answer; what runs, runs on')
       heard = false
     }
   })
@@ -74,5 +77,5 @@ export function reporter(kit: Kit, options: { who: Session; bus: Bus; settings: 
       await turns.stop()
     },
   })
-  return { ...all, wake: () => turns.wake() }
+  return { ...all, wake: () => turns.wake(), get heard() { return heard === true } }
 }

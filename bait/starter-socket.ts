@@ -67,10 +67,28 @@ export interface StarterSocketOptions {
   readonly submitMs?: number
 }
 
+/** What came through the door since it was opened. */
+export interface DoorFacts {
+  /** That are open now. */
+  readonly connections: number
+  readonly bytesRead: number
+  readonly bytesWritten: number
+  /** Requests that were refused, by error code. */
+  readonly refusals: ReadonlyMap<string, number>
+}
+
+export interface Door extends Service {
+  facts(): DoorFacts
+}
+
 /** Serves job starters until it is stopped; jobs that were handed over keep their connections. */
-export function starterSocket(kit: Kit, options: StarterSocketOptions): Service {
+export function starterSocket(kit: Kit, options: StarterSocketOptions): Door {
   const { strangersMax = 64, connectionsMax = 4096 } = options
   const waiting: Socket[] = []
+  const open = new Set<Socket>()
+  const refusals = new Map<string, number>()
+  /** Of connections that are over. */
+  const carried = { bytesRead: 0, bytesWritten: 0 }
   let strangers = 0
   const admit = (): void => {
     while (strangers < strangersMax) {
@@ -78,20 +96,32 @@ export function starterSocket(kit: Kit, options: StarterSocketOptions): Service 
       if (socket === undefined) return
       if (socket.destroyed) continue
       strangers += 1
-      welcome(kit, options, socket, () => {
+      const onServed = (): void => {
         strangers -= 1
         admit()
-      })
+      }
+      const onRefused = (code: string): void => void refusals.set(code, (refusals.get(code) ?? 0) + 1)
+      welcome(kit, options, socket, { onServed, onRefused })
     }
   }
   const server = createServer((socket) => {
     socket.on('error', () => {}) // whoever serves it hears of it by its close
+    open.add(socket)
+    socket.once('close', () => {
+      open.delete(socket)
+      carried.bytesRead += socket.bytesRead
+      carried.bytesWritten += socket.bytesWritten
+    })
     waiting.push(socket)
     admit()
   })
   server.maxConnections = connectionsMax
   server.on('drop', () => kit.log.warn({ connectionsMax }, 'job starter turned away, too many connections'))
-  return service({
+  const facts = (): DoorFacts => [...open].reduce(
+    (sum, socket) => ({ ...sum, bytesRead: sum.bytesRead + socket.bytesRead, bytesWritten: sum.bytesWritten + socket.bytesWritten }),
+    { ...carried, connections: open.size, refusals },
+  )
+  const life = service({
     async start() {
       await prepareProofs(options.proof)
       await listenUnix(server, options.path, 0o666)
@@ -105,15 +135,23 @@ export function starterSocket(kit: Kit, options: StarterSocketOptions): Service 
       })
     },
   })
+  return { ...life, facts }
+}
+
+/** What becomes of a caller. */
+interface Reception {
+  onServed(): void
+  onRefused(code: string): void
 }
 
 /** One caller, from its first byte to a job or a refusal. */
-function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServed: () => void): void {
+function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, { onServed, onRefused }: Reception): void {
   const { clock, log } = kit
   const prove = join(options.proof, randomId(20))
   let ears: StarterEars | null = null
   let kept: JobMessage[] = []
   let submitted = false
+  let trace: string | null = null
   let gone = false
   let served = (): void => {
     served = () => {}
@@ -121,8 +159,10 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
     onServed()
   }
   const refuse = (error: unknown): void => {
-    log.warn({ err: error }, 'job request refused')
-    via.control({ kind: 'error', failure: failureOf(error, 'JOB_REQUEST_INVALID') } satisfies ToStarter)
+    log.warn({ err: error, trace }, 'job request refused')
+    const failure = failureOf(error, 'JOB_REQUEST_INVALID')
+    onRefused(failure.code)
+    via.control({ kind: 'error', failure } satisfies ToStarter)
     via.end()
     served()
   }
@@ -157,6 +197,7 @@ function welcome(kit: Kit, options: StarterSocketOptions, socket: Socket, onServ
       if (data.kind === 'submit' || data.kind === 'control' || data.kind === 'pending') {
         if (submitted) return
         submitted = true
+        if (data.kind === 'submit') trace = data.trace
         void (data.kind === 'submit' ? take(data) : answer(data)).catch(refuse)
       } else if (ears !== null) ears.onMessage(data)
       else if (kept.length < 64) kept.push(data)

@@ -101,7 +101,7 @@ let tasks = 0
 export async function bareStream(session: GuestSession, argv: readonly string[]): Promise<number> {
   tasks += 1
   const task: RunTask = {
-    kind: 'run', v: guestVersion, job: jobId(`floor-${tasks}`),
+    kind: 'run', v: guestVersion, job: jobId(`floor-${tasks}`), trace: null,
     identity: { user: 'root', uid: 0, gid: 0, group: 'root', groups: [] },
     run: {
       argv: argv.map(bytes), env: [bytes('PATH=/usr/bin:/bin')], cwd: null, umask: 0o022, limits: [], nice: 0, ignored: [],

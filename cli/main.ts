@@ -2,9 +2,22 @@
 import { Command, CommanderError, Option } from 'commander'
 import { version } from '../kit/version.ts'
 import { VwnError } from '../core/errors.ts'
+import type { SumKey } from '../core/accounting.ts'
+import type { RecordFormat } from './accounting.ts'
 import type { Context } from './context.ts'
-import { sayFailure, wholeNumber } from './failure.ts'
+import { momentGiven, sayFailure, wholeNumber } from './failure.ts'
 import { become } from './programs.ts'
+
+interface AccountingOptions {
+  readonly since?: number
+  readonly until?: number
+  readonly user?: string
+  readonly group?: string
+  readonly project?: string
+  readonly type?: string
+  readonly format?: RecordFormat | 'table'
+  readonly sumBy?: SumKey
+}
 
 interface Common {
   readonly home?: string
@@ -144,6 +157,8 @@ installer('gridengine', 'what a queue calls, and the settings of the queue and o
 installer('slurm', 'the plugin, its line in plugstack.conf, and RequeueExit in slurm.conf')
   .option('--default <what>', 'jobs that do not say --vm: none (stay on the bare node), mapping (as the mapping says), or a type', 'none')
   .option('--partition <list>', 'partitions that --default holds for (default: all)')
+  .option('--without-plugin', 'nothing is compiled: job_submit.lua hands batch scripts over, and they say --comment=vm=TYPE')
+  .option('--scripts <dir>', 'where job_submit.lua of ours goes with --without-plugin', '/usr/local/lib/wnod')
   .option('--plugin-dir <dir>', 'in place of PluginDir of the running Slurm')
   .option('--plugstack <file>', 'in place of its PlugStackConfig')
   .option('--slurm-conf <file>', 'in place of its SLURM_CONF')
@@ -173,6 +188,7 @@ installer('pbs', 'the hook of OpenPBS and its settings, or $job_starter of Torqu
 installer('htcondor', 'USER_JOB_WRAPPER and STARTD_CRON of an execute node')
   .option('--config-dir <dir>', "folder of HTCondor's settings", '/etc/condor/config.d')
   .option('--all', 'jobs that do not ask for a type go into VWNs too, as the mapping says')
+  .option('--job-hooks', 'a job that this host has no VWN for is idle again before it starts, and a slot is free when nothing of its job is left')
   .option('--scripts <dir>', 'where our own scripts go', '/usr/local/lib/wnod')
   .action(async (_options: unknown, command: Command) => {
     await (await import('./install/htcondor.ts')).installHtcondor(await contextOf(command), command.opts())
@@ -245,6 +261,70 @@ listing('receipt', 'where the time of a job went')
   .argument('<job>')
   .action(async (job: string, _options: unknown, command: Command) => {
     await (await import('./show/one.ts')).receipt(await contextOf(command), job)
+  })
+
+// ---------------------------------------------------------------- what was
+
+const recordFormat = (more: readonly string[]): Option => new Option('--format <format>', 'ur: usage records of the Open Grid Forum').choices([...more, 'jsonl', 'csv', 'ur'])
+
+const accounting = listing('accounting', 'what ended jobs have used: one record each')
+  .enablePositionalOptions()
+  .option('--since <time>', 'jobs that ended from then on: a date, or 90m, 12h, 7d ago', momentGiven('--since'))
+  .option('--until <time>', 'jobs that ended before then', momentGiven('--until'))
+  .option('--user <user>', 'only of this user')
+  .option('--group <group>', 'only of this group')
+  .option('--project <project>', 'only of this project')
+  .option('--type <type>', 'only in VWNs of this type')
+  .addOption(recordFormat(['table']))
+  .addOption(new Option('--sum-by <what>', 'sums in place of records').choices(['user', 'group', 'project', 'type']))
+  .action(async (_options: unknown, command: Command) => {
+    const { format, sumBy, since, until, user, group, project, type } = command.opts<AccountingOptions>()
+    const query = { since, until, user, group, project, type }
+    await (await import('./accounting.ts')).accounting(await contextOf(command), { query, format, sumBy })
+  })
+
+accounting
+  .command('export')
+  .description('write every record that is not acknowledged yet into a file, whole or not at all')
+  .requiredOption('--to <file>', 'the file; one that is there is replaced')
+  .addOption(recordFormat([]).default('jsonl'))
+  .option('--json', 'print JSON')
+  .option('--home <dir>', 'as `wnod --home`')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./accounting.ts')).exportRecords(await contextOf(command), command.opts())
+  })
+
+accounting
+  .command('acknowledge')
+  .description('records up to this one are taken: they are exported no more, and their jobs may be forgotten')
+  .argument('<record>', 'the last record that is taken', wholeNumber('record', 0, Number.MAX_SAFE_INTEGER))
+  .option('--json', 'print JSON')
+  .option('--home <dir>', 'as `wnod --home`')
+  .action(async (record: number, _options: unknown, command: Command) => {
+    await (await import('./accounting.ts')).acknowledgeRecords(await contextOf(command), record)
+  })
+
+program
+  .command('history')
+  .description('what the controller remembers')
+  .command('export')
+  .description('ended jobs, VWNs that are gone and what happened to them, as JSON lines, oldest first')
+  .option('--to <file>', 'into this file, whole or not at all (default: stdout)')
+  .option('--home <dir>', 'as `wnod --home`')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./history.ts')).exportHistory(await contextOf(command), command.opts<{ to?: string }>().to)
+  })
+
+listing('times', 'how long jobs have waited of late, by type and host, and what went wrong')
+  .option('--hours <n>', 'how far back (default: 24)', wholeNumber('--hours', 1, 168))
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./history.ts')).times(await contextOf(command), command.opts<{ hours?: number }>().hours)
+  })
+
+listing('logs', "what the programs of this machine's farm have logged about a job")
+  .argument('<job>', 'h1-17, or a trace: 32 hexadecimal digits')
+  .action(async (job: string, _options: unknown, command: Command) => {
+    (await import('./show/logs.ts')).jobLogs(await contextOf(command), job)
   })
 
 // ---------------------------------------------------------------- orders

@@ -39,6 +39,9 @@ export function duration(ms: number | null | undefined): string {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
 }
 
+/** Bytes as a person reads them. */
+export const mebibytes = (bytes: number | null | undefined): string => (bytes === null || bytes === undefined ? '-' : `${(bytes / 1024 ** 2).toFixed(1)} MiB`)
+
 function narrow<Row>(columns: readonly Column<Row>[], widths: number[], width: number): void {
   let over = widths.reduce((sum, one) => sum + one, 0) + gap.length * (columns.length - 1) - width
   for (let i = columns.length - 1; i >= 0 && over > 0; i -= 1) {

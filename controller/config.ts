@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { loadConfig, type Config, type Effective } from '../kit/config.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
+import type { HistoryBounds } from './history.ts'
 
 const path = z.string()
 const seconds = z.number().positive().max(7 * 86_400)
@@ -39,6 +40,12 @@ const fileSchema = (home: Home) =>
     history: z.strictObject({
       /** Ended jobs and VWNs that are gone are kept this long. */
       days: z.int().min(1).max(36_500).default(365),
+      /** Where the database is larger, the oldest of them go earlier. */
+      mib_max: z.int().min(16).max(16 * 1024 * 1024).default(8_192),
+    }).prefault({}),
+    accounting: z.strictObject({
+      /** How long a job is kept whose record nobody has acknowledged. 0: nobody exports records, and history forgets jobs as it forgets all else. */
+      unacknowledged_days: z.int().min(0).max(36_500).default(0),
     }).prefault({}),
   })
 
@@ -54,7 +61,7 @@ export interface Settings {
   readonly nats: { readonly servers: readonly string[]; readonly creds: string | null }
   readonly http: { readonly host: string; readonly port: number }
   readonly patience: { readonly heartbeatMs: number; readonly missedMax: number; readonly leaseMs: number }
-  readonly historyMs: number
+  readonly history: HistoryBounds
 }
 
 export interface SettingsSource {
@@ -73,6 +80,8 @@ export function loadSettings({ home, config, env }: SettingsSource): { readonly 
 
 type FileSettings = z.output<ReturnType<typeof fileSchema>>
 
+const dayMs = 86_400_000
+
 const orNull = (text: string): string | null => (text === '' ? null : text)
 
 const settingsOf = (file: FileSettings): Settings => ({
@@ -86,5 +95,5 @@ const settingsOf = (file: FileSettings): Settings => ({
   nats: { servers: file.nats.servers, creds: orNull(file.nats.creds) },
   http: file.http,
   patience: { heartbeatMs: file.hosts.heartbeat_s * 1000, missedMax: file.hosts.missed_max, leaseMs: file.hosts.lease_s * 1000 },
-  historyMs: file.history.days * 86_400_000,
+  history: { ageMs: file.history.days * dayMs, bytesMax: file.history.mib_max * 1024 ** 2, unacknowledgedMs: file.accounting.unacknowledged_days * dayMs },
 })

@@ -7,21 +7,26 @@
  */
 import type { HostId } from '../core/ids.ts'
 import { openDatabase, type Database } from '../db/open.ts'
+import { traceOf } from '../db/queries/job.ts'
 import { nextTerm } from '../db/queries/meta.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import { traced } from '../kit/log.ts'
+import { openMetrics, type Metrics } from '../kit/metrics.ts'
 import { loop, service, type Kit, type Service } from '../kit/service.ts'
 import { Undo } from '../kit/undo.ts'
 import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import type { Settings } from './config.ts'
+import { pruneHistory } from './history.ts'
 import { openHosts, type HostBook } from './hosts.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
+import { newsFamilies, stateFamilies, type Counts } from './metrics.ts'
 import { ordersOf } from './orders.ts'
 import { openPool, type Pool } from './pool.ts'
 import { openReports, type Reports } from './reports.ts'
-import { forgetHistory, openScheduler } from './scheduler.ts'
+import { openScheduler } from './scheduler.ts'
 
 /** All that views and verbs may ask. */
 export interface Parts {
@@ -35,6 +40,8 @@ export interface Parts {
   readonly reports: Reports
   readonly mapping: MappingHolder
   readonly pool: Pool
+  readonly metrics: Metrics
+  readonly counts: Counts
   readonly ordersOf: (host: HostId) => Orders
 }
 
@@ -53,7 +60,7 @@ export interface Controller extends AsyncDisposable {
 /** How often time is looked at; everything else wakes the scheduler by itself. */
 const turnMs = 1_000
 const longTurnMs = 20
-const forgetEveryMs = 3_600_000
+const pruneEveryMs = 3_600_000
 /** A supervisor starts us again; a person learns soon that there is no server. */
 const firstConnectMs = 10_000
 
@@ -68,8 +75,9 @@ export async function startController(settings: Settings, kit: Kit): Promise<Con
   }
 }
 
-async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Controller> {
+async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Controller> {
   const db = openDatabase(settings.database)
+  const kit: Kit = { ...plain, log: traced(plain.log, (job) => traceOf(db, job)) }
   undo.push('database', () => db.close())
   const startedAtMs = kit.clock.nowMs()
   const term = nextTerm(db)
@@ -83,7 +91,9 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const orders = (host: HostId): Orders => ordersOf({ db, book, term, reports, mapping }, host)
   const send = (host: HostId): void => bus.publish(subjects.orders(host), orders(host))
   const wake = (): void => scheduler.wake()
-  const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake })
+  const metrics = openMetrics('controller')
+  const counts = newsFamilies(metrics)
+  const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake, onNews: counts.news })
   const reports = openReports({ kit, db, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const pool = openPool({ kit, db, book })
@@ -92,13 +102,15 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
     const startedMs = kit.clock.monotonicMs()
     turn()
     const tookMs = kit.clock.monotonicMs() - startedMs
+    counts.turn(tookMs)
     // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
     if (tookMs > longTurnMs) await kit.clock.sleep(Math.min(tookMs, turnMs), signal)
   })
-  const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
+  const history = loop(kit, { name: 'history', everyMs: pruneEveryMs }, (signal) => pruneHistory({ db, kit, bounds: settings.history }, signal))
   await mapping.load()
 
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, ordersOf: orders }
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, metrics, counts, ordersOf: orders }
+  metrics.read(...stateFamilies(parts))
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))

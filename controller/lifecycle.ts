@@ -1,21 +1,29 @@
 /**
  * The one door. Whatever changes a VWN, a host or a decision goes through `change`: read, decide, write in one transaction, then act.
  *
- *   change ─▶ work: deliver · request · touch … ─▶ number the orders of touched hosts ─▶ commit ─▶ log, send orders
+ *   change ─▶ work: deliver · request · touch … ─▶ number the orders of touched hosts ─▶ commit ─▶ log, count, send orders
  *
  * A crash after the commit loses only the sending: orders are built from rows, and the next report is answered with them.
  */
-import { failure } from '../core/failure.ts'
-import type { HostId, VwnId } from '../core/ids.ts'
+import { failure, type Outcome } from '../core/failure.ts'
+import type { HostId, TypeName, VwnId } from '../core/ids.ts'
 import { nextToken, type LeaseToken } from '../core/lease.ts'
+import type { Made } from '../core/placement.ts'
 import { requestVwn, step, type Moment, type Verdict, type Vwn, type VwnEvent, type VwnRequest } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
 import { addVwnEvent } from '../db/queries/event.ts'
+import type { JobReported } from '../db/queries/job.ts'
 import { nextVwnId } from '../db/queries/meta.ts'
 import { getVwn, saveVwn } from '../db/queries/vwn.ts'
 import { transaction } from '../db/statement.ts'
 import type { Kit } from '../kit/service.ts'
 import type { HostBook, KnownHost } from './hosts.ts'
+
+/** What has come about, for whoever counts; told once, when it is on record. */
+export type News =
+  | { readonly is: 'moved'; readonly before: Vwn; readonly vwn: Vwn }
+  | { readonly is: 'placed'; readonly by: Made | 'bare' | 'refused'; readonly type: TypeName | null; readonly waitedMs: number; readonly missedPool: boolean }
+  | { readonly is: 'ended'; readonly outcome: Outcome; readonly phases: JobReported['phases'] }
 
 /** What may be done inside one change. */
 export interface Desk {
@@ -27,6 +35,8 @@ export interface Desk {
   putHost(known: KnownHost, durable: boolean): void
   /** The orders of this host say something new. */
   touch(host: HostId): void
+  /** This has come about, if the change is committed. */
+  tell(news: News): void
 }
 
 export interface Lifecycle {
@@ -46,6 +56,7 @@ export interface LifecycleParts {
   readonly send: (host: HostId) => void
   /** Something changed: it may be the scheduler's turn. */
   readonly changed: () => void
+  readonly onNews: (news: News) => void
 }
 
 /** The door of one controller; there is one per database. */
@@ -81,6 +92,7 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
   const momentOf = (host: HostId): Moment => ({ nowMs: kit.clock.nowMs(), generation: book.getOrNew(host).generation + 1 })
 
   const deskOn = (draft: Draft): Desk => {
+    const tell = (news: News): void => void draft.said.push(() => parts.onNews(news))
     const moved = (before: Vwn, vwn: Vwn, event: VwnEvent['kind'] | 'requested'): void => {
       saveVwn(db, vwn)
       const why = vwn.cause === null ? null : `${vwn.cause.message} (${vwn.cause.code})`
@@ -88,6 +100,7 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
       addVwnEvent(db, { ...transition, atMs: kit.clock.nowMs() })
       draft.touched.set(vwn.host, Math.max(draft.touched.get(vwn.host) ?? 0, vwn.generation))
       draft.said.push(() => kit.log.info({ ...transition, host: vwn.host }, 'vwn moved'))
+      tell({ is: 'moved', before, vwn })
     }
     return {
       deliver(vwn, event) {
@@ -104,6 +117,7 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
       },
       putHost: (known, durable) => book.put(known, durable),
       touch: (host) => void draft.touched.set(host, draft.touched.get(host) ?? 0),
+      tell,
     }
   }
 

@@ -2,7 +2,7 @@
  * What a bait's report changes: the host, its VWNs (by events that core/observe derives), its jobs. A report is a whole state, so
  * only the newest of the newest bait process counts; all else is answered with the orders and otherwise ignored.
  */
-import { failure } from '../core/failure.ts'
+import { failure, type Outcome } from '../core/failure.ts'
 import { hear } from '../core/host.ts'
 import type { HostId, JobId } from '../core/ids.ts'
 import { eventsFrom, type Sight } from '../core/observe.ts'
@@ -28,7 +28,9 @@ export interface Reports {
   acknowledged(host: HostId): readonly JobId[]
   /** Jobs that a host must not run although nothing is on record for them. */
   turnedAway(host: HostId): readonly Answer[]
-  /** How many reports came late or twice. */
+  /** How many reports were taken in. */
+  readonly taken: number
+  /** How many came late or twice. */
   readonly stale: number
 }
 
@@ -43,7 +45,7 @@ const nothingSaid: Said = { things: new Map(), ended: [], turnedAway: [] }
 /** Takes reports in for one controller. */
 export function openReports({ kit, db, book, lifecycle }: ReportsParts): Reports {
   const said = new Map<HostId, Said>()
-  let stale = 0
+  let [taken, stale] = [0, 0]
 
   const take = (report: Report): boolean => {
     const known = book.getOrNew(report.host)
@@ -62,6 +64,7 @@ export function openReports({ kit, db, book, lifecycle }: ReportsParts): Reports
       return record(db, desk, report, last, heard.rebooted)
     }, report.host)
     said.set(report.host, now)
+    taken += 1
     if (known.host.fact !== 'alive') kit.log.info({ host: report.host, session: report.session, rebooted: heard.rebooted }, 'host is alive')
     return true
   }
@@ -69,6 +72,7 @@ export function openReports({ kit, db, book, lifecycle }: ReportsParts): Reports
     take,
     acknowledged: (host) => said.get(host)?.ended ?? [],
     turnedAway: (host) => said.get(host)?.turnedAway ?? [],
+    get taken() { return taken },
     get stale() { return stale },
   }
 }
@@ -101,8 +105,17 @@ function takeLive(db: Database, desk: Desk, host: HostId, job: LiveJob): boolean
 
 /** An ended job is written once; a bait that says it again only wants to hear that it was. */
 function takeEnded(db: Database, desk: Desk, host: HostId, job: EndedJob): void {
-  if (!saveJob(db, { ...job, host, state: 'ended' })) addPhases(db, job)
+  if (!end(db, desk, { ...job, host, state: 'ended' })) addPhases(db, job)
   desk.touch(host)
+}
+
+type JobAtEnd = JobReported & { readonly outcome: Outcome }
+
+/** True when this is how the job has ended; false when it had ended before. */
+function end(db: Database, desk: Desk, job: JobAtEnd): boolean {
+  const isNews = saveJob(db, job)
+  if (isNews) desk.tell({ is: 'ended', outcome: job.outcome, phases: job.phases })
+  return isNews
 }
 
 /** A job that its bait neither runs nor has ended is lost: its record was removed by hand, or with its disk. */
@@ -111,11 +124,11 @@ function endVanished(db: Database, desk: Desk, report: Report): void {
   const told = new Set<JobId>([...report.jobs, ...report.ended].map(({ job }) => job))
   for (const job of liveJobsOn(db, report.host)) {
     if (told.has(job.job)) continue
-    saveJob(db, ended(job, Math.max(job.submittedAtMs, report.startedAtMs)))
+    end(db, desk, vanished(job, Math.max(job.submittedAtMs, report.startedAtMs)))
     desk.touch(report.host)
   }
 }
-const ended = (job: JobRecord, endedAtMs: number): JobReported =>
+const vanished = (job: JobRecord, endedAtMs: number): JobAtEnd =>
   ({ ...job, state: 'ended', endedAtMs, outcome: { is: 'lost', failure: failure('JOB_VANISHED', job.job) } })
 
 function moveVwns(db: Database, desk: Desk, report: Report, rebooted: boolean): void {

@@ -13,8 +13,9 @@ import { policyIn, sameLimits } from '../core/reuse.ts'
 import { makingOf, plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
 import { due, isSpare, isUnclaimed, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
-import { forgetJobs, liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
-import { forgetVwns, getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
+import { settleRecords } from '../db/queries/accounting.ts'
+import { liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
+import { getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import { explanationOf, groupsOf } from './explain.ts'
 import type { HostBook } from './hosts.ts'
@@ -63,6 +64,7 @@ export function openScheduler(parts: SchedulerParts): () => void {
       told = version
       retire(parts, desk, mapping)
       const placed = placeJobs(parts, desk, mapping)
+      settleRecords(parts.db, nowMs)
       return placed === null ? null : parts.pool.turn(desk, placed)
     })
     if (pool !== null) parts.pool.keep(pool)
@@ -73,14 +75,6 @@ export function openScheduler(parts: SchedulerParts): () => void {
 function forgive({ book, kit }: SchedulerParts, desk: Desk, pausedMs: number): void {
   for (const known of book.all) desk.putHost({ ...known, host: afterRestart(known.host, kit.clock.nowMs()) }, true)
   kit.log.info({ hosts: book.all.length, pausedMs }, 'hosts are heard again, their leases begin anew')
-}
-
-/** Drops what is older than the history that is wanted. */
-export function forgetHistory(db: Database, kit: Kit, historyMs: number): void {
-  const beforeMs = kit.clock.nowMs() - historyMs
-  const jobs = forgetJobs(db, beforeMs)
-  const vwns = forgetVwns(db, beforeMs)
-  if (jobs + vwns > 0) kit.log.info({ jobs, vwns, beforeMs }, 'history forgotten')
 }
 
 function watchHosts({ book, kit, patience }: SchedulerParts, desk: Desk): void {
@@ -189,6 +183,10 @@ function carryOut({ db, kit, book }: SchedulerParts, desk: Desk, { job, decision
   saveDecision(db, job.job, { type, rule, why, made, refusal: decision.is === 'refused' ? decision.failure : null, bare: decision.is === 'bare', placementMs })
   saveExplanation(db, job.job, nowMs, explanationOf({ job, decision, mapping, vwn, why, atMs: nowMs, facts: book.getOrNew(job.host).facts }))
   desk.touch(job.host)
+  if (decision.is !== 'wait') {
+    const missedPool = made === 'new' && decision.resolution.is === 'matched' && decision.resolution.type.pool.max > 0
+    desk.tell({ is: 'placed', by: made ?? (decision.is === 'bare' ? 'bare' : 'refused'), type, waitedMs: Math.max(0, nowMs - job.submittedAtMs), missedPool })
+  }
   kit.log.info({ job: job.job, host: job.host, is: decision.is, vwn, made, type, rule, why }, 'job decided')
 }
 

@@ -62,10 +62,11 @@ export const catalogue = {
   HOST_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such host', hint: 'list hosts with `wnod hosts`' },
   VWN_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such VWN', hint: 'list VWNs with `wnod vwns`' },
   JOB_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such job', hint: 'list jobs with `wnod jobs`' },
+  RECORD_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such accounting record', hint: '`wnod accounting export` says which record it has written last' },
   USER_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: "no such user on the controller's machine", hint: 'name the groups as well: then no user database is asked' },
   ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
-  ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
+  ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'nothing is served under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
 
   // images
   IMAGE_DIGEST_MISMATCH: { http: 500, exit: 1, retry: 'elsewhere', say: 'an OS image is not what its digest says', hint: 'a file was changed or damaged: remove it with `wnod image rm DIGEST` and build it again' },

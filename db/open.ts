@@ -50,6 +50,7 @@ function open(file: string): Sqlite.Database {
   let sql: Sqlite.Database | undefined
   try {
     sql = new Sqlite(file, { timeout: busyMs })
+    makeShrinkable(sql)
     sql.pragma('journal_mode = wal')
     // An acknowledged job record and a number given out must survive a power cut as well: a commit waits for the disk (0.6 ms measured).
     sql.pragma('synchronous = full')
@@ -62,6 +63,14 @@ function open(file: string): Sqlite.Database {
     if (error instanceof VwnError) throw error
     throw new VwnError('DATABASE_UNUSABLE', { file }, { cause: error })
   }
+}
+
+/** Forgotten history gives its room back, a little at a time. A database of before that is written anew, once. */
+function makeShrinkable(sql: Sqlite.Database): void {
+  const incremental = 2
+  if (sql.pragma('auto_vacuum', { simple: true }) === incremental) return
+  sql.pragma('auto_vacuum = incremental')
+  sql.exec('vacuum')
 }
 
 const sqliteCode = (error: unknown): string => (error instanceof Sqlite.SqliteError ? error.code : '')

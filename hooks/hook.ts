@@ -9,6 +9,7 @@ import { lease } from './hook/lease.ts'
 import { parseHook, usage, type HookOptions } from './hook/options.ts'
 import { pending } from './hook/pending.ts'
 import { resources } from './hook/resources.ts'
+import { jobHook } from './htcondor/job-hook.ts'
 import { complain } from './starter/ending.ts'
 import { UsageError } from './starter/options.ts'
 
@@ -23,6 +24,7 @@ async function main(args: readonly string[]): Promise<void> {
     case 'control': return tell(options, await controlJobs(options))
     case 'release': return tell(options, await releaseJobs(options))
     case 'lease': return void (process.exitCode = await lease(options))
+    case 'htcondor': return jobHook(options)
     case 'pending': return pending(options)
     case 'resources': return resources(options)
     default: throw new UsageError(`no such hook "${options.words[0] ?? ''}"; see --help`)

@@ -30,6 +30,7 @@ import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
 import { decoded, lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
+import { traceOf } from './starter/trace.ts'
 
 /** Checked against the schema by its type; the schemas themselves are too large to be loaded here. */
 const hookVersion: Submit['v'] = 1
@@ -44,13 +45,14 @@ interface State {
   readonly command: Command
   /** The job's environment where it runs on the host itself. */
   readonly hostEnv: readonly string[]
+  readonly trace: string
   /** `over`: the bait has nothing more to say. */
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
   terminal: Terminal | null
   stager: Stager | null
   /** What the bait has said so far, for `--report`. */
-  seen: { job: string | null; vwn: string | null; type: string | null; reused: boolean | null; outcome: Outcome | null; phases: Phases | null }
+  seen: { job: string | null; trace: string; vwn: string | null; type: string | null; reused: boolean | null; outcome: Outcome | null; phases: Phases | null }
   /** Output that the job has written and that could not be written for it. */
   unwritten: NodeJS.ErrnoException | null
 }
@@ -126,9 +128,10 @@ type Command = Omit<Reading, 'known' | 'suspend'> & Pick<Submit, 'suspend'>
 
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
+  const trace = traceOf(process.env)
   const state: State = {
-    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
-    unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
+    options, stdio, ...describe(options, stdio, command), command, trace, phase: 'calling', receivers: [], terminal: null, stager: null,
+    unwritten: null, seen: { job: null, trace, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0
   if (scriptBytes > scriptBytesMax) return refused(state, tooLarge(scriptBytes))
@@ -223,7 +226,7 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
     case 'greet': return submit(state, via, message.prove)
     case 'accepted':
       state.seen.job = message.job
-      return whisper(state, `accepted as ${message.job}`)
+      return whisper(state, `accepted as ${message.job}, trace ${state.trace}`)
     case 'waiting': return whisper(state, `waiting: ${message.why}`)
     case 'placed':
       state.seen = { ...state.seen, vwn: message.vwn, type: message.type, reused: message.reused }
@@ -244,10 +247,10 @@ function hear(state: State, via: JobStream, message: ToStarter): void {
 
 function submit(state: State, via: JobStream, prove: string): void {
   mkdirSync(prove, { mode: 0o700 })
-  const { options, run, command: { suspend } } = state
+  const { options, run, trace, command: { suspend } } = state
   const { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib } = options
   const want = { type, queue, project, batchSystem, batchJobId, cpus, memoryMib, scratchGib }
-  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend, bare: canBecome() })
+  via.control({ kind: 'submit', v: hookVersion, uid: process.geteuid?.() ?? -1, gid: process.getegid?.() ?? -1, groups: process.getgroups?.() ?? [], run, want, suspend, trace, bare: canBecome() })
   state.phase = 'submitted'
 }
 
@@ -336,10 +339,12 @@ function becomeJob(state: State): void {
   report(state)
   const env = hostEnv.map(decoded)
   const { file, argv: [first = Buffer.alloc(0), ...rest] }: Native = command.native ?? { argv: command.argv }
+  const { script = null, isHeaded = false } = command
   const asSlurm = file === 'asSlurm'
   const name = asSlurm ? inPath(first, env) : first
   try {
     if (!options.waitStdin) withoutStdin()
+    if (isHeaded && script !== null) writeFileSync(script.path, script.content)
     const job: Bare = { file: file instanceof Buffer ? file : name, isPath: asSlurm, argv: [name, ...rest], env, stdin: command.stdin, before: asCalled }
     become(job, (errno) => notExecuted(name, errno, asSlurm))
   } catch (error) {

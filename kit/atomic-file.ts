@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { VwnError, type ErrorCode } from '../core/errors.ts'
@@ -12,15 +12,15 @@ export interface WriteOptions {
 
 const temporary = /^\.[^/]+\.[a-z0-9]{10}\.tmp$/
 
-/** The file has all of the new content or all of the old, whenever the power fails; the folder is made if need be. */
-export async function writeAtomic(path: string, content: string | Uint8Array, options: WriteOptions = {}): Promise<void> {
+/** The file has all of the new content or all of the old, whenever the power fails; the folder is made if need be. Content that fails to come leaves the old. */
+export async function writeAtomic(path: string, content: string | Uint8Array | AsyncIterable<string>, options: WriteOptions = {}): Promise<void> {
   const folder = dirname(path)
   const beside = join(folder, `.${basename(path)}.${randomId(10)}.tmp`)
   try {
     await mkdir(folder, { recursive: true })
     const file = await open(beside, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, options.mode ?? 0o600)
     try {
-      await file.writeFile(content)
+      await writeFile(file, content)
       await file.sync()
     } finally {
       await file.close()
@@ -29,7 +29,7 @@ export async function writeAtomic(path: string, content: string | Uint8Array, op
     await syncFolder(folder)
   } catch (error) {
     await tryUnlink(beside)
-    throw writeFailure(path, error)
+    throw error instanceof VwnError ? error : writeFailure(path, error)
   }
 }
 

@@ -41,6 +41,18 @@ export function createLog(options: { program: string; level?: LogLevel; to?: Des
   )
 }
 
+/** The same log, where each line that names a job carries its trace as well: one thing to ask all programs for. */
+export function traced(log: Log, traceOf: (job: string) => string | null): Log {
+  const withTrace = (facts: object): object => {
+    if (!('job' in facts) || typeof facts.job !== 'string' || 'trace' in facts) return facts
+    const trace = traceOf(facts.job)
+    return trace === null ? facts : { ...facts, trace }
+  }
+  const say = (level: 'debug' | 'info' | 'warn' | 'error'): Say => (first: object | string, message?: string): void =>
+    typeof first === 'string' ? log[level](first) : log[level](withTrace(first), message ?? '')
+  return { debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error'), child: (facts) => traced(log.child(withTrace(facts)), traceOf) }
+}
+
 /** A log that says nothing. */
 export const silentLog: Log = pino({ level: 'silent' })
 

@@ -30,6 +30,8 @@ export interface HostPaths {
   readonly creds: string
   /** Where job starters call. */
   readonly socket: string
+  /** Address of what it serves over HTTP. */
+  readonly url: string
   readonly log: string
   readonly pid: string
   readonly vms: string
@@ -111,6 +113,7 @@ function hostPaths(at: (...parts: string[]) => string, home: Pick<Home, 'creds' 
     config: at('etc', `bait-${host}.toml`),
     creds: home.creds(`bait-${host}`),
     socket: checkSocketPath(at('run', `${host}.sock`)),
+    url: at('run', `${host}.url`),
     log: home.log(`bait-${host}`),
     pid: home.pid(`bait-${host}`),
     vms,

@@ -32,6 +32,9 @@ export async function listenTcp(server: Server, port: number, host = '127.0.0.1'
   return (server.address() as AddressInfo).port
 }
 
+/** The address of what listens there. */
+export const httpUrl = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+
 /** A port that was free a moment ago, for programs that cannot be handed a socket. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {
   const [port = 0] = await freePorts(1, host)

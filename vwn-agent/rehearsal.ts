@@ -51,7 +51,7 @@ function settingsIn(folder: string): Settings {
 const base64 = (text: string): string => Buffer.from(text).toString('base64')
 
 const run: RunTask = {
-  kind: 'run', v: guestVersion, job: 'rehearsal-1' as RunTask['job'], memoryBytes: 1, mounts: [], stays: false,
+  kind: 'run', v: guestVersion, job: 'rehearsal-1' as RunTask['job'], trace: null, memoryBytes: 1, mounts: [], stays: false,
   identity: { user: 'ada', uid: 0, gid: 0, group: 'ada', groups: [{ gid: 1, name: 'staff' }] },
   run: {
     argv: [base64('true')], env: [base64('HOME=/'), base64('PATH=/bin')], cwd: base64('/'), umask: 0o022, limits: [{ name: 'nofile', soft: 1, hard: 1 }], nice: 0,

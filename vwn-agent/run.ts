@@ -102,7 +102,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
       await leave()
       over()
     })
-    .catch((error: unknown) => process.stderr.write(`agent: ${String(error)}\n`))
+    .catch((error: unknown) => process.stderr.write(`agent: job ${task.job}, trace ${task.trace ?? 'none'}: ${String(error)}\n`))
 
   return {
     take(message) {

@@ -10,11 +10,12 @@
  */
 import { z } from 'zod'
 import { directoryPolicies } from '../core/directory.ts'
+import type { VwnError } from '../core/errors.ts'
 import { mades } from '../core/placement.ts'
 import { acceleratorSchema, contactSchema, liveJobStates, mountSchema, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
-  digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, typeNameSchema,
-  usageSchema, vwnIdSchema,
+  digestSchema, failureSchema, hostIdSchema, jobIdSchema, outcomeSchema, phaseNames, phasesSchema, shapeSchema, timeMsSchema, traceSchema,
+  typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
 
 const count = z.int().nonnegative()
@@ -28,6 +29,12 @@ export const errorReplySchema = z.object({
   facts: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
 })
 export type ErrorReply = z.output<typeof errorReplySchema>
+
+/** The refusal for an expected failure. */
+export function errorReply({ code, message, entry: { hint }, facts }: VwnError): ErrorReply {
+  const known = Object.entries(facts).filter((pair): pair is [string, string | number | boolean | null] => pair[1] !== undefined)
+  return { code, message, hint, facts: Object.fromEntries(known) }
+}
 
 export const hostViewSchema = z.object({
   host: hostIdSchema,
@@ -120,6 +127,8 @@ export const jobViewSchema = z.object({
   endedAtMs: timeMsSchema.nullable(),
   phases: phasesSchema,
   usage: usageSchema.nullable(),
+  /** Is on every log line about it. */
+  trace: traceSchema.nullable().default(null),
 })
 export type JobView = z.output<typeof jobViewSchema>
 

@@ -10,7 +10,7 @@
 import { z } from 'zod'
 import {
   digestSchema, failureSchema, hostIdSchema, identitySchema, jobIdSchema, outcomeSchema, phasesSchema, shapeSchema, timeMsSchema,
-  tokenSchema, typeNameSchema, usageSchema, vwnIdSchema,
+  tokenSchema, traceSchema, typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
 import { directoryPolicies } from '../core/directory.ts'
 import { formerOwners, reusePolicies } from '../core/reuse.ts'
@@ -65,6 +65,7 @@ export const liveJobSchema = z.strictObject({
   name: z.string().max(64),
   submittedAtMs: timeMsSchema,
   phases: phasesSchema,
+  trace: traceSchema.nullable().default(null),
 })
 export type LiveJob = z.output<typeof liveJobSchema>
 

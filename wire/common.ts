@@ -8,6 +8,8 @@ export const jobIdSchema = z.string().regex(idPatterns.job).transform(jobId)
 export const typeNameSchema = z.string().regex(idPatterns.type).transform(typeName)
 export const digestSchema = z.string().regex(idPatterns.digest).transform(imageDigest)
 export const tokenSchema = z.strictObject({ term: z.int().nonnegative(), epoch: z.int().nonnegative() })
+/** The trace id of the W3C's trace context: one for all that is done for a job, by whichever program. */
+export const traceSchema = z.string().regex(/^[0-9a-f]{32}$/)
 /** Milliseconds since the epoch. */
 export const timeMsSchema = z.number().nonnegative()
 /** Any bytes, as base64: arguments and environments are bytes, not text. */

@@ -13,7 +13,7 @@
  * After `exited` come the rest of stdout, stderr and collect with their ENDs; a run whose connection breaks is killed.
  */
 import { z } from 'zod'
-import { bytesSchema, identitySchema, jobIdSchema, tokenSchema, usageSchema, vwnIdSchema } from './common.ts'
+import { bytesSchema, identitySchema, jobIdSchema, tokenSchema, traceSchema, usageSchema, vwnIdSchema } from './common.ts'
 import { guestVersion } from './guest-facts.ts'
 import { resizeSchema, runSchema, signalMessageSchema } from './hook.ts'
 
@@ -74,6 +74,7 @@ export const runTaskSchema = z.strictObject({
   kind: z.literal('run'),
   v: z.literal(guestVersion),
   job: jobIdSchema,
+  trace: traceSchema.nullable(),
   identity: identitySchema,
   run: runSchema,
   /** Bounds by the guest's cgroup; null is no bound. */

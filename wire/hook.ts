@@ -21,7 +21,7 @@
  * starter's socket closing before `ended` cancels the job.
  */
 import { z } from 'zod'
-import { bytesSchema, failureSchema, jobIdSchema, outcomeSchema, phasesSchema, typeNameSchema, vwnIdSchema } from './common.ts'
+import { bytesSchema, failureSchema, jobIdSchema, outcomeSchema, phasesSchema, traceSchema, typeNameSchema, vwnIdSchema } from './common.ts'
 
 export const hookVersion = 1
 
@@ -104,6 +104,8 @@ export const submitSchema = z.strictObject({
   want: wantSchema,
   /** What SIGTSTP does beside reaching the job: `pause` stops its whole guest a moment later. */
   suspend: z.enum(['signal', 'pause']).default('signal'),
+  /** Is on every line that any program logs about the job; null: the starter is older than traces are. */
+  trace: traceSchema.nullable().default(null),
   /** The starter can become the job itself, where it is to run on the host. */
   bare: z.boolean().default(false),
 })

@@ -37,6 +37,7 @@ export interface DriveDeps {
 }
 
 export interface DrivenJob {
+  readonly trace: string | null
   live(): LiveJob
   waits(): boolean
   assign(place: ReadyVwn, facts: PlaceFacts): Promise<{ mustClean: boolean }>
@@ -52,7 +53,7 @@ const letGoMs = 5_000
 /** What a job may take to be gone beside its grace: to be woken, to be forced twice, and to be let go of. */
 const endMs = ({ stopMs }: JobLimits): number => 2 * stopMs + letGoMs + 5_000
 
-type Identified = Pick<JobRecord, 'job' | 'identity' | 'want' | 'name' | 'submittedAtMs'>
+type Identified = Pick<JobRecord, 'job' | 'trace' | 'identity' | 'want' | 'name' | 'submittedAtMs'>
 
 /** Signals that change nothing in a process that has made no arrangements; all others cancel a job that has not started. */
 const harmless: ReadonlySet<string> = new Set(['SIGCONT', 'SIGTSTP', 'SIGSTOP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH', 'SIGCHLD'])
@@ -63,7 +64,7 @@ const abandoned: JobEvent = { kind: 'cancel', signal: null, graceMs: 0 }
 /** A job that is on record as accepted; it lives until its end was told to its starter. */
 export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): DrivenJob {
   const { kit } = deps
-  const log = kit.log.child({ job: who.job })
+  const { log } = kit
   let { run } = link.submit
   const phases: Partial<Record<PhaseName, number>> = {}
   const freed = gate<{ mustClean: boolean }>()
@@ -254,6 +255,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
   link.tell({ kind: 'accepted', job: who.job })
   link.listen({ onMessage, onGone })
   return {
+    trace: who.trace,
     live: () => ({ ...who, state: shown, vwn: job.vwn, phases: { ...phases } }),
     waits: () => job.state === 'waiting',
     assign(to, facts) {
@@ -274,7 +276,7 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
       reused = facts.reused
       scrubReceipt = facts.scrubReceipt
       link.tell({ kind: 'placed', vwn: to.vwn, type: to.spec.type, reused, stage: run.stage })
-      const task: RunTask = { kind: 'run', v: guestVersion, job: who.job, identity: who.identity, run, memoryBytes: memoryBytesOf(who.want), mounts: [], stays: start === 'shared' }
+      const task: RunTask = { kind: 'run', v: guestVersion, job: who.job, trace: who.trace, identity: who.identity, run, memoryBytes: memoryBytesOf(who.want), mounts: [], stays: start === 'shared' }
       contact = deps.openContact(to)({ place: to, link, task, mounts: facts.mounts, on: fromGuest, log })
       deliver({ kind: 'assigned', vwn: to.vwn })
       return freed.opened

@@ -1,7 +1,7 @@
 /** Every job of this host: taken from starters, run in VWNs, kept on record until the controller has it in its history. */
 import type { HostId, JobId } from '../../core/ids.ts'
 import { jobLimits, type JobLimits } from '../../core/job.ts'
-import { failure } from '../../core/failure.ts'
+import { failure, type Outcome } from '../../core/failure.ts'
 import type { Kit } from '../../kit/service.ts'
 import type { EndedJob, LiveJob } from '../../wire/bait.ts'
 import type { Jobs, ReadyVwn } from '../contracts.ts'
@@ -20,6 +20,8 @@ export interface JobsOptions {
   /** Folder of the records. */
   readonly folder: string
   readonly limits?: JobLimits
+  /** Told of every end of a job that was taken here. */
+  readonly onEnded?: (outcome: Outcome) => void
 }
 
 /** What `Jobs` promises, and the way in for job starters. */
@@ -47,7 +49,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
 
   const take = async (link: StarterLink): Promise<void> => {
     const { identity, submit } = link
-    const who = { job: records.nextId(), identity, want: submit.want, name: nameOf(submit.run.argv[0]), submittedAtMs: kit.clock.nowMs() }
+    const who = { job: records.nextId(), identity, want: submit.want, trace: submit.trace, name: nameOf(submit.run.argv[0]), submittedAtMs: kit.clock.nowMs() }
     try {
       await records.save({ v: 1, ...who, state: 'waiting', vwn: null, phases: {}, reused: false, scrubReceipt: null, end: null })
     } catch (error) {
@@ -55,16 +57,18 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
       link.tell({ kind: 'ended', outcome: { is: 'refused', failure: failureOf(error, 'FILE_UNWRITABLE') }, phases: {} })
       return link.end()
     }
-    kit.log.info({ job: who.job, user: identity.user, type: submit.want.type }, 'job accepted')
+    const log = kit.log.child({ job: who.job, trace: who.trace })
+    log.info({ user: identity.user, type: submit.want.type }, 'job accepted')
     const onEnded = (record: JobRecord): void => {
       const { live: was, gone } = driven
       leaving.set(who.job, { was: was(), gone: gone.finally(() => leaving.delete(who.job)) })
       live.delete(who.job)
       ended.set(who.job, record)
-      kit.log.info({ job: who.job, outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
+      if (record.end !== null) options.onEnded?.(record.end.outcome)
+      log.info({ outcome: record.end?.outcome.is, vwn: record.vwn }, 'job ended')
       changed()
     }
-    const driven = driveJob({ kit, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who)
+    const driven = driveJob({ kit: { ...kit, log }, limits: options.limits ?? jobLimits, save: records.save, openContact, onChange: changed, onEnded }, link, who)
     live.set(who.job, driven)
     changed()
   }
@@ -94,6 +98,7 @@ export function createJobs(kit: Kit, options: JobsOptions): JobDesk {
     waits: (job) => live.get(job)?.waits() ?? false,
     assign: (job, place, facts) => live.get(job)?.assign(place, facts) ?? Promise.resolve({ mustClean: false }),
     answer: (answer) => live.get(answer.job)?.answer(answer),
+    traceOf: (job) => live.get(job)?.trace ?? ended.get(job)?.trace ?? unscrubbed.get(job)?.trace ?? null,
     scrubbed(job, tookMs) {
       const record = ended.get(job) ?? unscrubbed.get(job)
       unscrubbed.delete(job)

@@ -102,9 +102,11 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     return now
   }
   const after = async (effect: EffectName): Promise<void> => deps.after(effect, handle)
+  /** The job that it serves, or is made for. */
+  const jobNow = (): JobId | null => (state === 'preparing' || state === 'booting' ? from.madeFor : handle.job)
   const enter = (next: LocalState): void => {
     if (state === next) return
-    log.info({ from: state, to: next, job: handle.job, tookMs: Math.round(kit.clock.nowMs() - handle.sinceMs), cause: handle.cause?.code }, 'vwn moves')
+    log.info({ from: state, to: next, job: jobNow(), tookMs: Math.round(kit.clock.nowMs() - handle.sinceMs), cause: handle.cause?.code }, 'vwn moves')
     state = next
     handle = { ...handle, sinceMs: kit.clock.nowMs() }
     deps.onChange()
@@ -127,7 +129,8 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
         return now
       },
     }
-    live(await prepareVwn(deps, handle, ledger, stopping.signal))
+    const making = from.madeFor === null ? deps : { ...deps, kit: { ...kit, log: kit.log.child({ job: from.madeFor }) } }
+    live(await prepareVwn(making, handle, ledger, stopping.signal))
     enter('idle')
     await after('ready')
     await rest()
@@ -162,7 +165,7 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     if (nap?.still === true) {
       const startedMs = kit.clock.monotonicMs()
       await nap.wake()
-      log.info({ tookMs: Math.round(kit.clock.monotonicMs() - startedMs) }, 'vwn woken')
+      log.info({ job: handle.job, tookMs: Math.round(kit.clock.monotonicMs() - startedMs) }, 'vwn woken')
       handle = { ...handle, paused: false } // on record with what comes next: until then a bait that finds it wakes it in vain
       await after('woken')
     }

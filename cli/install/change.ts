@@ -49,25 +49,34 @@ export function ownFile(path: string, content: string, mode: number): Change {
 /** In the first two lines of every file of ours. */
 export const mark = 'made by `wnod install`'
 
-/**
- * One line of a file that is somebody else's: at its end, and nothing else of it is touched. The file is made where there is none. Lines that
- * `isOlder` knows are earlier ones of ours: this one replaces them, and they go with it.
- */
-export function lineIn(path: string, line: string, isOlder: (line: string) => boolean = () => false): Change {
+/** Where a line of ours belongs among lines of somebody else's, and which ones are its predecessors. */
+export interface LinePlace {
+  /** Earlier ones of ours: this one replaces them, and they go with it. */
+  readonly isOlder?: (line: string) => boolean
+  /** Before which of the other lines it goes; at their end where nothing is said. */
+  readonly before?: (others: readonly string[]) => number
+}
+
+/** One line of a file that is somebody else's, and nothing else of it is touched. The file is made where there is none. */
+export function lineIn(path: string, line: string, { isOlder = () => false, before }: LinePlace = {}): Change {
   const lines = async (): Promise<string[]> => ((await tryRead(path)) ?? '').split('\n')
   const isOurs = (each: string): boolean => each === line || isOlder(each)
   const write = async (left: string): Promise<void> => (left === '' ? rm(path, { force: true }) : writeAtomic(path, left, { mode: await modeOf(path) }))
-  const without = (now: readonly string[]): string => now.filter((each) => !isOurs(each)).join('\n')
+  const without = (now: readonly string[]): string[] => now.filter((each) => !isOurs(each))
+  const withOurs = (others: readonly string[]): string => {
+    const whole = ended(others.join('\n')).split('\n')
+    return whole.toSpliced(before?.(others) ?? whole.length - 1, 0, line).join('\n')
+  }
   return {
     say: `line in ${path}: ${line}`,
     isMade: async () => (await lines()).filter(isOurs).join() === line,
     async make() {
       const now = await lines()
-      if (now.filter(isOurs).join() !== line) await write(`${ended(without(now))}${line}\n`)
+      if (now.filter(isOurs).join() !== line) await write(withOurs(without(now)))
     },
     async takeBack() {
       const now = await lines()
-      if (now.some(isOurs)) await write(without(now))
+      if (now.some(isOurs)) await write(without(now).join('\n'))
     },
   }
 }

@@ -4,7 +4,7 @@ import { idPatterns } from '../../core/ids.ts'
 import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnDetailSchema } from '../../wire/api.ts'
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
-import { duration, facts, table } from '../table.ts'
+import { duration, facts, mebibytes, table } from '../table.ts'
 import { howMade, moment, outcomeWords, vwnState } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
@@ -93,6 +93,7 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
   ['why', job.why],
   ['submitted', moment(job.submittedAtMs)],
   ['ended', moment(job.endedAtMs)],
+  ['trace', job.trace],
 ]
 
 const jobText = (job: JobView): string => facts(jobFacts(job))
@@ -149,13 +150,12 @@ function explanationText(reply: Explanation): string {
 function receiptText(reply: Receipt): string {
   const rows = [...reply.timeline, ...(reply.otherMs === null ? [] : [{ phase: 'other', ms: reply.otherMs }]), ...(reply.totalMs === null ? [] : [{ phase: 'total', ms: reply.totalMs }])]
   const used = reply.usage
-  const bytes = (value: number | null | undefined): string => (value === null || value === undefined ? '-' : `${(value / 1024 ** 2).toFixed(1)} MiB`)
   return (
     facts([
       ...jobFacts(reply),
       ['cpu', used === null ? null : `${duration(used.cpuUserMs)} user, ${duration(used.cpuSystemMs)} system`],
-      ['memory', used === null ? null : `${bytes(used.memoryPeakBytes)} at most`],
-      ['disk', used === null ? null : `${bytes(used.readBytes)} read, ${bytes(used.writtenBytes)} written`],
+      ['memory', used === null ? null : `${mebibytes(used.memoryPeakBytes)} at most`],
+      ['disk', used === null ? null : `${mebibytes(used.readBytes)} read, ${mebibytes(used.writtenBytes)} written`],
     ]) +
     '\n' +
     table(

@@ -4,30 +4,24 @@ import type { z } from 'zod'
 import { VwnError } from '../../core/errors.ts'
 import { nearest } from '../../kit/config.ts'
 import type { Log } from '../../kit/log.ts'
-import type { ErrorReply } from '../../wire/api.ts'
+import { errorReply, type ErrorReply } from '../../wire/api.ts'
 
 /** Answers an expected failure in its own words; a bug is logged, and the caller learns only that there is one. */
 export function sendError(log: Log, error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   if (error instanceof VwnError) {
     if (error.entry.http === 503) void reply.header('retry-after', '1')
-    void reply.code(error.entry.http).send(replyOf(error))
+    void reply.code(error.entry.http).send(errorReply(error))
     return
   }
   const status = statusIn(error)
   if (status !== null && status < 500) {
     const problem = error instanceof Error ? error.message : String(error)
-    void reply.code(status).send(replyOf(new VwnError('REQUEST_INVALID', { problem })))
+    void reply.code(status).send(errorReply(new VwnError('REQUEST_INVALID', { problem })))
     return
   }
   log.error({ err: error, method: request.method, url: request.url }, 'bug: a request failed')
   const bug: ErrorReply = { code: 'BUG', message: 'a bug of the controller', hint: 'its log has the details; please report it', facts: {} }
   void reply.code(500).send(bug)
-}
-
-/** The reply for an expected failure. */
-export function replyOf(error: VwnError): ErrorReply {
-  const facts = Object.entries(error.facts).filter((pair): pair is [string, string | number | boolean | null] => pair[1] !== undefined)
-  return { code: error.code, message: error.message, hint: error.entry.hint, facts: Object.fromEntries(facts) }
 }
 
 /** The checked value; REQUEST_INVALID, with the name that was probably meant, otherwise. */

@@ -13,6 +13,7 @@ import type { Parts } from '../controller.ts'
 import { explainQuestion, groupsOf } from '../explain.ts'
 import { userOf } from '../users.ts'
 import { checked } from './errors.ts'
+import { pastRoutes } from './past.ts'
 import { resourcesOf } from './resources.ts'
 import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnView } from './views.ts'
 
@@ -27,6 +28,7 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
     if (parts.mapping.state.mapping === null) throw absentMapping(parts)
     return { ok: true }
   })
+  app.get('/metrics', async (_request, reply) => reply.type(parts.metrics.contentType).send(await parts.metrics.text()))
   app.get('/v1/status', () => statusView(parts))
   app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
   app.get<WithId>('/v1/hosts/:id/resources', ({ params }) => resourcesOf(parts, params.id))
@@ -38,6 +40,7 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
   app.get<WithId>('/v1/jobs/:id', ({ params }) => jobView(jobNamed(parts, params.id)))
   app.get<WithId>('/v1/jobs/:id/receipt', ({ params }) => receiptOf(jobNamed(parts, params.id)))
   app.get<WithId>('/v1/jobs/:id/explain', ({ params }) => explainJob(parts, jobNamed(parts, params.id)))
+  pastRoutes(app, parts)
   app.get('/v1/explain', ({ query }) => explainUser(parts, checked(explainQuerySchema, query)))
 }
 

@@ -7,7 +7,7 @@ import { createServer, type Server } from 'node:http'
 import { rmSync } from 'node:fs'
 import { VwnError } from '../../core/errors.ts'
 import { writeAtomic } from '../../kit/atomic-file.ts'
-import { listenTcp, listenUnix } from '../../kit/socket.ts'
+import { httpUrl, listenTcp, listenUnix } from '../../kit/socket.ts'
 import type { Parts } from '../controller.ts'
 import { sendError } from './errors.ts'
 import { readRoutes } from './read.ts'
@@ -31,7 +31,7 @@ export async function startHttp(parts: Parts): Promise<Http> {
   try {
     await listenUnix(operating.server, settings.socket, 0o600)
     const port = await listenTcp(reading.server, settings.http.port, settings.http.host)
-    const url = `http://${settings.http.host.includes(':') ? `[${settings.http.host}]` : settings.http.host}:${port}`
+    const url = httpUrl(settings.http.host, port)
     if (settings.urlFile !== null) await writeAtomic(settings.urlFile, `${url}\n`, { mode: 0o644 })
     return { url, stop }
   } catch (error) {
@@ -49,6 +49,10 @@ async function application(parts: Parts, { verbs }: { readonly verbs: boolean })
   const app = fastify({ logger: false, bodyLimit: 64 * 1024, forceCloseConnections: true })
   app.setErrorHandler((error, request, reply) => sendError(parts.kit.log, error, request, reply))
   app.setNotFoundHandler(({ method, url }) => { throw new VwnError('ROUTE_NOT_FOUND', { method, url: url.slice(0, 200) }) })
+  app.addHook('onResponse', (request, reply, done) => {
+    parts.counts.request({ route: request.routeOptions.url ?? 'none', method: request.method, status: String(reply.statusCode) }, reply.elapsedTime)
+    done()
+  })
   readRoutes(app, parts)
   if (verbs) verbRoutes(app, parts)
   await app.ready()

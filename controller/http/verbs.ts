@@ -6,6 +6,7 @@ import { hostId, idPatterns } from '../../core/ids.ts'
 import type { HostView, VwnView } from '../../wire/api.ts'
 import type { Parts } from '../controller.ts'
 import { removedBecause } from '../lifecycle.ts'
+import { accountingVerbs } from './past.ts'
 import { vwnNamed } from './read.ts'
 import { hostViews, vwnView } from './views.ts'
 
@@ -15,6 +16,7 @@ type WithId = { Params: { id: string } }
 export function verbRoutes(app: FastifyInstance, parts: Parts): void {
   app.post<WithId>('/v1/hosts/:id/drain', (request, reply) => reply.code(202).send({ host: want(parts, request.params.id, 'draining') }))
   app.post<WithId>('/v1/hosts/:id/undrain', (request, reply) => reply.code(202).send({ host: want(parts, request.params.id, 'open') }))
+  accountingVerbs(app, parts)
   app.post<WithId>('/v1/vwns/:id/kill', (request, reply) => reply.code(202).send({ vwn: kill(parts, request.params.id) }))
 }
 

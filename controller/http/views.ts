@@ -9,13 +9,12 @@ import { vwnEvents } from '../../db/queries/event.ts'
 import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
-import { jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { errorReply, jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames, phasesSchema } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
 import type { KnownHost } from '../hosts.ts'
 import { templateOn } from '../templates.ts'
-import { replyOf } from './errors.ts'
 
 /** Every host, with what its VWNs hold. */
 export function hostViews({ book, db }: Parts): HostView[] {
@@ -62,7 +61,7 @@ export function jobView(job: JobRecord): JobView {
     job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
     queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
     type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, made: job.made, why: job.why, outcome: job.outcome,
-    submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage,
+    submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage, trace: job.trace,
   } satisfies Record<keyof JobView, unknown>)
 }
 
@@ -156,6 +155,6 @@ export function statusView(parts: Parts): Status {
 }
 
 function failureOf(error: VwnError): { code: string; message: string; hint: string } {
-  const { code, message, hint } = replyOf(error)
+  const { code, message, hint } = errorReply(error)
   return { code, message, hint }
 }

@@ -38,6 +38,8 @@ export interface JobReported {
   readonly reused: boolean | null
   readonly usage: Readonly<Record<string, number | null>> | null
   readonly scrubReceipt: ScrubReceipt | null
+  /** Is on every log line about it. */
+  readonly trace: string | null
 }
 
 /** What the controller decided about a job. */
@@ -65,13 +67,13 @@ type ReportedRow = {
   requested_type: string | null; queue: string | null; project: string | null; batch_system: string | null; batch_job_id: string | null
   want_cpus: number | null; want_memory_mib: number | null; want_scratch_gib: number | null
   vwn: string | null; submitted_at_ms: number; phases: string
-  outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null
+  outcome: string | null; ended_at_ms: number | null; reused: number | null; usage: string | null; scrub_receipt: string | null; trace: string | null
 }
-type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; bare: number; placement_ms: number | null; made: Made | null }
+export type JobRow = Row & ReportedRow & { type: string | null; rule: string | null; why: string | null; refusal: string | null; bare: number; placement_ms: number | null; made: Made | null }
 
 const columns = [
   'id', 'host', 'name', 'state', 'user', 'uid', 'gid', 'group_name', 'groups', 'requested_type', 'queue', 'project', 'batch_system', 'batch_job_id',
-  'want_cpus', 'want_memory_mib', 'want_scratch_gib', 'vwn', 'submitted_at_ms', 'phases', 'outcome', 'ended_at_ms', 'reused', 'usage', 'scrub_receipt',
+  'want_cpus', 'want_memory_mib', 'want_scratch_gib', 'vwn', 'submitted_at_ms', 'phases', 'outcome', 'ended_at_ms', 'reused', 'usage', 'scrub_receipt', 'trace',
 ] as const satisfies readonly (keyof ReportedRow)[]
 
 function toRow({ identity, want, ...job }: JobReported): ReportedRow {
@@ -82,11 +84,12 @@ function toRow({ identity, want, ...job }: JobReported): ReportedRow {
     want_cpus: want.cpus, want_memory_mib: want.memoryMib, want_scratch_gib: want.scratchGib,
     vwn: job.vwn, submitted_at_ms: job.submittedAtMs, phases: JSON.stringify(job.phases), outcome: toJson(job.outcome),
     ended_at_ms: job.endedAtMs, reused: job.reused === null ? null : Number(job.reused), usage: toJson(job.usage),
-    scrub_receipt: toJson(job.scrubReceipt),
+    scrub_receipt: toJson(job.scrubReceipt), trace: job.trace,
   }
 }
 
-function fromRow(row: JobRow): JobRecord {
+/** A stored job. */
+export function fromRow(row: JobRow): JobRecord {
   return {
     job: jobId(row.id), host: hostId(row.host), name: row.name, state: row.state,
     identity: { user: row.user, uid: row.uid, gid: row.gid, group: row.group_name, groups: fromJson(row.groups) },
@@ -97,7 +100,7 @@ function fromRow(row: JobRow): JobRecord {
     },
     vwn: row.vwn === null ? null : vwnId(row.vwn), submittedAtMs: row.submitted_at_ms, phases: fromJson(row.phases),
     outcome: fromJsonOrNull(row.outcome), endedAtMs: row.ended_at_ms, reused: row.reused === null ? null : row.reused === 1,
-    usage: fromJsonOrNull(row.usage), scrubReceipt: fromJsonOrNull(row.scrub_receipt),
+    usage: fromJsonOrNull(row.usage), scrubReceipt: fromJsonOrNull(row.scrub_receipt), trace: row.trace,
     type: row.type === null ? null : typeName(row.type), rule: row.rule, why: row.why,
     refusal: fromJsonOrNull(row.refusal), bare: row.bare === 1, placementMs: row.placement_ms, made: row.made,
   }
@@ -125,6 +128,10 @@ export function getJob(db: Database, id: JobId): JobRecord | null {
   const row = get(db).get(id)
   return row === undefined ? null : fromRow(row)
 }
+
+const trace = statement<Row & { trace: string | null }>('select trace from job where id = ?')
+/** What every log line about this job carries; null where that is not known. */
+export const traceOf = (db: Database, id: string): string | null => trace(db).get(id)?.trace ?? null
 
 const live = statement<JobRow>(`select * from job where state <> 'ended' order by submitted_at_ms, length(id), id`)
 /** Every job that has not ended, oldest first. */
@@ -170,10 +177,6 @@ export const listJobs = (db: Database, filter: JobFilter): JobRecord[] =>
 const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from job group by state')
 /** How many jobs there are in each state. */
 export const countJobs = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
-
-const forget = statement(`delete from job where state = 'ended' and ended_at_ms < ?`)
-/** Drops jobs, with their explanations, that ended before this moment; returns how many. */
-export const forgetJobs = (db: Database, beforeMs: number): number => forget(db).run(beforeMs).changes
 
 const explain = statement(`insert into explanation (job, at_ms, body) values (@job, @atMs, @body)
   on conflict (job) do update set at_ms = excluded.at_ms, body = excluded.body`)

@@ -6,7 +6,7 @@ import { statement, type Row } from '../statement.ts'
 const bump = statement<Row & { value: number }>(
   'insert into meta (name, value) values (@name, 1) on conflict (name) do update set value = value + 1 returning value',
 )
-const next = (db: Database, name: 'term' | 'vwn'): number => {
+const next = (db: Database, name: 'term' | 'vwn' | 'record'): number => {
   const row = bump(db).get({ name })
   if (row === undefined) throw new Error(`counter ${name} gave no number`)
   return row.value
@@ -14,6 +14,18 @@ const next = (db: Database, name: 'term' | 'vwn'): number => {
 
 /** The term of the controller that starts now; no earlier one had it. */
 export const nextTerm = (db: Database): number => next(db, 'term')
+
+/** The number of a new accounting record; no earlier one had it. */
+export const nextRecord = (db: Database): number => next(db, 'record')
+
+const put = statement('insert into meta (name, value) values (@name, @value) on conflict (name) do update set value = max(value, excluded.value)')
+const get = statement<Row & { value: number }>('select value from meta where name = ?')
+/** How many accounting records have been made; the newest has this number. */
+export const newestRecord = (db: Database): number => get(db).get('record')?.value ?? 0
+/** Every accounting record up to this one was exported, and whoever took them has said so. */
+export const acknowledgedRecord = (db: Database): number => get(db).get('acknowledged')?.value ?? 0
+/** Records up to this one are taken; to say less again changes nothing. */
+export const acknowledgeRecord = (db: Database, record: number): void => void put(db).run({ name: 'acknowledged', value: record })
 
 /** The id of a new VWN; no earlier one had it. */
 export const nextVwnId = (db: Database): VwnId => vwnId(`v${next(db, 'vwn')}`)

@@ -123,7 +123,3 @@ export function vwnFacts(db: Database, id: VwnId): VwnFacts | null {
   if (row === undefined) return null
   return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 }
 }
-
-const forget = statement(`delete from vwn where state = 'gone' and ended_at_ms < ?`)
-/** Drops VWNs, with their events, that were gone before this moment; returns how many. */
-export const forgetVwns = (db: Database, beforeMs: number): number => forget(db).run(beforeMs).changes

@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/bin/sh -p
 # The queue's prolog with `wnod install gridengine --prolog`, called by root with $job_owner and $queue before the job's starter: a job that this host has no
 # VWN for goes back into the queue (exit 99). One that would have none anywhere goes on: its starter tells its owner why. Says nothing, for it would be in
 # the job's output, and never fails in another way, for that would put the queue into error.

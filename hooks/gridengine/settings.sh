@@ -1,6 +1,6 @@
 # For the scripts beside this one, as they are linked into the folder of `wnod install gridengine`: its settings, the job, and how to call a hook.
 # Grid Engine gives them the environment of the job, and root is who runs some of them: nothing of it reaches a hook, or its owner could have Node load
-# his own code, or have us believe in a bait of his.
+# his own code, or have us believe in a bait of his. Where sh is bash, it is their `sh -p` that takes no functions from it.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 job=$JOB_ID
 case $SGE_TASK_ID in '' | undefined) ;; *) job=$job.$SGE_TASK_ID ;; esac

@@ -25,9 +25,14 @@ export function controlJobs(options: HookOptions): Promise<readonly Done[]> {
 }
 
 /** `release [JOB]`: none is left when it resolves. */
-export async function releaseJobs(options: HookOptions): Promise<readonly Done[]> {
+export function releaseJobs(options: HookOptions): Promise<readonly Done[]> {
   const which = whichJobs(options, options.words[1])
   if (which === null) throw new UsageError('release wants a job, or WNOD_BATCH_JOB_ID; see --help')
+  return release(options, which)
+}
+
+/** None of these is left when it resolves. */
+export async function release(options: HookOptions, which: WhichJobs): Promise<readonly Done[]> {
   try {
     return await ask(options, { do: 'terminate', graceMs: 0 }, which)
   } catch (error) {

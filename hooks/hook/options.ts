@@ -19,6 +19,8 @@ export const usage = `usage: wnod hook ACTION [OPTION…]          for batch sys
       how many jobs pend with the batch system, all of them each time: some VWNs stand ready when they come; root, or who may
       --from asks the batch system itself; --type T: jobs that name no type want this one, --partition A,B: of these partitions of Slurm alone
       --batch-system B   whose word it is (that of --from); --dry-run prints it
+  htcondor prepare|exit                    as HOOK_PREPARE_JOB and HOOK_JOB_EXIT of HTCondor call it, with the job's ad on stdin
+      --all   also for jobs without +VM
   --strict                                 a bait or controller that is away is a failure of lease and release too
   --socket PATH | --home DIR               where the bait is
 Each option can be given as WNOD_OPTION in the environment.
@@ -26,7 +28,7 @@ Each option can be given as WNOD_OPTION in the environment.
 
 const texts = ['socket', 'home', 'batch-system', 'batch-job-id', 'user', 'group', 'queue', 'project', 'type', 'host', 'node', 'format', 'from', 'partition'] as const
 const numbers = ['grace', 'refused-code', 'denied-code', 'every'] as const
-const flags = ['now', 'strict', 'verbose', 'dry-run', 'help'] as const
+const flags = ['now', 'strict', 'verbose', 'dry-run', 'all', 'help'] as const
 type Text = (typeof texts)[number]
 type NumberName = (typeof numbers)[number]
 type Flag = (typeof flags)[number]

@@ -29,18 +29,14 @@ export function htcondor({ args, env, readFile }: Call): Reading {
   const read = (path: string | undefined): Ad => adOf(readFile, path)
   const [job, machine] = [read(env['_CONDOR_JOB_AD']), read(env['_CONDOR_MACHINE_AD'])]
   const [cpus, memory] = [countIn(machine, 'Cpus') ?? countIn(job, 'RequestCpus'), countIn(machine, 'Memory') ?? countIn(job, 'RequestMemory')]
-  const type = nameIn(job, 'VM')
-  if (type === null && job.has('vm')) throw notAJob('+VM of the job is not the name of a VWN type, in quotes', by)
+  const wants = wantsOf(job)
+  if (wants.type === null && job.has('vm')) throw notAJob('+VM of the job is not the name of a VWN type, in quotes', by)
   const scratch = env['_CONDOR_SCRATCH_DIR']
   const stage = scratch !== undefined && scratch !== '' && scratch === env['_CONDOR_JOB_IWD']
   return {
     argv: args,
     known: {
-      type,
-      batchSystem: 'htcondor',
-      batchJobId: jobIdOf(job),
-      queue: nameIn(job, 'JobQueue'),
-      project: nameIn(job, 'AcctGroup') ?? nameIn(job, 'AccountingGroup'),
+      ...wants,
       cpus: cpus !== null && cpus <= cpusMax ? cpus : null,
       memoryMib: memory !== null && memory <= memoryMibMax ? memory : null,
       stage,
@@ -52,6 +48,15 @@ export function htcondor({ args, env, readFile }: Call): Reading {
     ...by,
   }
 }
+
+/** What its owner has written of it; also on the stdin of a job hook. */
+export const wantsOf = (job: Ad) => ({
+  type: nameIn(job, 'VM'),
+  batchSystem: 'htcondor',
+  batchJobId: jobIdOf(job),
+  queue: nameIn(job, 'JobQueue'),
+  project: nameIn(job, 'AcctGroup') ?? nameIn(job, 'AccountingGroup'),
+})
 
 /** A job without its ad is still a job: the mapping decides by its user alone. */
 function adOf(readFile: Call['readFile'], path: string | undefined): Ad {

@@ -1,9 +1,10 @@
 /**
  * Slurm (22.05 and later): a SPANK plugin has put us in the place of the command and left its name in WNOD_ARGV0, and the type that the
- * user asked for in WNOD_TYPE. Batch scripts and steps come alike. Variables as in sbatch(1) and srun(1), "OUTPUT ENVIRONMENT VARIABLES".
+ * user asked for in WNOD_TYPE. Batch scripts and steps come alike. Without the plugin we are the interpreter of a batch script, by a first line
+ * `#!/…/wnod-starter --slurm-batch` before its own (job_submit.lua). Variables as in sbatch(1) and srun(1), "OUTPUT ENVIRONMENT VARIABLES".
  */
 import { UsageError } from '../starter/options.ts'
-import { spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
+import { notAJob, spooledScript, wholeNumber, type Call, type Reading } from '../starter/front-end.ts'
 
 /** Of the node that Slurm has chosen, not of the VWN: no job could use them there. */
 const ofTheNode = ['SLURM_TASK_PID', 'SLURM_CONF', 'SLURM_LAUNCH_NODE_IPADDR', 'SLURM_SRUN_COMM_HOST', 'SLURM_SRUN_COMM_PORT', 'SLURM_SPANK__SLURM_SPANK_OPTION_wnod_vm'] as const
@@ -19,12 +20,23 @@ const spooled = /^\/.*\/job\d+\/slurm_script$/
 
 /** What Slurm asks for. */
 export function slurm(call: Call): Reading {
-  const { args, env, envBytes } = call
-  const command = envBytes('WNOD_ARGV0')
+  const command = call.envBytes('WNOD_ARGV0')
   if (command === null) throw new UsageError('WNOD_ARGV0 does not name the command: is the plugin of Slurm the one of this version?')
+  return { ...reading(call.env, [command, ...call.args]), script: spooled.test(command.toString('latin1')) ? spooledScript(call, command) : null }
+}
+
+/** What the kernel asks for, of a batch script with our line before its first. */
+export function slurmBatch(call: Call): Reading {
+  const [path = Buffer.alloc(0)] = call.args
+  if (!spooled.test(path.toString('latin1'))) throw notAJob(`${path.toString('latin1') || 'nothing'} is no batch script in the spool of slurmd`, { refusedCode })
+  const { content } = spooledScript(call, path)
+  return { ...reading(call.env, call.args), script: { path, content: content.subarray(content.indexOf('\n') + 1) }, isHeaded: true }
+}
+
+function reading(env: NodeJS.ProcessEnv, argv: readonly Buffer[]): Reading {
   return {
-    argv: [command, ...args],
-    native: { file: 'asSlurm', argv: [command, ...args] }, // slurmstepd's exec_task
+    argv,
+    native: { file: 'asSlurm', argv }, // slurmstepd's exec_task
     known: {
       batchSystem: 'slurm',
       batchJobId: jobIdOf(env),
@@ -38,10 +50,8 @@ export function slurm(call: Call): Reading {
     },
     deathBySignal: 'raise',
     drops: ofTheNode,
-    script: spooled.test(command.toString('latin1')) ? spooledScript(call, command) : null,
   }
 }
-
 
 /** `7`, of an array `7_3`, of a step `7.0`, as Slurm's own tools write them. */
 function jobIdOf(env: NodeJS.ProcessEnv): string | null {

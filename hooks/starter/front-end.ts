@@ -43,6 +43,8 @@ export interface Reading {
   readonly native?: Native
   /** The job's script, where it lies in a spool of the bait: the guest gets it at the same path. */
   readonly script?: SpooledScript | null
+  /** On the bait that script has a first line of ours, which the job's owner has not written: where the job runs on the host itself, it goes first. */
+  readonly isHeaded?: boolean
   /** What the job reads on stdin: the front end has taken it from ours. */
   readonly stdin?: Buffer
   /** Signals that the batch system ignores for itself: the job gets their default action. */
@@ -105,6 +107,7 @@ export type FrontEnd = (call: Call) => Reading
 const frontEnds: Readonly<Record<string, () => Promise<FrontEnd>>> = {
   gridengine: async () => (await import('../gridengine/front-end.ts')).gridEngine,
   slurm: async () => (await import('../slurm/front-end.ts')).slurm,
+  'slurm-batch': async () => (await import('../slurm/front-end.ts')).slurmBatch,
   lsf: async () => (await import('../lsf/front-end.ts')).lsf,
   pbs: async () => (await import('../pbs/front-end.ts')).pbs,
   torque: async () => (await import('../pbs/front-end.ts')).torque,

@@ -213,7 +213,7 @@ const base64 = (value: string | Buffer): string => Buffer.from(value).toString('
 export function runMessage(wish: Wish): RunTask {
   const { argv, env = ['PATH=/usr/local/bin:/usr/bin:/bin'], cwd = null, uid = 4242, user = 'ada', groups = [], memoryBytes, mounts = [], closed: _closed, onRoom: _onRoom, forget: _forget, ...rest } = wish
   return runTaskSchema.parse({
-    kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, memoryBytes: memoryBytes ?? null, mounts,
+    kind: 'run', v: 1, job: `h1-${(jobs += 1)}`, trace: null, memoryBytes: memoryBytes ?? null, mounts,
     identity: { user, uid, gid: uid, group: user, groups },
     run: {
       argv: argv.map(base64), env: env.map(base64), cwd: cwd === null ? null : base64(cwd), umask: 0o022, limits: [], nice: 0, ignored: [],

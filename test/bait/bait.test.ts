@@ -5,9 +5,9 @@ import { effects } from '../../bait/vwns/boot.ts'
 import { VwnError } from '../../core/errors.ts'
 import { typeName } from '../../core/ids.ts'
 import { claimPidFile } from '../../kit/pid-file.ts'
-import { service } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { baitLab } from './lab.ts'
+import { playedDoor } from './played-door.ts'
 
 test('a VWN that is wanted is made, serves jobs of its owner, is scrubbed, and goes when it is told', async () => {
   await using lab = await baitLab()
@@ -39,6 +39,20 @@ test('a VWN that is wanted is made, serves jobs of its owner, is scrubbed, and g
   await until(() => lab.reports.at(-1)?.vwns.length === 0, { withinMs: 5_000 })
   expect(await readdir(lab.home.host('h1').vms)).toEqual([])
   expect(await lab.audit()).toEqual([])
+})
+
+test('what is logged of a VWN while it is made for a job, and while it serves it, carries the trace of the job', async () => {
+  await using lab = await baitLab()
+  await lab.start()
+  const job = lab.jobs.submit('h1-1')
+  const trace = lab.jobs.traceOf(job)
+  lab.order(lab.wanted('v1', { job }))
+  await until(() => lab.jobs.assigned.length === 1, { withinMs: 5_000 })
+  const about = lab.logged.filter((line) => line['job'] === job)
+  const moves = about.filter(({ msg }) => msg === 'vwn moves').map((line) => line['to'])
+  expect(moves).toEqual(['booting', 'idle', 'busy'])
+  expect(about.map(({ msg }) => msg)).toContain('vwn made')
+  expect(new Set(about.map((line) => line['trace']))).toEqual(new Set([trace]))
 })
 
 test("another user's job is never put into a VWN, whatever the controller says", async () => {
@@ -150,7 +164,7 @@ test('a silent controller ends nothing; one that has forgotten a VWN, or claims 
   lab.silent = false
   lab.order(lab.wanted('v2', { token: { term: 2, epoch: 1 } }))
   await until(() => lab.hypervisor.vms.filter((vm) => vm.state !== 'ended').length === 1, { withinMs: 5_000, what: 'only a new v2 is there' })
-  expect(await lab.seen('v2', 'idle')).toMatchObject({ token: { term: 2, epoch: 1 } })
+  await until(() => lab.reports.at(-1)?.vwns.some(({ vwn, state, token }) => vwn === 'v2' && state === 'idle' && token.term === 2), { withinMs: 8_000, what: 'v2 is what is wanted now' })
   expect(lab.hypervisor.vms).toHaveLength(3)
 })
 
@@ -209,7 +223,7 @@ test('what batch systems say of their pending jobs is told with every report', a
   await lab.start({
     openJobs: (_kit, at) => {
       pending = at.pending
-      return { jobs: lab.jobs, clean: lab.jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }
+      return { jobs: lab.jobs, clean: lab.jobs.clean, door: playedDoor() }
     },
   })
   await until(() => lab.reports.at(-1)?.pending.length === 0, { withinMs: 5_000 })

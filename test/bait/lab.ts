@@ -16,12 +16,13 @@ import { systemClock, type Clock } from '../../kit/clock.ts'
 import { imageStore, partFiles, sealManifest, type ImageStore } from '../../kit/image-store.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
-import { service, type Kit } from '../../kit/service.ts'
+import type { Kit } from '../../kit/service.ts'
 import { until } from '../../kit/until.ts'
 import { baitVersion, reportSchema, type Orders, type Report, type VwnSpec, type WantedVwn } from '../../wire/bait.ts'
 import { subjects } from '../../wire/subjects.ts'
 import { startNats } from '../harness/nats.ts'
 import { tempFolder } from '../harness/temp.ts'
+import { playedDoor } from './played-door.ts'
 import { playedJobs, type PlayedJobs } from './played-jobs.ts'
 
 export const host = hostId('h1')
@@ -66,6 +67,8 @@ export interface BaitLab extends AsyncDisposable {
   seen(vwn: string, state: Report['vwns'][number]['state'], withinMs?: number): Promise<Report['vwns'][number]>
   start(deps?: Partial<BaitDeps>): Promise<Bait>
   stop(): Promise<void>
+  /** The bus goes away. */
+  cutOff(): Promise<void>
   audit(): Promise<readonly AuditFinding[]>
 }
 
@@ -127,7 +130,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
     async start(deps = {}) {
       const settings = baitSchema(home.images).parse({ host, nats: { servers: [nats.url] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 }, templates: { disk_gib: script.templates === true ? 8 : 0 } })
       bait = createBait(kit, home, settings, {
-        openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
+        openJobs: () => ({ jobs, clean: jobs.clean, door: playedDoor() }),
         hypervisor,
         ...(script.images && { images: script.images }),
         connectGuest: () => Promise.resolve(jobs.session()),
@@ -140,6 +143,7 @@ export async function baitLab(script: LabScript = {}): Promise<BaitLab> {
       await bait?.stop()
       bait = null
     },
+    cutOff: () => nats.kill(),
     audit: () => audit({ home, hypervisor }),
     async [Symbol.asyncDispose]() {
       await self.stop()

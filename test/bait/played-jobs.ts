@@ -1,4 +1,5 @@
 /** The jobs half, played: a test says which jobs wait, and when they let go of their VWN. */
+import { createHash } from 'node:crypto'
 import type { CleanReport, Clean, GuestSession, Jobs, PlaceFacts, ReadyVwn } from '../../bait/contracts.ts'
 import { jobId, type JobId } from '../../core/ids.ts'
 import type { Answer, LiveJob } from '../../wire/bait.ts'
@@ -25,6 +26,9 @@ export interface PlayedJobs extends Jobs {
   clean: Clean
 }
 
+/** As a job starter would have made it. */
+const traceOf = (job: string): string => createHash('md5').update(job).digest('hex')
+
 const cleanReport: CleanReport = { checked: ['processes'], left: [], tookMs: 3 }
 
 export function playedJobs({ endsAtOnce = false } = {}): PlayedJobs {
@@ -41,7 +45,7 @@ export function playedJobs({ endsAtOnce = false } = {}): PlayedJobs {
       const job = jobId(name)
       const identity = { user: `u${uid}`, uid, gid, group: 'g', groups: [] }
       const want = { type: null, queue: null, project, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
-      waiting.set(job, { job, state: 'waiting', vwn: null, identity, want, name: 'x', submittedAtMs: 1, phases: {} })
+      waiting.set(job, { job, state: 'waiting', vwn: null, identity, want, name: 'x', submittedAtMs: 1, phases: {}, trace: traceOf(name) })
       changed()
       return job
     },
@@ -70,6 +74,7 @@ export function playedJobs({ endsAtOnce = false } = {}): PlayedJobs {
       if (answer.is === 'refused') waiting.delete(answer.job)
       changed()
     },
+    traceOf: (job) => waiting.get(job)?.trace ?? null,
     scrubbed: (job, tookMs) => void self.scrubs.push({ job, tookMs }),
     acknowledge: () => undefined,
     recover: () => Promise.resolve(waiting.clear()),

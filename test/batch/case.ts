@@ -2,6 +2,7 @@
  * One thing that a batch job does, or that is done to it, and what its owner sees of it: run natively and in a VWN by a real batch system, and
  * compared (docs/batch-conformance.md is printed from the results).
  */
+import { until } from '../../kit/until.ts'
 
 /** A job under way, in its owner's hands. */
 export interface LiveJob {
@@ -48,4 +49,12 @@ export interface BatchSystem extends AsyncDisposable {
   readonly name: string
   /** A script becomes a batch job, a command one that its caller waits for. */
   run(one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed>
+}
+
+/** What one case waits for, which all ends `withinMs` after its first word, so that there is time left to clear up behind it. */
+export type Wait = <T>(probe: () => T | Promise<T>, what: string, everyMs?: number) => Promise<Exclude<T, false | null | undefined | 0 | ''>>
+
+export function waitsOfCase(withinMs: number): Wait {
+  const signal = AbortSignal.timeout(withinMs)
+  return (probe, what, everyMs = 200) => until(probe, { withinMs, everyMs, what, signal })
 }

@@ -156,7 +156,7 @@ const environment = inGroup('environment', {
   'of a step': { command: ['env'], options: waited, tidy: tidyEnvironment },
   'a value of the submission': { script: 'printf "%s\\n" "$WEIRD"', options: { ...slurm('--export=ALL,WEIRD=a $HOME "b" `c` *'), ...gridEngine('-v', 'WEIRD=a $HOME "b" `c` *') } },
   'an empty value of the submission': { script: 'echo "${EMPTY-unset}"', options: { ...slurm('--export=ALL,EMPTY='), ...gridEngine('-v', 'EMPTY=') } },
-  'a name of the job that is hostile': { script: 'printf "%s\\n" "$SLURM_JOB_NAME"', options: slurm('-J', '$(touch /tmp/hostile); `id` "x" \'y\'') },
+  'a name of the job that is hostile': { script: 'printf "%s\\n" "$SLURM_JOB_NAME"', options: slurm('-J', '$(touch /tmp/hostile); `id` "x" \'; touch /tmp/hostile; \' %n%s%%') },
   'who': { script: 'id -un; id -u; id -g; id -G; echo $HOME $USER $LOGNAME', tidy: withoutMark },
   'where': { script: 'pwd; pwd -P' },
   'a folder for files of a moment': { script: 'd=${TMPDIR:-/tmp}; echo x > $d/file.$$ && cat $d/file.$$; rm $d/file.$$' },

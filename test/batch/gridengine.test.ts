@@ -1,11 +1,13 @@
 /** Grid Engine: every case of the comparison, and what is its alone: start modes, installing, types, what becomes of jobs that get no VWN. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseSettings } from '../../cli/install/qconf.ts'
 import { until } from '../../kit/until.ts'
 import { jobsReplySchema } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
+import { accountOf } from './accounts.ts'
 import type { BatchCase } from './case.ts'
 import { compared, roomForCases, templateReady } from './compared.ts'
 import { startGridEngine, startGridEngineAlone, type GridEngine, type Said, type StartMode } from './gridengine.ts'
@@ -59,6 +61,21 @@ test('a job of an array has its task in our records as well', async () => {
   const done = await until(() => (engine.accounts(job.id).length === 3 ? engine.accounts(job.id) : null), { withinMs: 60_000, what: 'three tasks have ended' })
   expect(done.map(({ task, failed, exitStatus }) => `${task} ${failed} ${exitStatus}`).sort()).toEqual(['1 0 0', '2 0 0', '3 0 0'])
   expect((await farm.cli(['jobs', '--json'])).stdout).toContain(`"${job.id}.3"`)
+})
+
+test('Grid Engine’s accounts and ours say the same of a job: how it ended, and when', async () => {
+  const ends = { 'sleep 1; exit 0': { cause: 'exited', exitCode: 0 }, 'exit 3': { cause: 'exited', exitCode: 3 }, 'kill -KILL $$': { cause: 'signalled', signal: 'SIGKILL' } }
+  for (const [script, end] of Object.entries(ends)) {
+    const job = await engine.submit({ group: 'exit', name: 'accounts', script: `${script}\n` }, 'vwn')
+    await job.observed()
+    const [theirs] = engine.accounts(job.id)
+    const ours = await accountOf(farm, job.id)
+    expect(ours).toMatchObject({ ...end, user: 'games', batchSystem: 'gridengine', queue: 'vwn-unix.q', host: 'h1', type: 'debian12' })
+    expect(String(ours.exitCode ?? 128 + constants.signals.SIGKILL)).toBe(theirs?.exitStatus)
+    // Grid Engine has whole seconds.
+    expect(Math.abs(ours.submittedAtMs - (theirs?.startS ?? 0) * 1_000)).toBeLessThan(2_000)
+    expect(Math.abs(ours.endedAtMs - (theirs?.endS ?? 0) * 1_000)).toBeLessThan(2_000)
+  }
 })
 
 const jobsOf = async (batchJob: string) => jobsReplySchema.parse(JSON.parse((await farm.cli(['jobs', '--json'])).stdout)).jobs.filter((job) => job.batchJobId === batchJob)
@@ -178,7 +195,7 @@ describe('on the host itself', () => {
   describe.concurrent('in its three start modes', () => {
     test.each(inModes)('%s: %s', (mode, _name, one) => isAsNatively(mode, one))
   })
-  compared('gridengine', () => engine, 'on the host itself')
+  compared('gridengine', () => engine, { where: 'on the host itself' })
 })
 
 test('the installation says what is made, is taken back to what was there, and leaves what is somebody else’s', async () => {

@@ -9,7 +9,7 @@ import { basename, join } from 'node:path'
 import { distFolder } from '../../cli/programs.ts'
 import { until } from '../../kit/until.ts'
 import type { Farm } from '../harness/farm.ts'
-import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
+import { waitsOfCase, type BatchCase, type BatchSystem, type LiveJob, type Observed, type Wait } from './case.ts'
 
 const root = join(import.meta.dirname, '../..')
 const script = join(import.meta.dirname, 'gridengine.sh')
@@ -126,9 +126,14 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
   }
   const accounting = join(base, 'root/default/common/accounting')
   const accounts = (job: string): Account[] => (existsSync(accounting) ? readFileSync(accounting, 'utf8') : '').split('\n').flatMap(parseAccount).filter((one) => one.job === job)
-  const ended = (job: string, tasks: number): Promise<readonly Account[]> => {
+  const ended = (wait: Wait, job: string, tasks: number): Promise<readonly Account[]> => {
     const all = (): readonly Account[] | null => (accounts(job).filter(({ failed }) => !runsAgain.has(failed)).length < tasks ? null : accounts(job))
-    return until(all, { withinMs: endMs, everyMs: 200, what: `${tasks} records of job ${job}` })
+    return wait(all, `${tasks} records of job ${job}`)
+  }
+  /** What a case that has failed leaves to run would be in the way of others. */
+  const clear = async (job: string): Promise<void> => {
+    await alone.root(['qdel', '-f', job])
+    await until(async () => (await engine.stateOf(job)) === '', { withinMs: 20_000, everyMs: 200, what: `job ${job} is gone` })
   }
   const submit: GridEngine['submit'] = async (one, how, mode = 'unix') => {
     count += 1
@@ -143,11 +148,11 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
     const id = (await must(['qsub', '-terse', '-wd', '/tmp', '-q', `${how}-${mode}.q`, '-N', 'j', '-o', `${out}.$TASK_ID`, '-e', `${err}.$TASK_ID`, ...options, ...what, ...(one.args ?? [])])).trim().split('.', 1)[0] ?? ''
     const read = (path: string): string => readdirSync(desk).filter((name) => name.startsWith(`${basename(path)}.`)).sort().map((name) => readFileSync(join(desk, name), 'latin1')).join('')
     let deleted = false
-    const state = (what: string, is: (state: string) => boolean): Promise<unknown> => until(async () => is(await engine.stateOf(id)), { withinMs: endMs, everyMs: 200, what: `job ${id} is ${what}` })
+    const wait = waitsOfCase(endMs)
     return {
       id,
       output: () => read(out),
-      says: async (text) => void (await until(() => read(out).includes(text), { withinMs: endMs, what: `job ${id} says ${text}` })),
+      says: async (text) => void (await wait(() => read(out).includes(text), `job ${id} says ${text}`, 50)),
       async cancel() {
         deleted = /has deleted/.test(await must(['qdel', id])) // what runs is only registered for it
       },
@@ -157,11 +162,11 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
           if (looks++ % 25 === 0) await as(['qmod', '-sj', id]) // a word that meets the job's start is lost
           return (await engine.stateOf(id)).includes('s')
         }
-        await until(asked, { withinMs: endMs, everyMs: 200, what: `job ${id} is suspended` })
+        await wait(asked, `job ${id} is suspended`)
       },
       async resume() {
         await must(['qmod', '-usj', id])
-        await state('running', (letters) => !letters.includes('s'))
+        await wait(async () => !(await engine.stateOf(id)).includes('s'), `job ${id} is running`)
       },
       requeue: async () => void (await must(['qmod', '-rj', id])),
       async signal(name) {
@@ -171,7 +176,7 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
       endsIn: () => Promise.reject(new Error('Grid Engine does not move the limit of a job that runs')),
       async observed() {
         if (deleted) return { record: { deleted: 'before it ran' }, stdout: read(out), stderr: read(err) }
-        const tasks = await ended(id, tasksOf(one.options?.['gridengine'] ?? []))
+        const tasks = await ended(wait, id, tasksOf(one.options?.['gridengine'] ?? []))
         const all = (what: 'failed' | 'exitStatus'): string => tasks.map((each) => each[what]).sort().join(' ')
         return { record: { failed: all('failed'), exit_status: all('exitStatus') }, stdout: tidied(read(out)), stderr: tidied(read(err)) }
       },
@@ -184,8 +189,13 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
   }
   const runIn: GridEngine['runIn'] = async (mode, one, how) => {
     const job = await submit(one, how, mode)
-    await one.during?.(job)
-    return job.observed()
+    try {
+      await one.during?.(job)
+      return await job.observed()
+    } catch (error) {
+      await clear(job.id)
+      throw new Error(`job ${job.id} (${how}): ${job.output()}`, { cause: error })
+    }
   }
   const engine: GridEngine = {
     ...alone, name: 'gridengine', install, accounts, submit, runIn,

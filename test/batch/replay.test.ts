@@ -39,6 +39,10 @@ afterAll(async () => {
 const sorted = (text: string): string => text.split('\n').sort().join('\n')
 const loop = 'n=0; while [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done'
 
+/** What its owner calls a job, and says for whom it is. */
+const hostile = `$(touch /tmp/wnod-hostile) \`touch /tmp/wnod-hostile\` "; touch /tmp/wnod-hostile; '; touch /tmp/wnod-hostile; %s%USRCMD`
+const hostileNames = ['LSB_JOBNAME', 'LSB_PROJECT_NAME', 'LSB_SUB_HOST', 'PBS_JOBNAME', 'PBS_ACCOUNT', 'PBS_O_HOST', '_CONDOR_SLOT', 'HOSTILE']
+
 /** What every system does alike. */
 const common: readonly ReplayCase[] = [
   ...[0, 5, 127, 255].map((code): ReplayCase => ({ name: `exit ${code}`, script: `exit ${code}` })),
@@ -52,6 +56,7 @@ const common: readonly ReplayCase[] = [
   { name: 'every byte', script: 'for n in 000 001 177 200 377; do printf "\\\\$n"; done; printf "\\000\\377"' },
   { name: 'a megabyte', script: 'yes 0123456789 | head -c 1000000', tidy: (text) => String(text.length) },
   { name: 'the environment', script: 'echo "[$BLANKS][$LINES2]$((${#BYTES}))"; env | grep -c "^WNOD_"', env: { BLANKS: ' a  b ', LINES2: 'x\ny', BYTES: 'äö' } },
+  { name: 'names and values that a shell would obey', script: `printf '%s\\n' ${hostileNames.map((name) => `"$${name}"`).join(' ')}; ls /tmp | grep -c wnod-hostile`, env: Object.fromEntries(hostileNames.map((name) => [name, `${hostile}\ntouch /tmp/wnod-hostile`])) },
   { name: 'who it is, and its umask', script: 'id -un; id -gn; umask' },
   { name: 'signals that are ignored', script: "exec 3</proc/self/status; grep SigIgn <&3 | cut -f2 | grep -o '[0-9a-f]$'" },
   { name: 'what it leaves running does not outlive it', script: 'sleep 600 >/dev/null 2>&1 & exit 3' },

@@ -94,13 +94,19 @@ const over: ReadonlySet<string> = new Set(['COMPLETED', 'FAILED', 'CANCELLED', '
 /** Nothing of it is left to run. */
 export const isOver = (record: JobRecord): boolean => over.has(record.get('JobState') ?? '')
 
-/** The records of a job of which nothing is left to run. */
-async function overNow(slurm: SlurmDaemons, id: string): Promise<readonly JobRecord[] | null> {
+/** The records of a job of which nothing is left to run; null while there is. */
+export async function overNow(slurm: SlurmDaemons, id: string): Promise<readonly JobRecord[] | null> {
   const records = await slurm.job(id)
-  for (const record of records) if (waitsToRunAgain(record)) await runAgainNow(slurm, record)
+  for (const record of records) await runAgainSoon(slurm, record)
   return records.length > 0 && records.every(isOver) ? records : null
 }
 
-/** Slurm lets a job wait for two minutes before it runs again. */
-export const waitsToRunAgain = (record: JobRecord): boolean => record.get('JobState') === 'PENDING' && record.get('Reason') === 'BeginTime' && record.get('Restarts') !== '0'
-export const runAgainNow = (slurm: SlurmDaemons, record: JobRecord): Promise<CommandResult> => slurm.admin('scontrol', 'update', `JobId=${record.get('JobId')}`, 'StartTime=now')
+/** Waiting for longer than we would have it: Slurm lets a job wait for two minutes before it runs again. */
+const soonMs = 5_000
+const waitsLong = (record: JobRecord): boolean =>
+  record.get('JobState') === 'PENDING' && record.get('Reason') === 'BeginTime' && record.get('Restarts') !== '0' && new Date(record.get('EligibleTime') ?? '').getTime() > Date.now() + soonMs
+
+/** Not at once: slurmd, which counts whole seconds, takes a job that starts in the second in which it was killed for the killed one, and fails it. */
+export async function runAgainSoon(slurm: SlurmDaemons, record: JobRecord): Promise<void> {
+  if (waitsLong(record)) await slurm.admin('scontrol', 'update', `JobId=${record.get('JobId')}`, 'StartTime=now+2')
+}

@@ -14,4 +14,4 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => slurm?.[Symbol.asyncDispose](), 60_000)
 
-compared('slurm', () => slurm, 'on the host itself')
+compared('slurm', () => slurm, { where: 'on the host itself' })

@@ -86,9 +86,23 @@ up() {
   return 1
 }
 
+# Jobs that nobody has ended, and the daemon of each, which lives in the folder that slurmd was in. They outlive slurmd.
+of_jobs() {
+  {
+    grep -lzsx "SLURM_CONF=$SLURM_CONF" $(grep -lzs '^SLURM_JOB_ID=' /proc/[0-9]*/environ) /dev/null
+    find /proc/[0-9]*/cwd -maxdepth 0 -lname "$log"
+  } 2>/dev/null | cut -d / -f 3
+}
+
 down() {
   stop "$run/slurmd-bait0.pid"
   stop "$run/slurmctld.pid"
+  for _ in $(seq 50); do
+    left=$(of_jobs)
+    [ -n "$left" ] || break
+    kill -9 $left 2>/dev/null || :
+    sleep .1
+  done
   stop "$BASE/munge/pid"
 }
 

@@ -7,6 +7,8 @@ import { until } from '../../kit/until.ts'
 import { jobsReplySchema, typesReplySchema, type JobView } from '../../wire/api.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 import { tempFolder } from '../harness/temp.ts'
+import { accountOf } from './accounts.ts'
+import type { BatchCase } from './case.ts'
 import { compared, roomForCases, templateReady } from './compared.ts'
 import { readRecord, user } from './slurm-daemons.ts'
 import { installSlurm, startSlurm, startSlurmAlone, type Slurm } from './slurm.ts'
@@ -15,6 +17,7 @@ const mapping = `
 types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1, reuse: same-user } }
 default: { type: debian12 }
 `
+const lines = (...all: readonly string[]): string => all.join('\n')
 const root = join(import.meta.dirname, '../..')
 
 test('a record of Slurm, also with a name that looks like one', () => {
@@ -174,7 +177,19 @@ describe('with a farm', () => {
     // Slurm has whole seconds.
     expect(Math.abs(job.submittedAtMs - said('StartTime'))).toBeLessThan(2_000)
     expect(Math.abs((job.endedAtMs ?? 0) - said('EndTime'))).toBeLessThan(2_000)
+    const account = await accountOf(farm, id)
+    expect(account).toMatchObject({ cause: 'exited', exitCode: 3, user: user.name, queue: 'bait', host: 'h1', type: 'debian12', submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs })
+    expect(Math.min(account.runMs - 1_000, account.scrubMs, account.overheadMs)).toBeGreaterThan(0)
     expect(readFileSync(join(slurm.folder, 'log/jobcomp.txt'), 'utf8')).toMatch(new RegExp(`^JobId=${id} .*JobState=FAILED .*ExitCode=3:0`, 'm'))
+  })
+
+  test('without a plugin, batch scripts go into VWNs all the same', async () => {
+    await using other = await startSlurmAlone('--comment=vm=debian12')
+    expect(await installSlurm(farm, other, ['--without-plugin', '--scripts', join(other.folder, 'scripts')])).toMatchObject({ code: 0 })
+    const whole: BatchCase = { group: 'script forms', name: '', script: lines('#!/bin/bash', 'trap "echo USR1; exit 3" USR1', 'cat; wc -c <"$0"; echo "${0##*/}"', 'printf "<%s>" "$@"', 'uname -n >&2', 'kill -USR1 $$'), args: ['a b', '$HOME', ''], stdin: 'in\n' }
+    const [bare, ours] = await Promise.all([other.run(whole, 'bare'), other.run(whole, 'vwn')])
+    expect(ours.stderr).toMatch(inVwn)
+    expect(ours).toEqual({ ...bare, stderr: ours.stderr })
   })
 
   test('afterwards nothing is left, and the node takes jobs', async () => {

@@ -5,21 +5,22 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { quote } from '../../bait/job/ssh-script.ts'
-import { until } from '../../kit/until.ts'
 import { ended, type Ended, type Farm } from '../harness/farm.ts'
-import type { BatchCase, BatchSystem, LiveJob, Observed } from './case.ts'
-import { isOver, jobMs, runAgainNow, startSlurmDaemons, waitsToRunAgain, type JobRecord, type SlurmDaemons } from './slurm-daemons.ts'
+import { waitsOfCase, type BatchCase, type BatchSystem, type LiveJob, type Observed, type Wait } from './case.ts'
+import { isOver, jobMs, overNow, runAgainSoon, startSlurmDaemons, type JobRecord, type SlurmDaemons } from './slurm-daemons.ts'
 
 export interface Slurm extends BatchSystem, SlurmDaemons {
+  /** By which a job of a case asks for a VWN. */
+  readonly asks: string
   /** One of Slurm's commands, as the user, to its end. */
   user(command: string, args: readonly string[], more?: { readonly env?: NodeJS.ProcessEnv; readonly stdin?: string }): Promise<Ended>
 }
 
 /** Slurm alone, without us. */
-export async function startSlurmAlone(): Promise<Slurm> {
+export async function startSlurmAlone(asks = '--vm=debian12'): Promise<Slurm> {
   const daemons = await startSlurmDaemons()
   const slurm: Slurm = {
-    ...daemons, name: 'slurm',
+    ...daemons, name: 'slurm', asks,
     user: (command, args, { env = {}, stdin = '' } = {}) => ended(slurm.start(command, args, env), { stdin, withinMs: jobMs }),
     run: (one, how) => (one.command === undefined ? runBatch(slurm, one, how) : runStep(slurm, one, how)),
   }
@@ -47,7 +48,7 @@ const verdict = (records: readonly JobRecord[]): Observed['record'] => {
 
 // ---------------------------------------------------------------- the two ways in
 
-const optionsOf = (one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', '-p', 'bare', ...(how === 'vwn' ? ['--vm=debian12'] : []), ...(one.options?.['slurm'] ?? [])]
+const optionsOf = ({ asks }: Slurm, one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', '-p', 'bare', ...(how === 'vwn' ? [asks] : []), ...(one.options?.['slurm'] ?? [])]
 
 /** What differs between any two runs of one job. */
 const tidied = (text: string): string =>
@@ -59,51 +60,77 @@ async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Prom
   writeFileSync(file, one.script?.startsWith('#!') === true ? one.script : `#!/bin/sh\n${one.script}\n`)
   if (one.stdin !== undefined) writeFileSync(join(desk, 'in'), one.stdin, 'latin1')
   const files = ['-o', join(desk, 'out.%a'), '-e', join(desk, 'err.%a'), ...(one.stdin === undefined ? [] : ['-i', join(desk, 'in')])]
-  const submitted = await slurm.user('sbatch', ['--parsable', ...files, ...optionsOf(one, how), file, ...(one.args ?? [])])
+  const submitted = await slurm.user('sbatch', ['--parsable', ...files, ...optionsOf(slurm, one, how), file, ...(one.args ?? [])])
   if (submitted.code !== 0) return { record: { submit: String(submitted.code) }, stdout: '', stderr: tidied(submitted.stderr).replaceAll(desk, 'DESK') }
   const id = submitted.stdout.trim()
   const said = (name: string): string => readdirSync(desk).filter((each) => each.startsWith(`${name}.`)).sort().map((each) => readFileSync(join(desk, each), 'latin1')).join('')
+  const wait = waitsOfCase(jobMs)
   try {
-    await one.during?.(liveJob(slurm, id, () => said('out')))
-    const records = await slurm.over(id)
+    await one.during?.(liveJob(slurm, id, { wait, said: () => said('out') }))
+    const records = await wait(() => overNow(slurm, id), `job ${id} is over`)
     return { record: verdict(records), stdout: tidied(said('out')), stderr: tidied(said('err')) }
   } catch (error) {
+    await clear(slurm, id)
     throw new Error(`job ${id} (${how}): ${said('out')}${said('err')}`, { cause: error })
   }
 }
 
+/** What a case that has failed leaves to run would be in the way of others. */
+async function clear(slurm: Slurm, id: string): Promise<void> {
+  await slurm.user('scancel', ['-Q', id])
+  await slurm.over(id, 20_000)
+}
+
 async function runStep(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed> {
   const name = `case-${Math.random().toString(36).slice(2)}`
-  const words = ['srun', '-J', name, ...optionsOf(one, how), ...(one.command ?? []), ...(one.args ?? [])]
+  const words = ['srun', '-J', name, ...optionsOf(slurm, one, how), ...(one.command ?? []), ...(one.args ?? [])]
   const child = words.includes('--pty') ? slurm.start('script', ['-qec', words.map(quote).join(' '), '/dev/null']) : slurm.start('srun', words.slice(1))
   const end = ended(child, { stdin: one.stdin ?? '', withinMs: jobMs })
+  const wait = waitsOfCase(jobMs)
   let said = ''
   child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
   const id = async (): Promise<string> => (await slurm.admin('squeue', '-h', '-n', name, '-o', '%A')).stdout.trim()
-  if (one.during !== undefined) {
-    const now = await until(id, { withinMs: jobMs, what: 'the step has a job' })
-    await one.during({ ...liveJob(slurm, now, () => said), signal: async (signal) => void child.kill(`SIG${signal}` as NodeJS.Signals) })
+  try {
+    if (one.during !== undefined) {
+      const now = await wait(id, 'the step has a job')
+      await one.during({ ...liveJob(slurm, now, { wait, said: () => said }), signal: async (signal) => void child.kill(`SIG${signal}` as NodeJS.Signals) })
+    }
+    return observed(await end)
+  } catch (error) {
+    child.kill('SIGKILL')
+    await Promise.allSettled([end])
+    const left = await id()
+    if (left !== '') await clear(slurm, left)
+    throw new Error(`step ${name} (${how}): ${said}`, { cause: error })
   }
-  const { code, signal, stdoutBytes, stderr } = await end
+}
+
+/** What srun and slurmstepd say comes side by side. */
+function observed({ code, signal, stdoutBytes, stderr }: Ended): Observed {
   const spoken = tidied(stderr).split('\n').filter((line) => !/^srun: job N (queued and waiting|has been allocated)/.test(line))
-  return { record: { exit: String(code ?? signal) }, stdout: tidied(stdoutBytes.toString('latin1')), stderr: spoken.sort().join('\n') } // srun and slurmstepd speak side by side
+  return { record: { exit: String(code ?? signal) }, stdout: tidied(stdoutBytes.toString('latin1')), stderr: spoken.sort().join('\n') }
 }
 
 /** Slurm sets the time of the next run again when the last one is cleared away: it is told as often as it takes. */
 async function runsAgain(slurm: Slurm, id: string): Promise<boolean> {
   const [record] = await slurm.job(id)
-  if (record !== undefined && waitsToRunAgain(record)) await runAgainNow(slurm, record)
+  if (record !== undefined) await runAgainSoon(slurm, record)
   return record !== undefined && record.get('Restarts') !== '0' && (record.get('JobState') === 'RUNNING' || isOver(record))
 }
 
-function liveJob(slurm: Slurm, id: string, said: () => string): LiveJob {
+interface Watched {
+  readonly wait: Wait
+  readonly said: () => string
+}
+
+function liveJob(slurm: Slurm, id: string, { wait, said }: Watched): LiveJob {
   const suspended = async (wanted: boolean): Promise<void> => {
     const is = async (): Promise<boolean> => (await slurm.job(id)).every((record) => (record.get('JobState') === 'SUSPENDED') === wanted)
-    await until(is, { withinMs: jobMs, everyMs: 200, what: `job ${id} is${wanted ? '' : ' not'} suspended` })
+    await wait(is, `job ${id} is${wanted ? '' : ' not'} suspended`)
   }
   return {
     id,
-    says: async (text) => void (await until(() => said().includes(text), { withinMs: jobMs, what: `job ${id} says ${text}` })),
+    says: async (text) => void (await wait(() => said().includes(text), `job ${id} says ${text}`, 50)),
     cancel: async () => void (await slurm.user('scancel', [id])),
     async suspend() {
       await slurm.admin('scontrol', 'suspend', id)
@@ -115,7 +142,7 @@ function liveJob(slurm: Slurm, id: string, said: () => string): LiveJob {
     },
     async requeue() {
       await slurm.admin('scontrol', 'requeue', id)
-      await until(() => runsAgain(slurm, id), { withinMs: jobMs, everyMs: 200, what: `job ${id} runs again` })
+      await wait(() => runsAgain(slurm, id), `job ${id} runs again`)
     },
     async endsIn(seconds) {
       await slurm.admin('scontrol', 'update', `JobId=${id}`, `EndTime=now+${seconds}`)

@@ -106,6 +106,24 @@ test('HTCondor: a file of its own, and a wrapper that leaves other jobs alone', 
   expect([readdirSync(here.at('config.d')), existsSync(here.at('scripts'))]).toEqual([['00-site.conf'], false])
 })
 
+test('HTCondor: job hooks are ours where a job names no others, say nothing and never fail', async () => {
+  await using here = await site()
+  const options = { configDir: here.at('config.d'), scripts: here.at('scripts') }
+  writeFileSync(here.at('config.d/00-site.conf'), '')
+  const hook = here.at('scripts/wnod-job-hook')
+  await installHtcondor(context, { ...options, all: true, jobHooks: true })
+  expect(here.read('config.d/50-wnod.conf')).toContain(`\nSTARTER_DEFAULT_JOB_HOOK_KEYWORD = WNOD\nWNOD_HOOK_PREPARE_JOB = ${hook}\nWNOD_HOOK_JOB_EXIT = ${hook}\n`)
+  const ad = 'ClusterId = 7\nProcId = 0\n'
+  for (const args of [[], ['exit'], ['evict']]) expect(spawnSync(hook, args, { input: ad, encoding: 'utf8', env: {} })).toMatchObject({ status: 0, stdout: '', stderr: '' })
+  writeFileSync(here.at('scripts/wnod'), `#!/bin/sh\nprintf '[%s]' "$@" >>'${here.at('calls')}'\nread -r line; echo "$line"\nexit 70\n`)
+  for (const args of [[], ['site'], ['exit'], ['remove'], ['hold'], ['evict']]) expect(spawnSync(hook, args, { input: ad, encoding: 'utf8' })).toMatchObject({ status: 0, stdout: 'ClusterId = 7\n' })
+  const called = (what: string): string => `[hook][htcondor][${what}][--all]`
+  expect(here.read('calls')).toBe(['prepare', 'prepare', 'exit', 'exit', 'exit', 'exit'].map(called).join(''))
+  writeFileSync(here.at('scripts/wnod'), '#!/bin/sh\n# made by `wnod install`\n')
+  await installHtcondor(context, { ...options, undo: true })
+  expect([readdirSync(here.at('config.d')), existsSync(here.at('scripts'))]).toEqual([['00-site.conf'], false])
+})
+
 test.each(['a b', "it's", '$(id)', 'x;y', '', 'a\nb'])('the word %j goes into no shell script', (word) => {
   expect(() => plainWord(word)).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
 })

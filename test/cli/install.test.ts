@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import type { Context } from '../../cli/context.ts'
 import { link, lineIn, listed, mark, ownFile, type Change } from '../../cli/install/change.ts'
 import { install } from '../../cli/install/install.ts'
+import { beforeReturn, jobSubmitLine } from '../../cli/install/slurm.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 const said: string[] = []
@@ -59,12 +60,35 @@ test('a line of ours replaces the one that was ours before, and goes though it i
   await using folder = await tempFolder()
   const path = join(folder.path, 'plugstack.conf')
   writeFileSync(path, 'required /a.so\n')
-  const line = (word: string): Change => lineIn(path, `required /b.so default=${word}`, (other) => other.split(' ')[1] === '/b.so')
+  const line = (word: string): Change => lineIn(path, `required /b.so default=${word}`, { isOlder: (other) => other.split(' ')[1] === '/b.so' })
   for (const word of ['none', 'mapping']) await install(context, 'slurm', [line(word)], {})
   expect(readFileSync(path, 'utf8')).toBe('required /a.so\nrequired /b.so default=mapping\n')
   await expect(install(context, 'slurm', [line('none')], { check: true })).rejects.toMatchObject({ code: 'INSTALL_INCOMPLETE' })
   await install(context, 'slurm', [line('none')], { undo: true })
   expect(readFileSync(path, 'utf8')).toBe('required /a.so\n')
+})
+
+test.each([
+  ['', 'ours\n', ''],
+  ['function f()\n  return 1\nend\n', 'function f()\n  return 1\nend\nours\n'],
+  ['function f() end\nreturn slurm.SUCCESS\n\n-- the end\n', 'function f() end\nours\nreturn slurm.SUCCESS\n\n-- the end\n'],
+  ['f = 1', 'f = 1\nours\n', 'f = 1\n'],
+  ['return 0', 'ours\nreturn 0\n', 'return 0\n'],
+])('a line goes before the last `return` of a Lua script: %j', async (before, after, back = before) => {
+  await using folder = await tempFolder()
+  const path = join(folder.path, 'job_submit.lua')
+  if (before !== '') writeFileSync(path, before)
+  const change = lineIn(path, 'ours', { before: beforeReturn })
+  for (const _twice of [1, 2]) await install(context, 'slurm', [change], {})
+  expect(readFileSync(path, 'utf8')).toBe(after)
+  await install(context, 'slurm', [change], { undo: true })
+  expect(existsSync(path) ? readFileSync(path, 'utf8') : '').toBe(back)
+})
+
+test('a line of job_submit.lua has words that end no string of it', () => {
+  expect(jobSubmitLine('/ours.lua', 'a'.repeat(64), { starter: '/opt/wnod/dist/wnod-starter', default: 'none', partition: undefined }))
+    .toBe('assert(loadfile("/ours.lua")) { starter = "/opt/wnod/dist/wnod-starter", default = "none" } -- made by `wnod install`: aaaaaaaaaaaa')
+  for (const bad of ['a"b', 'a\\', 'a\nb', 'a b', '$(id)']) expect(() => jobSubmitLine('/ours.lua', '', { default: bad })).toThrow(expect.objectContaining({ code: 'OPTION_INVALID' }))
 })
 
 test.each([

@@ -23,8 +23,8 @@ test('paths follow from the home, the environment names the image store', () => 
 test('seconds become milliseconds, empty texts become nothing', () => {
   const folder = mkdtempSync(join(tmpdir(), 'wnod-cfg-'))
   const config = join(folder, 'c.toml')
-  writeFileSync(config, 'images = ""\nurl_file = ""\n[hosts]\nheartbeat_s = 0.5\nlease_s = 60\n[history]\ndays = 1\n')
+  writeFileSync(config, 'images = ""\nurl_file = ""\n[hosts]\nheartbeat_s = 0.5\nlease_s = 60\n[history]\ndays = 1\nmib_max = 16\n[accounting]\nunacknowledged_days = 2\n')
   const { settings } = loadSettings({ home: folder, config, env: {} })
-  expect(settings).toMatchObject({ images: null, urlFile: null, patience: { heartbeatMs: 500, missedMax: 4, leaseMs: 60_000 }, historyMs: 86_400_000, nats: { creds: null } })
+  expect(settings).toMatchObject({ images: null, urlFile: null, patience: { heartbeatMs: 500, missedMax: 4, leaseMs: 60_000 }, history: { ageMs: 86_400_000, bytesMax: 16_777_216, unacknowledgedMs: 172_800_000 }, nats: { creds: null } })
   rmSync(folder, { recursive: true })
 })

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { answer } from '../../hooks/htcondor/job-hook.ts'
 import { startTestController, usualMapping, type TestController } from '../harness/controller.ts'
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
@@ -58,6 +59,28 @@ describe('lease', () => {
   test('leaves it to the job itself where the controller is away, unless it is told to be strict', async () => {
     expect(await hook(['lease', '--user', 'anna', '--type', 'nosuch'], folder)).toMatchObject(silent)
     expect(await hook(['lease', '--user', 'anna', '--strict'], folder)).toMatchObject({ exitCode: 75, stderr: expect.stringContaining('(CONTROLLER_AWAY)') as string })
+  })
+})
+
+describe('HTCondor', () => {
+  const prepare = (ad: string, more: readonly string[] = [], home?: string) => execa(process.execPath, [file, 'htcondor', 'prepare', ...more], { env: env(home), extendEnv: false, reject: false, input: ad })
+
+  test.each<[string, string, readonly string[]]>([
+    ['that can be placed', 'VM = "small"\n', []],
+    ['that is none of ours', 'Cmd = "x"\nJobQueue = "closed"\n', []],
+    ['that would be refused anywhere: its starter says so', 'VM = "nosuch"\n', []],
+    ['whose type is no name', 'VM = strcat("a", "b")\nJobQueue = "closed"\n', ['--all']],
+  ])('says nothing of a job %s', async (_what, ad, more) => expect(await prepare(ad, more)).toMatchObject(silent))
+
+  test('a job that this host has no VWN for is idle again, with the reason', async () => {
+    const { exitCode, stdout, stderr } = await prepare('Args = "VM = 1"\nJobQueue = "closed"\n', ['--all'])
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' })
+    expect(stdout).toMatch(/^HookStatusCode = 300\nHookStatusMessage = "wnod: a job like this does not run here: .* \(HOST_TOO_SMALL\): [^\n]*"$/)
+    expect(await prepare('JobQueue = "closed"\n', ['--all'], folder)).toMatchObject(silent)
+  })
+
+  test('what is said is one string of an ad, whatever is in it', () => {
+    expect(answer({ is: 'refused', said: 'a "b" \\ c\nd' })).toBe('HookStatusCode = 300\nHookStatusMessage = "wnod: a \\"b\\" \\\\ c d"\n')
   })
 })
 

@@ -33,6 +33,17 @@ test('a job gets a VWN, and the next job of its user gets the same one', async (
   expect(why).toMatchObject({ job: second, type: 'standard', decision: { is: 'reuse', vwn: 'v1', host: 'h1' }, hosts: [{ host: 'h1', why: expect.stringContaining('v1 is warm') }] })
 })
 
+test('what is logged about a job carries its trace, also where a VWN is what it is about', async () => {
+  await using controller = await startTestController({ natsUrl: nats.url })
+  await using bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  const trace = 'ab'.repeat(16)
+  const job = bait.submit({ trace })
+  expect(await controller.untilJob(job, ({ state }) => state === 'ended')).toMatchObject({ trace })
+  const about = controller.lines.filter((line) => line['job'] === job)
+  expect(about.map(({ msg }) => msg)).toEqual(expect.arrayContaining(['job decided', 'vwn moved']))
+  expect(new Set(about.map((line) => line['trace']))).toEqual(new Set([trace]))
+})
+
 test('a new job for a warm VWN has its orders at once, without waiting for a heartbeat', async () => {
   await using controller = await startTestController({ natsUrl: nats.url })
   const heartbeatMs = 60_000

@@ -44,6 +44,18 @@ test('rows of an older schema are there in the newer one', () => {
   db.close()
 })
 
+test('a database that could not shrink can, once it was opened', () => {
+  mkdirSync(join(folder, 'deep'))
+  const old = new Sqlite(file())
+  old.pragma('journal_mode = wal')
+  old.exec(migrations[0] ?? '')
+  old.pragma('user_version = 1')
+  old.close()
+  const db = openDatabase(file())
+  expect([db.sql.pragma('auto_vacuum', { simple: true }), db.sql.pragma('journal_mode', { simple: true })]).toEqual([2, 'wal'])
+  db.close()
+})
+
 test('a second owner is refused until the first has closed; a reader is not', () => {
   const first = openDatabase(file())
   expect(() => openDatabase(file())).toThrow(expect.objectContaining({ code: 'DATABASE_IN_USE' }))

@@ -86,7 +86,7 @@ function talk(speak: (message: ToStarter, say: (bytes: Buffer) => void) => void,
 const control = (message: unknown, n = 0): Buffer => encodeFrame(frameType.control, 0, n, Buffer.from(JSON.stringify(message)))
 const base64 = (text: string): string => Buffer.from(text).toString('base64')
 const submit: Submit = {
-  kind: 'submit', suspend: 'signal', bare: false, v: 1, uid: 0, gid: 0, groups: [0],
+  kind: 'submit', suspend: 'signal', bare: false, trace: null, v: 1, uid: 0, gid: 0, groups: [0],
   run: {
     argv: [base64('true')], env: [], cwd: null, umask: 0o22, limits: [], nice: 0, ignored: [], stdin: 'null', stdout: 'null', stderr: 'null', tty: null, stage: false, script: null,
   },

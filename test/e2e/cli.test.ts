@@ -1,6 +1,7 @@
 /** The command line against a farm that lives: one farm for the whole file, because a guest takes seconds to boot. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { explanationSchema, hostsReplySchema, imagesReplySchema, jobsReplySchema, jobViewSchema, receiptSchema, typesReplySchema, vwnDetailSchema, vwnsReplySchema } from '../../wire/api.ts'
+import type { Story } from '../../cli/show/logs.ts'
 import { until } from '../../kit/until.ts'
 import { startFarm, type Farm } from '../harness/farm.ts'
 
@@ -54,6 +55,19 @@ describe('every listing', () => {
     expect((await farm.cli(['show', job.job])).stdout).toMatch(/^job +h1-\d+\nname +sh\n/)
     expect(await farm.cli(['show', 'v99999'])).toMatchObject({ code: 1, stderr: expect.stringContaining('VWN_NOT_FOUND') as string })
     expect(await farm.cli(['show', 'h9'])).toMatchObject({ code: 1, stderr: expect.stringContaining('HOST_NOT_FOUND') as string })
+  })
+
+  test('wnod logs tells what every program has logged about a job, by its trace', async () => {
+    const { jobs } = jobsReplySchema.parse(await json(['jobs', '--limit', '10']))
+    const first = jobs.at(-1)
+    const { trace, lines } = (await json(['logs', first?.job ?? ''])) as Story
+    expect(trace).toBe(first?.trace)
+    expect(lines.every((line) => line['trace'] === trace)).toBe(true)
+    const said = lines.map(({ program, msg }) => `${program}: ${msg}`)
+    expect(said[0]).toBe('bait-h1: job accepted')
+    expect(said).toEqual(expect.arrayContaining(['controller: job decided', 'controller: vwn moved', 'bait-h1: vwn made', 'bait-h1: job moves', 'bait-h1: job ended']))
+    expect((await farm.cli(['logs', trace ?? ''])).stdout).toMatch(/^TIME +PROGRAM +LEVEL +WHAT +FACTS\n\S+ +bait-h1 +info +job accepted /)
+    expect(await farm.cli(['logs', 'h1-99999'])).toMatchObject({ code: 1, stderr: expect.stringContaining('JOB_NOT_FOUND') as string })
   })
 
   test('wnod receipt explains where the time went', async () => {

@@ -44,7 +44,7 @@ async function farm(limits: Partial<JobLimits> = {}, { halts = true } = {}) {
       await until(() => starter.stdout().includes('up'), within)
       return { ...starter, freed, job }
     },
-    hook: (args: readonly string[], as: { uid?: number; gid?: number } = {}) =>
+    hook: (args: readonly string[], as: { uid?: number; gid?: number; input?: string } = {}) =>
       execa(process.execPath, [hookFile, ...args], { env: { WNOD_SOCKET: desk.socket, PATH: process.env['PATH'] ?? '' }, extendEnv: false, reject: false, cwd: '/', ...as }),
     heard: () => (existsSync(`${file}.heard`) ? readFileSync(`${file}.heard`, 'latin1') : ''),
     count: () => Number(readFileSync(file, 'utf8')) || 0,
@@ -219,6 +219,19 @@ describe('wnod hook', () => {
     await mine.ended
     expect(await at.hook(['release', '70'])).toMatchObject(silent)
     expect(await waiting.ended).toMatchObject({ signal: 'SIGKILL' })
+  })
+
+  test('at the exit of a job of HTCondor, whose ad is on stdin, nothing is left of it; other jobs are not looked at', async () => {
+    await using at = await farm()
+    const [one, other] = ['7.0', '7.1'].map((id) => runStarter(at.desk, ['true'], { args: ['--batch-system', 'htcondor', '--batch-job-id', id] }))
+    await until(() => at.desk.jobs.live().length === 2, within)
+    const exit = (ad: string, more: readonly string[] = []) => at.hook(['htcondor', 'exit', ...more], { input: ad })
+    for (const ad of ['', 'ClusterId = 7\nProcId = 0\nExitCode = 0\n', 'VM = "el9"\nClusterId = 7\n', 'VM = "el9"\nClusterId = 9\nProcId = 0\n']) expect(await exit(ad)).toMatchObject(silent)
+    expect(at.desk.jobs.live()).toHaveLength(2)
+    expect(await exit('ClusterId = 7\nVM = "el9"\nProcId = 0\nExitBySignal = true\n')).toMatchObject(silent)
+    expect(at.desk.jobs.live().map(({ want }) => want.batchJobId)).toEqual(['7.1'])
+    expect(await exit('ClusterId = 7\nProcId = 1\n', ['--all'])).toMatchObject(silent)
+    expect(await Promise.all([one?.ended, other?.ended])).toMatchObject([{ signal: 'SIGKILL' }, { signal: 'SIGKILL' }])
   })
 
   test('where there is no bait there is nothing to release, but nothing can be controlled either', async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { scriptBytesMax } from '../../core/script-path.ts'
-import { slurm } from '../../hooks/slurm/front-end.ts'
+import { slurm, slurmBatch } from '../../hooks/slurm/front-end.ts'
 import { frontEndOf, type Call } from '../../hooks/starter/front-end.ts'
 import { beforeFile, buildStarter, openDesk, sessionOf, starterFolder, type Desk } from './desk.ts'
 import { fakeGuest, toldTo } from './fake-agent.ts'
@@ -50,6 +50,15 @@ test.each([
 
 test('Slurm: without the plugin’s word there is no command', () => {
   expect(() => slurm(call({ SLURM_JOB_ID: '7' }))).toThrow('WNOD_ARGV0')
+})
+
+test('Slurm: a batch script with our line before its own is the job, without that line', () => {
+  const path = '/spool/job00007/slurm_script'
+  const whole = Buffer.from('#!/opt/wnod/dist/wnod-starter --slurm-batch\n#!/bin/sh\n\xff', 'latin1')
+  const reading = slurmBatch({ ...call({ ...batch, WNOD_ARGV0: '/bin/false' }, [path, '--type', '']), readFile: () => whole })
+  expect(reading.argv.map(String)).toEqual([path, '--type', ''])
+  expect(reading).toMatchObject({ isHeaded: true, known: { batchJobId: '7', queue: 'bait' }, script: { path: Buffer.from(path), content: Buffer.from('#!/bin/sh\n\xff', 'latin1') } })
+  for (const args of [[], ['/home/ada/script'], ['slurm_script']]) expect(() => slurmBatch(call(batch, args))).toThrow('no batch script in the spool')
 })
 
 test('a front end that nobody has is wrong use, none is a plain call', () => {

@@ -61,6 +61,24 @@ test('a report says what became of the job', async () => {
   expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ job: 'h1-1', vwn: 'v1', type: 'el9', reused: false, outcome: { is: 'exited', code: 5 }, phases: { run: expect.any(Number) as number } })
 })
 
+test('a job has one trace from its starter to its guest: a new one, or that of what has submitted it', async () => {
+  const told = 'c0ffee'.padStart(32, '1')
+  for (const parent of [undefined, `00-${told}-00f067aa0ba902b7-01`, '00-garbage-01', `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`]) {
+    await using at = await farm()
+    const file = join(at.desk.folder, 'report.json')
+    const { ended } = await at.run(['sh', '-c', 'printf "%s" "${TRACEPARENT-none}"'], { input: '', args: ['--report', file], env: { PATH: process.env['PATH'], ...(parent !== undefined && { TRACEPARENT: parent }) } })
+    expect((await ended).stdout.toString()).toBe(parent ?? 'none')
+    const { trace } = JSON.parse(readFileSync(file, 'utf8')) as { trace: string }
+    expect(trace).toMatch(/^[0-9a-f]{32}$/)
+    expect(trace === told).toBe(parent?.includes(told) === true)
+    expect(at.guest.tasks).toMatchObject([{ kind: 'run', trace }])
+    expect((await until(() => at.desk.jobs.ended()[0], within)).trace).toBe(trace)
+    const lines = at.desk.lines.filter((line) => line['job'] !== undefined)
+    expect(lines.length).toBeGreaterThan(3)
+    expect(new Set(lines.map((line) => line['trace']))).toEqual(new Set([trace]))
+  }
+})
+
 test('death by a signal is death by that signal', async () => {
   await using at = await farm()
   const { ended } = await at.run(['sh', '-c', 'kill -SEGV $$'], { input: '' })

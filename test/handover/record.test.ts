@@ -17,7 +17,7 @@ test('what is asked for last is what stays, also where nobody waits for the writ
   const records = jobRecords(folder.path, hostId('h1'), log)
   await records.load()
   const first = Array.from({ length: 20 }, (): JobRecord => ({
-    v: 1, job: records.nextId(), identity: inManyGroups, name: 'true', submittedAtMs: 0, state: 'starting', vwn: null, phases: {}, reused: false,
+    v: 1, job: records.nextId(), identity: inManyGroups, name: 'true', submittedAtMs: 0, trace: null, state: 'starting', vwn: null, phases: {}, reused: false,
     want: { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null },
     scrubReceipt: null, end: null,
   }))

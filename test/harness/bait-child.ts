@@ -9,7 +9,7 @@ import type { EffectName } from '../../bait/vwns/boot.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { createLog } from '../../kit/log.ts'
 import { homePaths } from '../../kit/paths.ts'
-import { service } from '../../kit/service.ts'
+import { playedDoor } from '../bait/played-door.ts'
 import { playedJobs } from '../bait/played-jobs.ts'
 
 /** What the parent tells: one JSON text as the only argument. */
@@ -30,7 +30,7 @@ const jobs = playedJobs({ endsAtOnce: true })
 const settings = baitSchema(images).parse({ host: 'h1', nats: { servers: [nats] }, vm: { accelerator: 'tcg' }, report: { heartbeat_ms: 200 }, templates: { disk_gib: templates ? 8 : 0 } })
 const kit = { clock: systemClock, log: createLog({ program: 'bait', level: 'debug' }), signal: new AbortController().signal }
 const bait = createBait(kit, homePaths(home), settings, {
-  openJobs: () => ({ jobs, clean: jobs.clean, door: service({ start: () => undefined, stop: () => undefined }) }),
+  openJobs: () => ({ jobs, clean: jobs.clean, door: playedDoor() }),
   after: dieAt,
   afterTemplate: dieAt,
 })

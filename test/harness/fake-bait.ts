@@ -51,6 +51,7 @@ export interface FakeJob {
   readonly groups?: readonly string[]
   readonly want?: Partial<Omit<Want, 'type'>> & { readonly type?: string }
   readonly name?: string
+  readonly trace?: string
 }
 
 export interface FakeHost {
@@ -293,11 +294,11 @@ const fakeReceipt = ({ spec, reuse }: WantedVwn, jobsBefore: number, atMs: numbe
 })
 
 function fakeJob(id: JobId, job: FakeJob, nowMs: number): LiveJob {
-  const { user = 'alice', uid = 1001, gid = uid, group = user, groups = [], want = {}, name = 'true' } = job
+  const { user = 'alice', uid = 1001, gid = uid, group = user, groups = [], want = {}, name = 'true', trace = null } = job
   const identity: Identity = { user, uid, gid, group, groups: [{ gid, name: group }, ...groups.map((other, index) => ({ gid: 5000 + index, name: other }))] }
   const none: Want = { type: null, queue: null, project: null, batchSystem: null, batchJobId: null, cpus: null, memoryMib: null, scratchGib: null }
   return {
-    job: id, state: 'waiting', vwn: null, identity, name, submittedAtMs: nowMs, phases: {},
+    job: id, state: 'waiting', vwn: null, identity, name, submittedAtMs: nowMs, phases: {}, trace,
     want: { ...none, ...want, type: want.type === undefined ? null : typeName(want.type) },
   }
 }

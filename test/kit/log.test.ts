@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { VwnError } from '../../core/errors.ts'
-import { captureLog, createLog, silentLog } from '../../kit/log.ts'
+import { captureLog, createLog, silentLog, traced } from '../../kit/log.ts'
 
 test('a line is a constant sentence with facts as fields, and a child adds its own', () => {
   const { log, lines } = captureLog()
@@ -25,6 +25,18 @@ test('secrets, environments and arguments never reach a log', () => {
   log.info({ env: { A: 'hush' }, job: { args: ['hush'], environment: 'hush', id: 'h1-2' }, privateKey: 'hush' }, 'x')
   expect(JSON.stringify(lines)).not.toContain('hush')
   expect(lines[0]).toMatchObject({ job: { id: 'h1-2' } })
+})
+
+test('a line that names a job has its trace, and so have the lines of a child that names one', () => {
+  const { log, lines } = captureLog()
+  const known = traced(log, (job) => (job === 'h1-1' ? 'abc' : null))
+  known.info({ job: 'h1-1' }, 'of a job')
+  known.child({ vwn: 'v1' }).child({ job: 'h1-1' }).warn({ vwn: 'v1' }, 'of its child')
+  known.info({ job: 'h1-1', trace: 'its own' }, 'says it itself')
+  known.child({ vwn: 'v1' }).info({ job: 'h1-2' }, 'of a job that nobody knows')
+  known.info({ job: null }, 'of none')
+  known.info('plain')
+  expect(lines.map((line) => line['trace'])).toEqual(['abc', 'abc', 'its own', undefined, undefined, undefined])
 })
 
 test('levels below the chosen one are silent', () => {

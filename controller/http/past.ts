@@ -1,0 +1,94 @@
+/** The past over HTTP: accounting records, history and times. Each answer looks at a bounded number of rows. */
+import type { FastifyInstance } from 'fastify'
+import { accountOf, isAskedFor } from '../../core/accounting.ts'
+import { VwnError } from '../../core/errors.ts'
+import { timesBook } from '../../core/times.ts'
+import type { Database } from '../../db/open.ts'
+import { recordsAfter, recordsBetween } from '../../db/queries/accounting.ts'
+import { beforeAll, pastAfter, type Past, type Place } from '../../db/queries/history.ts'
+import { getJob } from '../../db/queries/job.ts'
+import { acknowledgedRecord, acknowledgeRecord, newestRecord } from '../../db/queries/meta.ts'
+import { timedJobsBefore, vwnFailuresSince } from '../../db/queries/times.ts'
+import { getVwn } from '../../db/queries/vwn.ts'
+import {
+  accountingQuerySchema, historyExportQuerySchema, timesQuerySchema,
+  type AccountingQuery, type HistoryEntry, type TimesReply,
+} from '../../wire/accounting.ts'
+import type { Clock } from '../../kit/clock.ts'
+import type { Parts } from '../controller.ts'
+import { checked } from './errors.ts'
+import { jobView, vwnDetail } from './views.ts'
+
+/** Adds the routes that read the past. */
+export function pastRoutes(app: FastifyInstance, parts: Parts): void {
+  app.get('/v1/accounting', ({ query }) => accounting(parts, checked(accountingQuerySchema, query)))
+  app.get('/v1/history/export', ({ query }) => historyPage(parts, checked(historyExportQuerySchema, query)))
+  app.get('/v1/times', ({ query }) => times(parts, checked(timesQuerySchema, query).hours))
+}
+
+/** Adds what whoever does the accounts says; it may be repeated. */
+export function accountingVerbs(app: FastifyInstance, { db, kit }: Parts): void {
+  app.post<{ Params: { record: string } }>('/v1/accounting/acknowledge/:record', ({ params }) => {
+    const record = Number(params.record)
+    const newest = newestRecord(db)
+    if (!/^\d{1,15}$/.test(params.record) || record > newest) throw new VwnError('RECORD_NOT_FOUND', { record: params.record.slice(0, 20), newest })
+    if (record > acknowledgedRecord(db)) kit.log.info({ record }, 'accounting records acknowledged')
+    acknowledgeRecord(db, record)
+    return { acknowledged: acknowledgedRecord(db) }
+  })
+}
+
+function accounting({ db, settings }: Parts, { since, until, limit, after, ...names }: AccountingQuery): unknown {
+  const filter = { sinceMs: since, untilMs: until, ...names }
+  const timed = since !== undefined || until !== undefined
+  const bounds = timed ? recordsBetween(db, since ?? 0, until ?? Number.MAX_SAFE_INTEGER) : { first: 1, last: newestRecord(db) }
+  const page = bounds === null ? [] : recordsAfter(db, { after: after ?? bounds.first - 1, upTo: bounds.last, limit })
+  const next = page.length < limit ? null : (page.at(-1)?.record ?? null)
+  return { farm: settings.name, records: page.map(accountOf).filter((record) => isAskedFor(record, filter)), next, acknowledged: acknowledgedRecord(db) }
+}
+
+function historyPage(parts: Parts, { after, limit }: { readonly after?: string | undefined; readonly limit: number }): unknown {
+  const past = pastAfter(parts.db, after === undefined ? beforeAll : placeIn(after), { beforeMs: Number.MAX_SAFE_INTEGER, limit })
+  const last = past.at(-1)
+  return { entries: past.flatMap((one) => entryOf(parts, one) ?? []), next: last === undefined || past.length < limit ? null : `${last.endedAtMs}:${last.id}` }
+}
+
+function placeIn(text: string): Place {
+  const [atMs = '', id = ''] = text.split(':')
+  return { atMs: Number(atMs), id }
+}
+
+function entryOf(parts: Parts, past: Past): HistoryEntry | null {
+  if (past.kind === 'vwn') {
+    const vwn = getVwn(parts.db, past.id)
+    return vwn === null ? null : { kind: 'vwn', ...vwnDetail(parts, vwn) }
+  }
+  const job = getJob(parts.db, past.id)
+  return job === null ? null : { kind: 'job', ...jobView(job) }
+}
+
+/** Rows that one answer looks at, and at one go: the controller works on between. */
+const timedJobsMax = 100_000
+const timedJobsAtOnce = 2_000
+
+async function times({ db, kit }: Parts, hours: number): Promise<ReturnType<ReturnType<typeof timesBook>['totals']> & Pick<TimesReply, 'fromMs' | 'toMs'>> {
+  const toMs = kit.clock.nowMs()
+  const { fromMs, jobs } = await timedJobs(db, kit.clock, toMs - hours * 3_600_000, toMs)
+  const book = timesBook(fromMs, toMs)
+  for (const job of jobs) book.add(job)
+  for (const code of vwnFailuresSince(db, fromMs, toMs, timedJobsMax)) book.addFailure(code)
+  return { fromMs, toMs, ...book.totals() }
+}
+
+async function timedJobs(db: Database, clock: Clock, sinceMs: number, toMs: number): Promise<{ fromMs: number; jobs: ReturnType<typeof timedJobsBefore> }> {
+  const jobs: ReturnType<typeof timedJobsBefore> = []
+  let place: Place = { atMs: toMs, id: '' }
+  while (jobs.length < timedJobsMax) {
+    const some = timedJobsBefore(db, place, { sinceMs, limit: timedJobsAtOnce })
+    jobs.push(...some)
+    place = some.at(-1)?.place ?? place
+    if (some.length < timedJobsAtOnce) return { fromMs: sinceMs, jobs }
+    await clock.sleep(1)
+  }
+  return { fromMs: place.atMs, jobs }
+}
