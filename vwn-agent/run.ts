@@ -38,7 +38,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
   const waitingSignals: number[] = []
   let cgroup: Cgroup | null = null
   let stageGroup: Cgroup | null = null
-  let shares: Shares | null = null
+  let shares: Promise<Shares> | null = null
   let started: Started | null = null
   let flows: Flows | null = null
   let exited = false
@@ -49,7 +49,8 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
     else if (!exited) tryKill(-started.job, signal)
   }
   const work = async (): Promise<void> => {
-    shares = await mountShares(connection, task.mounts, dirname(settings.socket))
+    shares = mountShares(connection, task.mounts, dirname(settings.socket))
+    await shares
     const account = step('account', () => makeAccount(settings, task.identity, task.mounts.map(({ at }) => at)))
     cgroup = step('cgroup', () => makeCgroup(settings.cgroups, task.job, task.memoryBytes))
     const argv = step('script', () => placeScript(settings, account, task))
@@ -74,6 +75,12 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
     flows?.stopInput()
     flows?.cutOutput()
   }
+  /** Nothing of the job is left, and nothing that was mounted for it. */
+  const leave = async (): Promise<void> => {
+    await Promise.all([cgroup?.remove(killMs), stageGroup?.remove(killMs)])
+    const mounted = await shares?.catch(() => null)
+    await mounted?.unmount()
+  }
   const stageOf = async (account: Account): Promise<Stage> => {
     stageGroup = step('cgroup', () => makeCgroup(settings.cgroups, `${task.job}.stage`, null))
     return openStage({ connection, account, cgroup: stageGroup, cwd: task.run.cwd, folder: dirname(settings.socket) })
@@ -92,8 +99,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
       say({ kind: 'failed', step: 'agent', message: String(error).slice(0, 4096) })
     })
     .then(async () => {
-      await Promise.all([cgroup?.remove(killMs), stageGroup?.remove(killMs)])
-      await shares?.unmount()
+      await leave()
       over()
     })
     .catch((error: unknown) => process.stderr.write(`agent: job ${task.job}, trace ${task.trace ?? 'none'}: ${String(error)}\n`))
@@ -110,7 +116,7 @@ export function runJob(settings: Settings, helper: Helper, connection: Connectio
     async abandon() {
       abandoned = true
       if (started !== null) end(started)
-      await Promise.all([cgroup?.remove(killMs), stageGroup?.remove(killMs)])
+      await leave()
     },
   }
 }

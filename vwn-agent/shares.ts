@@ -10,7 +10,7 @@ import { makeFolders } from './made-folders.ts'
 import { signalNumber } from './signals.ts'
 
 export interface Shares {
-  /** Resolves when none is there any more, or one cannot be got rid of, which the scrub will find. */
+  /** Resolves when none is there any more, or one cannot be got rid of, which the scrub will find. Safe to repeat. */
   unmount(): Promise<void>
 }
 
@@ -30,11 +30,11 @@ export async function mountShares(connection: Connection, mounts: readonly Guest
     const words = takeWords(said)
     return code === 0 ? null : signal === signalNumber('SIGALRM') ? 'the server did not answer in time' : words.trim() || `it ended with ${code ?? signal}`
   }
-  const shares: Shares = {
-    async unmount() {
-      for (let at = mounted.pop(); at !== undefined; at = mounted.pop()) await does('unmount', at)
-    },
+  const unmountAll = async (): Promise<void> => {
+    for (const at of mounted.reverse()) await does('unmount', at)
   }
+  let unmounting: Promise<void> | null = null
+  const shares: Shares = { unmount: () => (unmounting ??= unmountAll()) }
   for (const mount of mounts) {
     const why = folderFor(mount.at) ?? await does('mount', mount.source, mount.at, optionsOf(mount), mount.readOnly ? 'ro' : 'rw')
     if (why !== null) {

@@ -261,9 +261,9 @@ export function driveJob(deps: DriveDeps, link: StarterLink, who: Identified): D
     assign(to, facts) {
       if (job.state !== 'waiting') return Promise.resolve({ mustClean: false })
       const start = startPlace(facts.directory, facts.mounts, { cwd: run.cwd === null ? null : Buffer.from(run.cwd, 'base64').toString('latin1'), stage: run.stage })
-      const objection = start === null ? failure('DIRECTORY_NOT_SHARED', `type=${to.spec.type}`) : facts.mounts.length > 0 && to.spec.contact === 'ssh' ? failure('SHARE_UNSUPPORTED', `type=${to.spec.type}`) : null
-      if (objection !== null) {
-        deliver({ kind: 'refused', failure: objection })
+      const cannotMount = facts.mounts.length > 0 && to.spec.contact === 'ssh'
+      if (start === null || cannotMount) {
+        deliver({ kind: 'refused', failure: failure(cannotMount ? 'SHARE_UNSUPPORTED' : 'DIRECTORY_NOT_SHARED', `type=${to.spec.type}`) })
         return freed.opened
       }
       run = { ...run, stage: start === 'stage', cwd: start === 'home' ? null : run.cwd }
