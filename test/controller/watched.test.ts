@@ -35,7 +35,7 @@ test('whoever catches up, from any generation, over restarts and forgotten histo
       expect(watcher.generation).toBe(farmGeneration(life.db))
       expect(watcher.rows()).toEqual(sorted(farmNow(life)))
     }
-  }), { numRuns: 10 })
+  }), { numRuns: 10, endOnFailure: true })
 }, 60_000)
 
 test('history says of each moment what the farm showed then', () => {
@@ -53,7 +53,7 @@ test('history says of each moment what the farm showed then', () => {
       else expect(kept(pastFarmSchema.parse(pastFarm(life, atMs)))).toEqual(kept(farm))
     }
     expect(() => pastFarm(life, toMs + 1)).toThrow(expect.objectContaining({ code: 'HISTORY_UNKNOWN' }))
-  }), { numRuns: 10 })
+  }), { numRuns: 10, endOnFailure: true })
 }, 60_000)
 
 /** What of a farm is written down for later. */
@@ -73,4 +73,20 @@ test('whoever has missed very much is told to fetch the farm', () => {
   life.happen({ is: 'submitted', pick: 0 })
   life.db.sql.exec('commit')
   expect(watched.changes.after(before).text).toMatch(/^event: reset\n/)
+})
+
+test('what a host holds is told when a VWN comes, and when it goes', () => {
+  using life = farmLife()
+  const watcher = farmWatcher()
+  const used = (): unknown => {
+    catchUp(life, watcher)
+    return watcher.rows().hosts.map((host) => host.used.memoryMib)
+  }
+  expect(used()).toEqual([0, 0])
+  life.happen({ is: 'requested', pick: 2 })
+  expect(used()).toEqual([512, 0])
+  life.happen({ is: 'moved', pick: 21 }) // rejected
+  expect(watcher.rows().vwns).toHaveLength(1)
+  expect(used()).toEqual([0, 0])
+  expect(watcher.rows().vwns).toEqual([])
 })
