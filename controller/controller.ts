@@ -19,6 +19,8 @@ import { subjects } from '../wire/subjects.ts'
 import type { Settings } from './config.ts'
 import { pruneHistory } from './history.ts'
 import { openHosts, type HostBook } from './hosts.ts'
+import { openWatchedFarm, type WatchedFarm } from './http/farm.ts'
+import { openFollowers, type Followers } from './http/follow.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
@@ -42,6 +44,9 @@ export interface Parts {
   readonly pool: Pool
   readonly metrics: Metrics
   readonly counts: Counts
+  readonly farm: WatchedFarm
+  /** Whoever watches what changes. */
+  readonly followers: Followers
   readonly ordersOf: (host: HostId) => Orders
 }
 
@@ -49,6 +54,8 @@ export interface Controller extends AsyncDisposable {
   readonly term: number
   /** Address of the read-only API, `http://127.0.0.1:PORT`. */
   readonly url: string
+  /** How many watch what changes. */
+  readonly watchers: number
   /** Reads the mapping file again, changed or not. */
   reloadMapping(): void
   /** One turn of the scheduler, now. */
@@ -109,7 +116,9 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   const history = loop(kit, { name: 'history', everyMs: pruneEveryMs }, (signal) => pruneHistory({ db, kit, bounds: settings.history }, signal))
   await mapping.load()
 
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, metrics, counts, ordersOf: orders }
+  const followers = openFollowers(kit)
+  undo.push('followers', () => followers.stop())
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, metrics, counts, farm: openWatchedFarm({ db, kit }), followers, ordersOf: orders }
   metrics.read(...stateFamilies(parts))
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
@@ -131,7 +140,7 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   kit.log.info({ term, url: http.url, hosts: book.all.length, database: settings.database }, 'controller ready')
 
   const stop = (): Promise<void> => undo.undo()
-  return { term, url: http.url, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
+  return { term, url: http.url, get watchers() { return followers.count }, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
 }
 
 /** A report that comes under another host's name is a lie: a bait's credentials only allow its own subject. */

@@ -5,7 +5,7 @@
  *
  * A crash after the commit loses only the sending: orders are built from rows, and the next report is answered with them.
  */
-import { failure, type Outcome } from '../core/failure.ts'
+import { failure, failureWords, type Outcome } from '../core/failure.ts'
 import type { HostId, TypeName, VwnId } from '../core/ids.ts'
 import { nextToken, type LeaseToken } from '../core/lease.ts'
 import type { Made } from '../core/placement.ts'
@@ -95,11 +95,11 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
     const tell = (news: News): void => void draft.said.push(() => parts.onNews(news))
     const moved = (before: Vwn, vwn: Vwn, event: VwnEvent['kind'] | 'requested'): void => {
       saveVwn(db, vwn)
-      const why = vwn.cause === null ? null : `${vwn.cause.message} (${vwn.cause.code})`
-      const transition = { vwn: vwn.id, event, from: before.state, to: vwn.state, job: vwn.job ?? before.job, why }
+      const why = vwn.cause === null ? null : failureWords(vwn.cause)
+      const transition = { vwn: vwn.id, host: vwn.host, event, from: before.state, to: vwn.state, job: vwn.job ?? before.job, why }
       addVwnEvent(db, { ...transition, atMs: kit.clock.nowMs() })
       draft.touched.set(vwn.host, Math.max(draft.touched.get(vwn.host) ?? 0, vwn.generation))
-      draft.said.push(() => kit.log.info({ ...transition, host: vwn.host }, 'vwn moved'))
+      draft.said.push(() => kit.log.info(transition, 'vwn moved'))
       tell({ is: 'moved', before, vwn })
     }
     return {

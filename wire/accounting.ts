@@ -73,6 +73,7 @@ export const accountingReplySchema = z.object({
   /** Records up to this one were exported and acknowledged. */
   acknowledged: whole,
 })
+export type AccountingReply = z.output<typeof accountingReplySchema>
 
 export const accountingQuerySchema = z.strictObject({
   after: z.coerce.number().int().nonnegative().optional(),
@@ -100,6 +101,7 @@ export const historyExportReplySchema = z.object({
   /** What to ask for next as `after`; null: this was the end. */
   next: z.string().nullable(),
 })
+export type HistoryExportReply = z.output<typeof historyExportReplySchema>
 export const historyExportQuerySchema = z.strictObject({
   /** `next` of the page before. */
   after: z.string().regex(/^\d+(\.\d+)?:[a-z0-9-]{1,64}$/).optional(),

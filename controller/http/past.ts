@@ -1,5 +1,4 @@
 /** The past over HTTP: accounting records, history and times. Each answer looks at a bounded number of rows. */
-import type { FastifyInstance } from 'fastify'
 import { accountOf, isAskedFor } from '../../core/accounting.ts'
 import { VwnError } from '../../core/errors.ts'
 import { timesBook } from '../../core/times.ts'
@@ -11,25 +10,24 @@ import { acknowledgedRecord, acknowledgeRecord, newestRecord } from '../../db/qu
 import { timedJobsBefore, vwnFailuresSince } from '../../db/queries/times.ts'
 import { getVwn } from '../../db/queries/vwn.ts'
 import {
-  accountingQuerySchema, historyExportQuerySchema, timesQuerySchema,
-  type AccountingQuery, type HistoryEntry, type TimesReply,
+  accountingQuerySchema, accountingReplySchema, acknowledgedSchema, historyExportQuerySchema, historyExportReplySchema, timesQuerySchema, timesReplySchema,
+  type AccountingQuery, type AccountingReply, type HistoryEntry, type HistoryExportReply, type TimesReply,
 } from '../../wire/accounting.ts'
 import type { Clock } from '../../kit/clock.ts'
 import type { Parts } from '../controller.ts'
-import { checked } from './errors.ts'
+import { get, order, type Route } from './routes.ts'
 import { jobView, vwnDetail } from './views.ts'
 
-/** Adds the routes that read the past. */
-export function pastRoutes(app: FastifyInstance, parts: Parts): void {
-  app.get('/v1/accounting', ({ query }) => accounting(parts, checked(accountingQuerySchema, query)))
-  app.get('/v1/history/export', ({ query }) => historyPage(parts, checked(historyExportQuerySchema, query)))
-  app.get('/v1/times', ({ query }) => times(parts, checked(timesQuerySchema, query).hours))
-}
+/** The addresses that read the past. */
+export const pastRoutes: readonly Route[] = [
+  get('/v1/accounting', { says: 'Accounting records of ended jobs, in the order of their numbers, page by page.', reply: { Accounting: accountingReplySchema }, query: accountingQuerySchema }, (parts, { query }) => accounting(parts, query)),
+  get('/v1/history/export', { says: 'All that is over, oldest first, page by page.', reply: { HistoryExport: historyExportReplySchema }, query: historyExportQuerySchema }, (parts, { query }) => historyPage(parts, query)),
+  get('/v1/times', { says: 'How long jobs have waited of late, by type and host, and what went wrong.', reply: { Times: timesReplySchema }, query: timesQuerySchema }, (parts, { query }) => times(parts, query.hours)),
+]
 
-/** Adds what whoever does the accounts says; it may be repeated. */
-export function accountingVerbs(app: FastifyInstance, parts: Parts): void {
-  app.post<{ Params: { id: string } }>('/v1/accounting/acknowledge/:id', ({ params }) => acknowledge(parts, params.id))
-}
+/** Said by whoever does the accounts; it may be repeated. */
+export const acknowledgeRoute: Route =
+  order('/v1/accounting/acknowledge/:id', { says: 'Accounting records up to this one are taken.', reply: { Acknowledged: acknowledgedSchema } }, acknowledge)
 
 /** Records up to this one are taken; RECORD_NOT_FOUND. */
 function acknowledge({ db, kit }: Parts, id: string): { readonly acknowledged: number } {
@@ -41,7 +39,7 @@ function acknowledge({ db, kit }: Parts, id: string): { readonly acknowledged: n
   return { acknowledged: acknowledgedRecord(db) }
 }
 
-function accounting({ db, settings }: Parts, { since, until, limit, after, ...names }: AccountingQuery): unknown {
+function accounting({ db, settings }: Parts, { since, until, limit, after, ...names }: AccountingQuery): AccountingReply {
   const filter = { sinceMs: since, untilMs: until, ...names }
   const timed = since !== undefined || until !== undefined
   const bounds = timed ? recordsBetween(db, since ?? 0, until ?? Number.MAX_SAFE_INTEGER) : { first: 1, last: newestRecord(db) }
@@ -50,7 +48,7 @@ function accounting({ db, settings }: Parts, { since, until, limit, after, ...na
   return { farm: settings.name, records: page.map(accountOf).filter((record) => isAskedFor(record, filter)), next, acknowledged: acknowledgedRecord(db) }
 }
 
-function historyPage(parts: Parts, { after, limit }: { readonly after?: string | undefined; readonly limit: number }): unknown {
+function historyPage(parts: Parts, { after, limit }: { readonly after?: string | undefined; readonly limit: number }): HistoryExportReply {
   const past = pastAfter(parts.db, after === undefined ? beforeAll : placeIn(after), { beforeMs: Number.MAX_SAFE_INTEGER, limit })
   const last = past.at(-1)
   return { entries: past.flatMap((one) => entryOf(parts, one) ?? []), next: last === undefined || past.length < limit ? null : `${last.endedAtMs}:${last.id}` }
@@ -74,13 +72,14 @@ function entryOf(parts: Parts, past: Past): HistoryEntry | null {
 const timedJobsMax = 100_000
 const timedJobsAtOnce = 2_000
 
-async function times({ db, kit }: Parts, hours: number): Promise<ReturnType<ReturnType<typeof timesBook>['totals']> & Pick<TimesReply, 'fromMs' | 'toMs'>> {
+async function times({ db, kit }: Parts, hours: number): Promise<TimesReply> {
   const toMs = kit.clock.nowMs()
   const { fromMs, jobs } = await timedJobs(db, kit.clock, toMs - hours * 3_600_000, toMs)
   const book = timesBook(fromMs, toMs)
   for (const job of jobs) book.add(job)
   for (const code of vwnFailuresSince(db, fromMs, toMs, timedJobsMax)) book.addFailure(code)
-  return { fromMs, toMs, ...book.totals() }
+  const { byType, byHost, perMinute, errors } = book.totals()
+  return { fromMs, toMs, byType: [...byType], byHost: [...byHost], perMinute: [...perMinute], errors: [...errors] }
 }
 
 async function timedJobs(db: Database, clock: Clock, sinceMs: number, toMs: number): Promise<{ fromMs: number; jobs: ReturnType<typeof timedJobsBefore> }> {
