@@ -1,14 +1,14 @@
 import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
 import { controllerApi, type Api } from './client.ts'
+import type { Paper } from './table.ts'
+import { plainLines, wantsColour } from './text.ts'
 
 /** What every command is handed: where the farm's home is, whom to ask, and how to say it. */
-export interface Context {
+export interface Context extends Paper {
   readonly home: Home
   readonly api: Api
   readonly json: boolean
-  /** Columns of the terminal, or null where output goes elsewhere. */
-  readonly width: number | null
   /** Data, on stdout. */
   print(text: string): void
   /** Words, on stderr. */
@@ -16,15 +16,16 @@ export interface Context {
 }
 
 /** A context from the options of a command and the environment, which is read here only. */
-export function makeContext(options: { home?: string | undefined; json?: boolean | undefined }): Context {
+export function makeContext(options: { home?: string | undefined; json?: boolean | undefined; color?: boolean | undefined }): Context {
   const home = findHome(options.home)
   return {
     home,
     api: controllerApi(home, process.env['WNOD_CONTROLLER'] || undefined),
     json: options.json ?? false,
     width: process.stdout.isTTY ? process.stdout.columns : null,
+    colour: options.color !== false && wantsColour(process.stdout.isTTY, process.env),
     print: (text) => void process.stdout.write(text),
-    say: (text) => void process.stderr.write(`${text}\n`),
+    say: (text) => void process.stderr.write(`${plainLines(text)}\n`),
   }
 }
 
@@ -36,5 +37,9 @@ export function findHome(told: string | undefined): Home {
 
 /** Prints a value as JSON where that was asked for, else as people read it. */
 export function show<T>(context: Context, value: T, words: (value: T) => string): void {
-  context.print(context.json ? `${JSON.stringify(value, null, 2)}\n` : words(value))
+  context.print(context.json ? `${safeJson(value, 2)}\n` : words(value))
 }
+
+/** JSON that a terminal takes for text: the control characters that JSON leaves as they are, C1 among them, are written as `\\u0085`. */
+export const safeJson = (value: unknown, indent?: number): string =>
+  JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\u2028\u2029\p{Cf}]/gu, (text) => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''))

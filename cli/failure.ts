@@ -1,13 +1,14 @@
 import { catalogue, explain, VwnError, vwnErrorIn } from '../core/errors.ts'
+import { plainLines } from './text.ts'
 
 /** Says a failure once: message, code and what to do next; answers the exit status that belongs to it. */
 export function sayFailure(error: unknown, say: (text: string) => void): number {
   const failure = vwnErrorIn(error)
   if (failure === null) {
-    say(`wnod: a bug of ours: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+    say(plainLines(`wnod: a bug of ours: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`))
     return 70
   }
-  say(`wnod: ${explain(error)} (${failure.code})\nhint: ${catalogue[failure.code].hint}`)
+  say(plainLines(`wnod: ${explain(error)} (${failure.code})\nhint: ${catalogue[failure.code].hint}`))
   return failure.entry.exit
 }
 

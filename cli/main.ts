@@ -9,22 +9,24 @@ import { become } from './programs.ts'
 interface Common {
   readonly home?: string
   readonly json?: boolean
+  readonly color?: boolean
 }
 
 const program = new Command('wnod')
   .description('Worker nodes on demand: batch jobs run inside virtual worker nodes.')
   .version(version)
   .option('--home <dir>', 'the folder with all state of one farm (default: WNOD_HOME)')
+  .option('--no-color', 'no colour on a terminal, as with NO_COLOR')
   .enablePositionalOptions()
   .exitOverride()
   .showHelpAfterError('hint: `wnod --help` shows every command')
 
 const contextOf = async (command: Command): Promise<Context> =>
-  (await import('./context.ts')).makeContext(command.optsWithGlobals<Common>())
+  (await import('./context.ts')).makeContext({ ...command.optsWithGlobals<Common>(), color: [program, command].every((one) => one.opts<Common>().color !== false) })
 
 /** A command that prints data, as a table or, with --json, as it came. */
 const listing = (name: string, description: string): Command =>
-  program.command(name).description(description).option('--json', 'print JSON').option('--home <dir>', 'as `wnod --home`')
+  program.command(name).description(description).option('--json', 'print JSON').option('--no-color', 'as `wnod --no-color`').option('--home <dir>', 'as `wnod --home`')
 
 const verb = listing
 

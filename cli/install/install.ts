@@ -31,7 +31,7 @@ export async function install(context: Context, system: string, changes: readonl
     { title: 'CHANGE', cell: (line) => line.change },
     { title: 'WAS', cell: (line) => line.was },
     { title: dryRun ? 'WOULD BE' : 'IS', cell: (line) => line.now },
-  ], lines, context.width))
+  ], lines, context))
   const missing = all.filter(({ made }) => !made)
   if (check && missing.length > 0) throw new VwnError('INSTALL_INCOMPLETE', { system, missing: missing.length })
 }

@@ -4,7 +4,7 @@ import { idPatterns } from '../../core/ids.ts'
 import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnDetailSchema } from '../../wire/api.ts'
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
-import { duration, facts, table } from '../table.ts'
+import { duration, facts, roll, table } from '../table.ts'
 import { howMade, moment, outcomeWords, vwnState } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
@@ -70,7 +70,7 @@ const vwnText = (vwn: VwnDetail): string =>
       { title: 'WHY', cell: (event) => event.why },
     ],
     vwn.events,
-    null,
+    roll,
   )
 
 const batchWords = (job: JobView): string | null => (job.batchSystem === null ? null : `${job.batchSystem} ${job.batchJobId ?? ''}`.trimEnd())
@@ -141,8 +141,8 @@ function explanationText(reply: Explanation): string {
       ['made by', reply.made === null ? null : `${reply.made.by}: ${reply.made.why}`],
       ['failure', decision.failure === null ? null : `${decision.failure.message} (${decision.failure.code})`],
     ]) +
-    (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, null)}`) +
-    (reply.hosts.length === 0 ? '' : `\n${table([{ title: 'HOST', cell: (host) => host.host }, { title: 'WHY', cell: (host) => host.why }], reply.hosts, null)}`)
+    (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, roll)}`) +
+    (reply.hosts.length === 0 ? '' : `\n${table([{ title: 'HOST', cell: (host) => host.host }, { title: 'WHY', cell: (host) => host.why }], reply.hosts, roll)}`)
   )
 }
 
@@ -164,7 +164,7 @@ function receiptText(reply: Receipt): string {
         { title: 'MS', cell: (row) => row.ms.toFixed(1), right: true },
       ],
       rows,
-      null,
+      roll,
     ) +
     (reply.scrubReceipt === null ? '' : `\n${scrubText(reply.scrubReceipt, reply.phases.scrub)}`)
   )

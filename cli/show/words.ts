@@ -1,5 +1,6 @@
 import type { JobView, VwnView } from '../../wire/api.ts'
 import type { Outcome } from '../../wire/common.ts'
+import type { Tone } from '../text.ts'
 
 /** How a job ended, in a few words. */
 export function outcomeWords(outcome: Outcome): string {
@@ -22,6 +23,23 @@ export function outcomeWords(outcome: Outcome): string {
 }
 
 const memoryWords = ({ outOfMemory }: { readonly outOfMemory?: true | undefined }): string => (outOfMemory === true ? ' (out of memory)' : '')
+
+/** How bad an ending is. */
+export function outcomeTone(outcome: Outcome): Tone | undefined {
+  if (outcome.is === 'bare') return 'quiet'
+  if (outcome.is === 'exited') return outcome.code === 0 ? 'quiet' : 'warn'
+  return outcome.is === 'lost' || outcome.is === 'refused' ? 'bad' : 'warn'
+}
+
+const stateTones: Readonly<Record<string, Tone>> = {
+  busy: 'good', running: 'good', alive: 'good', open: 'good',
+  draining: 'warn', closed: 'warn', stopping: 'warn', suspended: 'warn',
+  fencing: 'bad', fenced: 'bad', silent: 'bad',
+  gone: 'quiet', ended: 'quiet',
+}
+
+/** What a state of a host, a VWN or a job means to the reader. */
+export const stateTone = (state: string): Tone | undefined => stateTones[state]
 
 /** Whether a job's VWN was made for it, stood ready, or was used before; null while it has none. */
 export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn === null ? null : reused === true ? 'reused' : (made ?? 'new'))
