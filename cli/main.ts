@@ -221,6 +221,15 @@ listing('images', 'the OS images that the hosts have').action(async (_options: u
   await (await import('./show/listings.ts')).images(await contextOf(command))
 })
 
+program
+  .command('top')
+  .description('the farm as it changes, on the terminal')
+  .option('--no-color', 'as `wnod --no-color`')
+  .option('--home <dir>', 'as `wnod --home`')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./top/top.ts')).top(await contextOf(command))
+  })
+
 listing('show', 'one VWN, job or host in full')
   .argument('<id>', 'v17, h1-17 or h1')
   .action(async (id: string, _options: unknown, command: Command) => {
@@ -283,9 +292,9 @@ function exitStatus(error: unknown): number {
   return sayFailure(error, (text) => void process.stderr.write(`${text}\n`))
 }
 
-// A reader that has seen enough (`wnod jobs | head`) is no failure either.
+// A reader that has seen enough (`wnod jobs | head`), or a terminal that has hung up, is no failure either.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0)
+  if (error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)) process.exit(0)
   throw error
 })
 

@@ -13,6 +13,8 @@ export interface Column<Row> {
   readonly cut?: boolean
   /** May be left out when the terminal is too narrow; those with the highest number go first. */
   readonly spare?: number
+  /** At least so wide, so that it stands still while what is in it changes. */
+  readonly least?: number
   readonly tone?: (row: Row) => Tone | undefined
 }
 
@@ -47,7 +49,7 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
 export function lay<Row>(columns: readonly Column<Row>[], rows: readonly Row[], { width, colour }: Paper): Laid {
   const all = columns.map((column) => {
     const texts = rows.map((row) => cellText(column.cell(row)))
-    return { column, texts, width: texts.reduce((most, text) => Math.max(most, cells(text)), column.title.length) }
+    return { column, texts, width: texts.reduce((most, text) => Math.max(most, cells(text)), Math.max(column.title.length, column.least ?? 0)) }
   })
   const shown = width === null ? all : clipped(narrowed(spared(all, width), width), width)
   const line = (cellOf: (one: (typeof shown)[number]) => { text: string; tone: Tone | undefined }): string =>

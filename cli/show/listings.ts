@@ -8,12 +8,11 @@ import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
 import { duration, facts, table, type Column } from '../table.ts'
 import { plain } from '../text.ts'
-import { howMade, outcomeTone, outcomeWords, stateTone, vwnState } from './words.ts'
+import { age, gib, howMade, outcomeTone, outcomeWords, stateTone, vwnState } from './words.ts'
 
-const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
+const since = (sinceMs: number): string => age(sinceMs, systemClock.nowMs())
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0)
-const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
 
 /** How many hosts have it, and how many not. */
 function templateWords({ templates }: TypeView): string {
@@ -33,7 +32,7 @@ const hostColumns: readonly Column<HostView>[] = [
   { title: 'JOBS', cell: (host) => host.jobs, right: true },
   { title: 'TEMPLATES', cell: (host) => (host.templates.diskMibMax === 0 ? 'none' : `${gib(host.templates.diskMib)}/${gib(host.templates.diskMibMax)}`), right: true, spare: 4 },
   { title: 'ACCEL', cell: (host) => host.accelerators.filter((one) => one.works).map((one) => one.name).join(',') || 'none', spare: 5 },
-  { title: 'HEARD', cell: (host) => (host.lastReportAtMs === null ? 'never' : `${age(host.lastReportAtMs)} ago`), spare: 2 },
+  { title: 'HEARD', cell: (host) => (host.lastReportAtMs === null ? 'never' : `${since(host.lastReportAtMs)} ago`), spare: 2 },
 ]
 
 const vwnColumns: readonly Column<VwnView>[] = [
@@ -41,7 +40,7 @@ const vwnColumns: readonly Column<VwnView>[] = [
   { title: 'HOST', cell: (vwn) => vwn.host, cut: true },
   { title: 'TYPE', cell: (vwn) => vwn.type, cut: true },
   { title: 'STATE', cell: vwnState, tone: ({ state }) => stateTone(state) },
-  { title: 'SINCE', cell: (vwn) => age(vwn.sinceMs) },
+  { title: 'SINCE', cell: (vwn) => since(vwn.sinceMs) },
   { title: 'OWNER', cell: (vwn) => (vwn.owner === null ? null : ownerWords(vwn.reuse, vwn.owner)), cut: true, spare: 1 },
   { title: 'REUSE', cell: (vwn) => vwn.reuse, spare: 5 },
   { title: 'JOB', cell: (vwn) => vwn.job },
@@ -60,7 +59,7 @@ const jobColumns: readonly Column<JobView>[] = [
   { title: 'TYPE', cell: (job) => job.type ?? job.requestedType, cut: true, spare: 2 },
   { title: 'VWN', cell: (job) => job.vwn, spare: 1 },
   { title: 'MADE', cell: howMade, spare: 5 },
-  { title: 'AGE', cell: (job) => age(job.submittedAtMs), spare: 3 },
+  { title: 'AGE', cell: (job) => since(job.submittedAtMs), spare: 3 },
   { title: 'RUN', cell: (job) => duration(job.phases.run), right: true, spare: 4 },
   { title: 'OUTCOME', cell: (job) => (job.outcome === null ? (job.why ?? '-') : outcomeWords(job.outcome)), cut: true, tone: ({ outcome }) => (outcome === null ? 'warn' : outcomeTone(outcome)) },
 ]

@@ -38,7 +38,8 @@ export async function receipt(context: Context, job: string): Promise<void> {
   show(context, await context.api.get(`/jobs/${encodeURIComponent(job)}/receipt`, receiptSchema), receiptText)
 }
 
-const vwnText = (vwn: VwnDetail): string =>
+/** A VWN in full, with what happened to it. */
+export const vwnText = (vwn: VwnDetail): string =>
   facts([
     ['vwn', vwn.vwn],
     ['host', vwn.host],
@@ -97,7 +98,8 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
 
 const jobText = (job: JobView): string => facts(jobFacts(job))
 
-const hostText = (host: HostView): string =>
+/** A host in full. */
+export const hostText = (host: HostView): string =>
   facts([
     ['host', host.host],
     ['want', host.want],
@@ -146,7 +148,8 @@ function explanationText(reply: Explanation): string {
   )
 }
 
-function receiptText(reply: Receipt): string {
+/** A job in full, and where its time went. */
+export function receiptText(reply: Receipt): string {
   const rows = [...reply.timeline, ...(reply.otherMs === null ? [] : [{ phase: 'other', ms: reply.otherMs }]), ...(reply.totalMs === null ? [] : [{ phase: 'total', ms: reply.totalMs }])]
   const used = reply.usage
   const bytes = (value: number | null | undefined): string => (value === null || value === undefined ? '-' : `${(value / 1024 ** 2).toFixed(1)} MiB`)

@@ -1,5 +1,6 @@
 import type { JobView, VwnView } from '../../wire/api.ts'
 import type { Outcome } from '../../wire/common.ts'
+import { duration } from '../table.ts'
 import type { Tone } from '../text.ts'
 
 /** How a job ended, in a few words. */
@@ -46,6 +47,12 @@ export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn =
 
 /** What a VWN is about, and whether it stands still in that. */
 export const vwnState = ({ state, paused }: Pick<VwnView, 'state' | 'paused'>): string => (paused ? `${state}, paused` : state)
+
+/** How long ago that is. */
+export const age = (sinceMs: number, nowMs: number): string => duration(Math.max(0, nowMs - sinceMs))
+
+/** Memory in the largest unit that keeps the number short. */
+export const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
 
 /** A moment as people write it, in this machine's time zone. */
 export function moment(atMs: number | null): string | null {
