@@ -25,6 +25,7 @@ import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
+import { startProgress, type Progress } from './starter/progress.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
 import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
@@ -48,6 +49,7 @@ interface State {
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
   terminal: Terminal | null
+  progress: Progress | null
   stager: Stager | null
   /** What the bait has said so far, for `--report`. */
   seen: { job: string | null; vwn: string | null; type: string | null; reused: boolean | null; outcome: Outcome | null; phases: Phases | null }
@@ -127,7 +129,7 @@ type Command = Omit<Reading, 'known' | 'suspend'> & Pick<Submit, 'suspend'>
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null,
+    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null, progress: options.progress && !options.verbose ? startProgress() : null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0
@@ -176,6 +178,7 @@ function call(state: State, stager: Stager | null): void {
       hear(state, via, message as ToStarter)
     },
     onClose: (error) => {
+      state.progress?.clear()
       if (state.phase === 'over') return
       if (state.phase === 'started') return lost(state, { code: 'JOB_BAIT_RESTARTED', message: 'the bait went away while the job ran', hint: 'the job may have run in part' })
       withoutBait(state, unreachable(path, reached, error))
@@ -212,12 +215,16 @@ function stopAlike(signal: Forwarded): void {
 }
 
 function hear(state: State, via: JobStream, message: ToStarter): void {
+  if (!['greet', 'accepted', 'waiting'].includes(message.kind)) state.progress?.clear()
   switch (message.kind) {
     case 'greet': return submit(state, via, message.prove)
     case 'accepted':
       state.seen.job = message.job
+      state.progress?.say(`${message.job} waits for a VWN`)
       return whisper(state, `accepted as ${message.job}`)
-    case 'waiting': return whisper(state, `waiting: ${message.why}`)
+    case 'waiting':
+      state.progress?.say(`${state.seen.job} waits: ${message.why}`)
+      return whisper(state, `waiting: ${message.why}`)
     case 'placed':
       state.seen = { ...state.seen, vwn: message.vwn, type: message.type, reused: message.reused }
       whisper(state, `placed on ${message.vwn} of type ${message.type}${message.reused ? ', reused' : ''}`)
@@ -393,6 +400,7 @@ const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''
 /** Whatever way we go, the terminal is left as it was. */
 function end(state: State, go: () => void): void {
   state.phase = 'over'
+  state.progress?.clear()
   state.terminal?.restore()
   for (const file of state.command.removes ?? []) tryUnlink(file)
   report(state)
