@@ -14,6 +14,7 @@ import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
 import { scriptBytesMax } from '../core/script-path.ts'
+import { startProgress, type Progress } from '../kit/progress.ts'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
@@ -25,7 +26,6 @@ import { parseBefore } from './starter/before.ts'
 import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
-import { startProgress, type Progress } from './starter/progress.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
 import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
@@ -129,7 +129,7 @@ type Command = Omit<Reading, 'known' | 'suspend'> & Pick<Submit, 'suspend'>
 function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const state: State = {
-    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null, progress: options.progress && !options.verbose ? startProgress() : null,
+    options, stdio, ...describe(options, stdio, command), command, phase: 'calling', receivers: [], terminal: null, stager: null, progress: options.progress && !options.verbose ? startProgress('asking the bait of this host') : null,
     unwritten: null, seen: { job: null, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0

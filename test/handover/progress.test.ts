@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs'
 import { stripVTControlCharacters } from 'node:util'
 import { afterAll, expect, test } from 'vitest'
-import { inForeground, lineOf } from '../../hooks/starter/progress.ts'
+import { inForeground, lineOf } from '../../kit/progress.ts'
 import { openPane } from '../harness/pane.ts'
 import { buildStarter, openDesk, starterFile, starterFolder } from './desk.ts'
 
@@ -12,10 +12,10 @@ test('a job that waits says so in one line of the terminal, which is gone when i
   buildStarter()
   await using desk = await openDesk()
   await using at = await openPane({ columns: 40, rows: 10, env: { WNOD_SOCKET: desk.socket } })
-  await at.type(`${process.execPath} ${starterFile} --progress true; echo "ended $?"`)
+  await at.type(`${process.execPath} ${starterFile} --progress true`)
   await at.shows(/^wnod: \d+ s, h1-1 waits/m)
   await at.press('C-c')
-  expect(await at.shows(/ended 130/)).not.toContain('waits')
+  expect(await at.shows(/\n[$#]\s*$/)).not.toContain('waits')
 })
 
 test('it is one line, whatever the reason says', () => {

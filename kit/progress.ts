@@ -1,6 +1,7 @@
-/** What a job waits for that has not begun, for a person at a terminal: one line on it, which is gone before the job's first byte. */
+/** What takes long, for a person at a terminal: one line on it, which is gone when it is over. */
 import { readFileSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
+import { systemClock } from './clock.ts'
 
 export interface Progress {
   /** This is so from now on. */
@@ -14,22 +15,31 @@ const everyMs = 1_000
 
 const wipe = '\r\u001b[K'
 
+/** The answer of this work; while it goes on, the words and for how long stand on stderr, where that is a terminal. */
+export async function withProgress<T>(words: string, work: () => Promise<T>): Promise<T> {
+  const progress = startProgress(words)
+  try {
+    return await work()
+  } finally {
+    progress?.clear()
+  }
+}
+
 /** Shows it on stderr; null where that is no terminal. */
-export function startProgress(): Progress | null {
+export function startProgress(words: string): Progress | null {
   if (!isatty(2)) return null
-  const beganMs = performance.now()
-  let [now, shown] = ['asking the bait of this host', false]
+  const beganMs = systemClock.monotonicMs()
+  let [now, shown] = [words, false]
   const show = (): void => {
     if (!inForeground(readFileSync('/proc/self/stat', 'latin1'))) return
     shown = true
-    write(lineOf(now, performance.now() - beganMs))
+    write(lineOf(now, systemClock.monotonicMs() - beganMs))
   }
-  const timer = setInterval(show, everyMs)
-  timer.unref()
+  const timer = systemClock.every(everyMs, show)
   return {
-    say: (words) => { now = words },
+    say: (next) => { now = next },
     clear() {
-      clearInterval(timer)
+      timer.cancel()
       if (shown) write(wipe)
       shown = false
     },
