@@ -8,6 +8,7 @@ import { effectiveTable, type Config } from '../kit/config.ts'
 import { chooseImageStore } from '../kit/image-store.ts'
 import { createLog } from '../kit/log.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
+import { plainLines, safeJson } from '../kit/plain.ts'
 import { complaint, exitCodeOf, runProgram } from '../kit/program.ts'
 import { withProgress } from '../kit/progress.ts'
 import { version } from '../kit/version.ts'
@@ -36,7 +37,7 @@ const homeOf = ({ home }: Options): Home => {
 const settingsOf = (options: Options, home: Home): Config<BaitSettings> =>
   loadBaitConfig(home.images, { file: options.config ?? null, overrides: [{ key: 'host', value: options.host, origin: '--host' }] })
 
-const print = (json: true | undefined, value: unknown, text: string): void => void process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : text)
+const print = (json: true | undefined, value: unknown, text: string): void => void process.stdout.write(json ? `${safeJson(value, 2)}\n` : plainLines(text))
 
 const program = new Command(name)
   .description('owns the virtual machines of one host, and takes jobs from its batch system')

@@ -2,7 +2,8 @@ import { chooseImageStore } from '../kit/image-store.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
 import { controllerApi, type Api } from './client.ts'
 import type { Paper } from './table.ts'
-import { plainLines, wantsColour } from './text.ts'
+import { plainLines, safeJson } from '../kit/plain.ts'
+import { wantsColour } from './text.ts'
 
 /** What every command is handed: where the farm's home is, whom to ask, and how to say it. */
 export interface Context extends Paper {
@@ -39,7 +40,3 @@ export function findHome(told: string | undefined): Home {
 export function show<T>(context: Context, value: T, words: (value: T) => string): void {
   context.print(context.json ? `${safeJson(value, 2)}\n` : words(value))
 }
-
-/** JSON that a terminal takes for text: the control characters that JSON leaves as they are, C1 among them, are written as `\\u0085`. */
-export const safeJson = (value: unknown, indent?: number): string =>
-  JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\u2028\u2029\p{Cf}]/gu, (text) => text.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''))

@@ -1,5 +1,5 @@
 import { catalogue, explain, VwnError, vwnErrorIn } from '../core/errors.ts'
-import { plainLines } from './text.ts'
+import { plainLines } from '../kit/plain.ts'
 
 /** Says a failure once: message, code and what to do next; answers the exit status that belongs to it. */
 export function sayFailure(error: unknown, say: (text: string) => void): number {

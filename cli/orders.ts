@@ -8,7 +8,7 @@ import { systemClock } from '../kit/clock.ts'
 import { hostOrderedSchema, vwnDetailSchema, vwnOrderedSchema } from '../wire/api.ts'
 import { show, type Context } from './context.ts'
 import { duration } from './table.ts'
-import { harmless } from './text.ts'
+import { harmless } from '../kit/plain.ts'
 
 /** The host finishes what it has and takes no more, or takes jobs again. */
 export async function orderHost(context: Context, verb: 'drain' | 'undrain', host: string): Promise<void> {

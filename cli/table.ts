@@ -2,7 +2,8 @@
  * A listing as people read it. Where the terminal is too narrow the columns that can be spared go, the least important first; then long
  * cells are cut with an ellipsis. Elsewhere it is whole.
  */
-import { cells, pad, painted, plain, type Tone } from './text.ts'
+import { plain } from '../kit/plain.ts'
+import { cells, pad, painted, type Tone } from './text.ts'
 
 export interface Column<Row> {
   readonly title: string

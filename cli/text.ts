@@ -1,5 +1,5 @@
-/** Text for a terminal: what came from elsewhere made harmless, and how many cells it takes there. */
-import { stripVTControlCharacters, styleText } from 'node:util'
+/** Text on a terminal: its colour, and how many cells it takes. What came from elsewhere is made plain before (kit/plain.ts). */
+import { styleText } from 'node:util'
 
 /** What a word means to the reader; `quiet` is what need not be read. */
 export type Tone = 'good' | 'warn' | 'bad' | 'quiet' | 'title' | 'chosen'
@@ -12,20 +12,6 @@ export const wantsColour = (isTty: boolean, env: NodeJS.ProcessEnv): boolean => 
 /** The text in the colour of its tone, or as it is. */
 export const painted = (text: string, tone: Tone | undefined, colour: boolean): string =>
   tone === undefined || !colour || text === '' ? text : styleText(styles[tone], text, { validateStream: false })
-
-// A run of controls and line separators is a space. What nobody sees (joiners, selectors, changes of direction, half characters) is left
-// out: terminals disagree about its width, and it can make a name look like another.
-const breaking = /[\p{Cc}\p{Zl}\p{Zp}]+/gu
-const unseen = /[\p{Cf}\p{Cs}\p{Variation_Selector}]/gu
-
-/** One line that moves no cursor, sets no colour and rings no bell, whatever was in the text. */
-export const plain = (text: string): string => text.replace(breaking, ' ').replace(unseen, '')
-
-/** The same of each of its lines. */
-export const plainLines = (text: string): string => text.split('\n').map(plain).join('\n')
-
-/** A piece of a stream with nothing but its text, tabs and ends of lines. */
-export const harmless = (text: string): string => stripVTControlCharacters(text).replace(/(?![\n\t])\p{Cc}/gu, '')
 
 // East Asian Width W and F, and what is drawn as a picture unless told otherwise; UAX #11.
 const wide =

@@ -2,6 +2,7 @@
 import { readFileSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { systemClock } from './clock.ts'
+import { plain } from './plain.ts'
 
 export interface Progress {
   /** This is so from now on. */
@@ -47,7 +48,7 @@ export function startProgress(words: string): Progress | null {
 }
 
 /** Over what stands there, and not on into the next line where the terminal is too narrow. */
-export const lineOf = (words: string, ms: number): string => `${wipe}\u001b[?7lwnod: ${Math.floor(ms / 1000)} s, ${words.replace(/\p{C}+/gu, ' ')}\u001b[?7h`
+export const lineOf = (words: string, ms: number): string => `${wipe}\u001b[?7lwnod: ${Math.floor(ms / 1000)} s, ${plain(words)}\u001b[?7h`
 
 /** Whether the terminal is ours: one who writes to it from the background may be stopped for it (`stty tostop`). By `/proc/self/stat`, as proc(5) has it. */
 export function inForeground(stat: string): boolean {

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs'
 process.chdir(new URL('..', import.meta.url).pathname)
 
 /** Page → the module that prints it; each exports `page(): string`. */
-const pages = { 'docs/batch-conformance.md': 'test/batch/page.ts', 'docs/conformance.md': 'test/conformance/page.ts', 'docs/errors.md': 'test/harness/errors-page.ts', 'docs/lifecycle.md': 'test/harness/lifecycle-page.ts' }
+const pages = { 'docs/batch-conformance.md': 'test/batch/page.ts', 'docs/conformance.md': 'test/conformance/page.ts', 'docs/errors.md': 'test/harness/errors-page.ts', 'docs/json.md': 'test/harness/json-page.ts', 'docs/lifecycle.md': 'test/harness/lifecycle-page.ts' }
 
 for (const [page, from] of Object.entries(pages)) {
   const { outputFiles } = await build({ entryPoints: [from], bundle: true, write: false, format: 'esm', platform: 'node' })

@@ -7,7 +7,7 @@ import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
 import { duration, facts, table, type Column } from '../table.ts'
-import { plain } from '../text.ts'
+import { plain } from '../../kit/plain.ts'
 import { age, gib, howMade, outcomeTone, outcomeWords, stateTone, vwnState } from './words.ts'
 
 const since = (sinceMs: number): string => age(sinceMs, systemClock.nowMs())

@@ -1,7 +1,8 @@
 /** The screen of `wnod top` as lines of text: never more than it has rows, never wider than it has columns. */
 import { age } from '../show/words.ts'
 import { lay } from '../table.ts'
-import { cells, fit, pad, painted, plain, type Tone } from '../text.ts'
+import { plain } from '../../kit/plain.ts'
+import { cells, fit, pad, painted, type Tone } from '../text.ts'
 import { bodyRows, lookOf, onView, type Top } from './state.ts'
 import { viewNames } from './views.ts'
 

@@ -7,7 +7,7 @@
  *   looked at ───┘
  */
 import type { Farm } from '../../wire/farm.ts'
-import { plain } from '../text.ts'
+import { plain } from '../../kit/plain.ts'
 import { chosen, hostsView, jobsView, viewNames, vwnsView, type Rows, type Sort, type View, type ViewName } from './views.ts'
 
 export interface Size {

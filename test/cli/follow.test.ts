@@ -9,7 +9,7 @@ const event = (data: string): ServerEvent => ({ event: 'event', id: null, data }
 const away = new VwnError('CONTROLLER_AWAY', { at: 'here' })
 
 /** Each connection says its words, then ends as told; after the last one nobody listens any more. */
-function played(connections: readonly { readonly says: readonly string[]; readonly then?: unknown }[]) {
+function played(connections: readonly { readonly says: readonly string[]; readonly then?: Error }[]) {
   const clock = fakeClock()
   const enough = new AbortController()
   const told: string[] = []

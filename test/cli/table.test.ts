@@ -3,8 +3,8 @@ import { vwnState } from '../../cli/show/words.ts'
 import fc from 'fast-check'
 import { stripVTControlCharacters } from 'node:util'
 import { duration, facts, roll, table, type Column, type Paper } from '../../cli/table.ts'
-import { cells, fit, harmless, pad, plain, wantsColour } from '../../cli/text.ts'
-import { safeJson } from '../../cli/context.ts'
+import { harmless, plain, safeJson } from '../../kit/plain.ts'
+import { cells, fit, pad, wantsColour } from '../../cli/text.ts'
 
 const wide = (width: number): Paper => ({ width, colour: false })
 
