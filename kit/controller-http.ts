@@ -7,6 +7,7 @@ import { request, type IncomingMessage, type RequestOptions } from 'node:http'
 import { errnoOf } from './atomic-file.ts'
 import { VwnError } from '../core/errors.ts'
 import type { Home } from './paths.ts'
+import { readTokenFile } from './token-file.ts'
 
 export interface HttpAnswer {
   readonly status: number
@@ -21,13 +22,26 @@ const api = '/v1'
 
 type Where = Pick<Home, 'controllerSocket' | 'controllerUrl'>
 
-/** The answer to `GET path`, whatever its status; CONTROLLER_AWAY. `url` (WNOD_CONTROLLER) names a controller on another machine. */
-export const getFromController = (home: Where, url: string | undefined, path: string): Promise<HttpAnswer> =>
-  reach(home, url, (options) => send({ ...options, path: api + path }))
+/** How a controller is reached over TCP. */
+export interface Remote {
+  /** Of a controller on another machine. */
+  readonly url?: string | undefined
+  readonly token?: string | undefined
+}
+
+/** What the environment says of that: WNOD_CONTROLLER, and WNOD_TOKEN or the file that WNOD_TOKEN_FILE names. */
+export function remoteIn(env: NodeJS.ProcessEnv): Remote {
+  const { WNOD_CONTROLLER: url, WNOD_TOKEN: token, WNOD_TOKEN_FILE: file } = env
+  return { url: url || undefined, token: token || (file ? readTokenFile(file) : undefined) }
+}
+
+/** The answer to `GET path`, whatever its status; CONTROLLER_AWAY. */
+export const getFromController = (home: Where, remote: Remote, path: string): Promise<HttpAnswer> =>
+  reach(home, remote, (options) => send({ ...options, path: api + path }))
 
 /** What `GET path` goes on saying; CONTROLLER_AWAY when that breaks off, or nothing has come for too long. Who refuses to say anything has answered. */
-export const followController = (home: Where, url: string | undefined, path: string, signal: AbortSignal): Promise<HttpAnswer | AsyncIterable<string>> =>
-  reach(home, url, async (options) => {
+export const followController = (home: Where, remote: Remote, path: string, signal: AbortSignal): Promise<HttpAnswer | AsyncIterable<string>> =>
+  reach(home, remote, async (options) => {
     const reply = await begin({ ...options, path: api + path, timeout: silentMs, signal })
     return reply.statusCode === 200 ? spoken(options, reply) : collect(options, reply)
   })
@@ -37,14 +51,15 @@ export const orderOfController = (home: Pick<Home, 'controllerSocket'>, path: st
   send({ ...unix(home), method: 'POST', path: api + path })
 
 /** Over the operator's socket, else over the port that it has published. */
-async function reach<T>(home: Where, url: string | undefined, go: (options: RequestOptions) => Promise<T>): Promise<T> {
-  if (url !== undefined) return go(tcp(url))
+async function reach<T>(home: Where, { url, token }: Remote, go: (options: RequestOptions) => Promise<T>): Promise<T> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  if (url !== undefined) return go({ ...tcp(url), headers })
   try {
     return await go(unix(home))
   } catch (error) {
     const published = tryRead(home.controllerUrl)
     if (!(error instanceof VwnError) || published === null) throw error
-    return go(tcp(published))
+    return go({ ...tcp(published), headers })
   }
 }
 
