@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander'
 import { version } from '../kit/version.ts'
 import { VwnError } from '../core/errors.ts'
 import type { Context } from './context.ts'
+import type { EventsAsked } from './events.ts'
 import { sayFailure, wholeNumber } from './failure.ts'
 import { become } from './programs.ts'
 
@@ -220,6 +221,20 @@ listing('types', 'the VWN types that the mapping knows').action(async (_options:
 listing('images', 'the OS images that the hosts have').action(async (_options: unknown, command: Command) => {
   await (await import('./show/listings.ts')).images(await contextOf(command))
 })
+
+listing('events', 'what happened to VWNs, and why, one line each')
+  .option('--follow', 'go on with what happens')
+  .option('--vwn <vwn>', 'only of this VWN')
+  .option('--host <host>', 'only on this host')
+  .option('--job <job>', 'only with this job')
+  .option('--since <when>', 'from then on: 30s, 10m, 2h, 1d ago, or a moment (default: the last 100)')
+  .option('--limit <n>', 'at most so many, the last ones', wholeNumber('--limit', 1, 1_000))
+  .action(async (_options: unknown, command: Command) => {
+    const enough = new AbortController()
+    const asked = command.opts<EventsAsked>()
+    if (asked.follow === true) process.once('SIGINT', () => enough.abort())
+    await (await import('./events.ts')).events(await contextOf(command), asked, enough.signal)
+  })
 
 program
   .command('top')

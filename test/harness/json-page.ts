@@ -3,6 +3,7 @@ import { z } from 'zod'
 import {
   explanationSchema, hostViewSchema, imageViewSchema, jobViewSchema, receiptSchema, statusSchema, typeViewSchema, vwnDetailSchema, vwnViewSchema,
 } from '../../wire/api.ts'
+import { farmEventSchema } from '../../wire/history.ts'
 
 /** What there is to print; a thing that has all of another names it. */
 const things: readonly { readonly name: string; readonly schema: z.ZodType; readonly like?: { readonly name: string; readonly schema: z.ZodType } }[] = [
@@ -13,13 +14,15 @@ const things: readonly { readonly name: string; readonly schema: z.ZodType; read
   { name: 'receipt', schema: receiptSchema, like: { name: 'job', schema: jobViewSchema } },
   { name: 'type', schema: typeViewSchema },
   { name: 'image', schema: imageViewSchema },
+  { name: 'event', schema: farmEventSchema },
   { name: 'status', schema: statusSchema },
   { name: 'explanation', schema: explanationSchema },
 ]
 
 const head = `# What --json prints
 
-Printed by \`npm run docs\` from [wire/](../wire); a test compares. UTF-8, one JSON value on stdout. Words and failures are on stderr, the exit status is the same as without \`--json\`. Nothing is cut, left out or coloured, whatever the terminal.
+Printed by \`npm run docs\` from [wire/](../wire); a test compares. UTF-8, one JSON value on stdout; \`wnod events --json\` prints one value on each line instead, as does
+\`--follow\`. Words and failures are on stderr, the exit status is the same as without \`--json\`. Nothing is cut, left out or coloured, whatever the terminal.
 
 Fields are added as needed, so ignore those that you do not know. None is taken away, renamed or given another meaning but in a version whose entry in
 [CHANGELOG.md](../CHANGELOG.md) says **Breaking**. Times (\`…Ms\`) are milliseconds, those of moments (\`atMs\`, \`sinceMs\`, \`…AtMs\`) since 1970. A field that says *or null* is
@@ -29,6 +32,7 @@ always there. \`x[]\` is each element of the list \`x\`.
 |---|---|
 | \`wnod hosts\`, \`vwns\`, \`jobs\`, \`types\`, \`images\` | an object with a list of that name: \`{ "hosts": [host, …] }\` |
 | \`wnod show ID\` | a host, a vwn in full or a job |
+| \`wnod events\` | events |
 | \`wnod receipt\`, \`explain\`, \`status\` | what its name says |
 | \`wnod drain\`, \`undrain\`, \`kill\` | \`{ "host": host }\`, \`{ "vwn": vwn }\` |
 `
