@@ -106,7 +106,8 @@ program
 passOn('run', 'run a command in a VWN, as the job starter does: run [OPTIONS] -- COMMAND ARG…', async (args) => {
   const { runAs, takeAs } = await import('./run-as.ts')
   const as = takeAs(args)
-  await (as === null ? become('starter.cjs', ['--progress', ...args]) : runAs(as.user, ['--progress', ...as.rest], process.env))
+  process.env['WNOD_PROGRESS'] ??= '1' // not as an argument: the first one may name a batch system
+  await (as === null ? become('starter.cjs', args) : runAs(as.user, as.rest, process.env))
 })
 passOn('hook', 'what batch systems call before, during and after a job: hook ACTION [OPTIONS]', (args) => become('hook.cjs', args))
 passOn('controller', 'run the controller', (args) => become('controller.js', args))

@@ -97,6 +97,7 @@ test('it follows through restarts of the controller, and tells each event once',
   await controller.start()
   await bait.reportNow()
   const last = await ran('carol', 1003)
+  await until(async () => (await controller.vwns()).every(({ state }) => state === 'idle'), { withinMs: 20_000, what: 'nothing happens any more' })
   const all = await listed({ since: '1d' })
   await until(() => seen.at(-1)?.id === all.at(-1)?.id, { withinMs: 20_000, what: 'all is told' })
   enough.abort()
