@@ -66,7 +66,16 @@ export async function openPane({ columns, rows, env }: { columns: number; rows: 
     await tmux('kill-server').catch(() => undefined)
     await until(() => !isAlive(server), { withinMs: shownMs, what: 'tmux is gone' })
   }
-  await shows(/^[$#]/)
+  const close = async (): Promise<void> => {
+    await hangUp()
+    await folder[Symbol.asyncDispose]()
+  }
+  try {
+    await shows(/^[$#]/)
+  } catch (error) {
+    await close()
+    throw error
+  }
   return {
     folder: folder.path, screen, shows, press, type, file, hangUp,
     resize: async (width, height) => void (await tmux('resize-window', '-x', String(width), '-y', String(height))),
@@ -76,9 +85,6 @@ export async function openPane({ columns, rows, env }: { columns: number; rows: 
       await type(`stty -g >${name}.new; mv ${name}.new ${name}`)
       return until(() => file(name), { withinMs: shownMs, what: 'stty' })
     },
-    async [Symbol.asyncDispose]() {
-      await hangUp()
-      await folder[Symbol.asyncDispose]()
-    },
+    [Symbol.asyncDispose]: close,
   }
 }
