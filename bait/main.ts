@@ -8,7 +8,9 @@ import { effectiveTable, type Config } from '../kit/config.ts'
 import { chooseImageStore } from '../kit/image-store.ts'
 import { createLog } from '../kit/log.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
+import { plainLines, safeJson } from '../kit/plain.ts'
 import { complaint, exitCodeOf, runProgram } from '../kit/program.ts'
+import { withProgress } from '../kit/progress.ts'
 import { version } from '../kit/version.ts'
 import { audit, auditText } from './audit.ts'
 import { createBait } from './bait.ts'
@@ -35,7 +37,7 @@ const homeOf = ({ home }: Options): Home => {
 const settingsOf = (options: Options, home: Home): Config<BaitSettings> =>
   loadBaitConfig(home.images, { file: options.config ?? null, overrides: [{ key: 'host', value: options.host, origin: '--host' }] })
 
-const print = (json: true | undefined, value: unknown, text: string): void => void process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : text)
+const print = (json: true | undefined, value: unknown, text: string): void => void process.stdout.write(json ? `${safeJson(value, 2)}\n` : plainLines(text))
 
 const program = new Command(name)
   .description('owns the virtual machines of one host, and takes jobs from its batch system')
@@ -65,7 +67,7 @@ program
     const options = command.optsWithGlobals<Options>()
     const home = homeOf(options)
     const { images, vm } = options.config === undefined ? baitSchema(home.images).parse({ host: 'doctor' }) : settingsOf(options, home).settings
-    const findings = await doctor({ home, images, vm, path: process.env['PATH'] ?? '', fresh: options.known !== true })
+    const findings = await withProgress('booting a probe guest for each accelerator', () => doctor({ home, images, vm, path: process.env['PATH'] ?? '', fresh: options.known !== true }))
     print(options.json, { fit: isFit(findings), findings }, doctorText(findings))
     process.exitCode = isFit(findings) ? 0 : 1
   })
@@ -77,7 +79,7 @@ program
   .option('--json', 'print JSON')
   .action(async (_options: Options, command: Command) => {
     const options = command.optsWithGlobals<Options>()
-    const findings = await audit({ home: homeOf(options) })
+    const findings = await withProgress('looking at processes and files', () => audit({ home: homeOf(options) }))
     print(options.json, { unexplained: findings.length, findings }, auditText(findings))
     process.exitCode = findings.length === 0 ? 0 : 1
   })

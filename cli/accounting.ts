@@ -83,7 +83,7 @@ export async function accounting(context: Context, { query, format = context.jso
   if (format === 'table') {
     const records: AccountingRecord[] = []
     for await (const batch of batches(context, query)) records.push(...batch.records)
-    return context.print(table(columns, records, context.width))
+    return context.print(table(columns, records, context))
   }
   for await (const text of formatted(batches(context, query), format)) context.print(text)
 }
@@ -93,7 +93,7 @@ async function printSums(context: Context, query: Query, format: RecordFormat | 
   const sums = sumsBy(by)
   for await (const { records } of batches(context, query)) records.forEach((record) => sums.add(record))
   const rows = sums.rows()
-  if (format === 'table') return context.print(table(sumColumns(by), rows, context.width))
+  if (format === 'table') return context.print(table(sumColumns(by), rows, context))
   const named = rows.map(({ key, ...rest }) => ({ [by]: key, ...rest }))
   if (format === 'jsonl') return context.print(named.map((row) => `${JSON.stringify(row)}\n`).join(''))
   const [first] = named

@@ -1,8 +1,9 @@
 /** The controller's HTTP API as the commands use it: every answer is checked, and every refusal is the controller's own failure. */
 import type { z } from 'zod'
 import { catalogue, VwnError, type ErrorCode } from '../core/errors.ts'
-import { getFromController, orderOfController, type HttpAnswer, type Remote } from '../kit/controller-http.ts'
+import { followController, getFromController, orderOfController, type HttpAnswer, type Remote } from '../kit/controller-http.ts'
 import type { Home } from '../kit/paths.ts'
+import { serverEvents, type ServerEvent } from '../kit/server-events.ts'
 import { errorReplySchema } from '../wire/api.ts'
 
 /** Names and values of a query; undefined ones are left out. */
@@ -11,6 +12,8 @@ export type Query = Readonly<Record<string, string | number | boolean | readonly
 export interface Api {
   /** The checked answer of `GET path`, or the controller's own failure. */
   get<S extends z.ZodType>(path: string, schema: S, query?: Query): Promise<z.output<S>>
+  /** What `GET path` goes on saying, until the controller ends it; CONTROLLER_AWAY when it breaks off. */
+  follow(path: string, query: Query, signal: AbortSignal): AsyncIterable<ServerEvent>
   /** As `get`, for an order; needs the operator's socket. */
   order<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>>
 }
@@ -18,6 +21,11 @@ export interface Api {
 /** A client for the controller of this home, or for one on another machine. */
 export const controllerApi = (home: Home, remote: Remote = {}): Api => ({
   get: async (path, schema, query = {}) => understood(path, schema, await getFromController(home, remote, path + queryText(query))),
+  follow: async function* (path, query, signal) {
+    const told = await followController(home, remote, path + queryText(query), signal)
+    if ('status' in told) throw refusal(told.status, json(told.text))
+    yield* serverEvents(told)
+  },
   order: async (path, schema) => understood(path, schema, await orderOfController(home, path)),
 })
 

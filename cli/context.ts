@@ -2,14 +2,15 @@ import { chooseImageStore } from '../kit/image-store.ts'
 import { remoteIn } from '../kit/controller-http.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
 import { controllerApi, type Api } from './client.ts'
+import type { Paper } from './table.ts'
+import { plainLines, safeJson } from '../kit/plain.ts'
+import { wantsColour } from './text.ts'
 
 /** What every command is handed: where the farm's home is, whom to ask, and how to say it. */
-export interface Context {
+export interface Context extends Paper {
   readonly home: Home
   readonly api: Api
   readonly json: boolean
-  /** Columns of the terminal, or null where output goes elsewhere. */
-  readonly width: number | null
   /** Data, on stdout. */
   print(text: string): void
   /** Words, on stderr. */
@@ -17,15 +18,16 @@ export interface Context {
 }
 
 /** A context from the options of a command and the environment, which is read here only. */
-export function makeContext(options: { home?: string | undefined; json?: boolean | undefined }): Context {
+export function makeContext(options: { home?: string | undefined; json?: boolean | undefined; color?: boolean | undefined }): Context {
   const home = findHome(options.home)
   return {
     home,
     api: controllerApi(home, remoteIn(process.env)),
     json: options.json ?? false,
     width: process.stdout.isTTY ? process.stdout.columns : null,
+    colour: options.color !== false && wantsColour(process.stdout.isTTY, process.env),
     print: (text) => void process.stdout.write(text),
-    say: (text) => void process.stderr.write(`${text}\n`),
+    say: (text) => void process.stderr.write(`${plainLines(text)}\n`),
   }
 }
 
@@ -37,5 +39,5 @@ export function findHome(told: string | undefined): Home {
 
 /** Prints a value as JSON where that was asked for, else as people read it. */
 export function show<T>(context: Context, value: T, words: (value: T) => string): void {
-  context.print(context.json ? `${JSON.stringify(value, null, 2)}\n` : words(value))
+  context.print(context.json ? `${safeJson(value, 2)}\n` : words(value))
 }

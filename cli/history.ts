@@ -2,7 +2,7 @@
 import { writeAtomic } from '../kit/atomic-file.ts'
 import { historyExportReplySchema, timesReplySchema, type HistoryEntry, type TimesReply, type TimesView } from '../wire/accounting.ts'
 import { show, type Context } from './context.ts'
-import { duration, table, type Column } from './table.ts'
+import { duration, table, type Column, type Paper } from './table.ts'
 
 /** All that is over, oldest first, as JSON lines: jobs, VWNs and what happened to them. On stdout, or in a file that is whole or not there. */
 export async function exportHistory(context: Context, to: string | undefined): Promise<void> {
@@ -28,7 +28,7 @@ function linesOf(entry: HistoryEntry): object[] {
 
 /** Waits and hand-overs of late, by type and by host, and what went wrong. */
 export async function times(context: Context, hours: number | undefined): Promise<void> {
-  show(context, await context.api.get('/times', timesReplySchema, { hours }), (reply) => timesText(reply, context.width))
+  show(context, await context.api.get('/times', timesReplySchema, { hours }), (reply) => timesText(reply, context))
 }
 
 const percentiles = (title: string, of: (times: TimesView) => TimesView['waitMs']): readonly Column<TimesView>[] =>
@@ -45,13 +45,13 @@ const columns: readonly Column<TimesView>[] = [
   { title: 'BARE', cell: ({ made }) => made.bare, right: true },
 ]
 
-function timesText({ byType, byHost, errors, fromMs, toMs }: TimesReply, width: number | null): string {
+function timesText({ byType, byHost, errors, fromMs, toMs }: TimesReply, paper: Paper): string {
   const ended = byType.reduce((sum, { jobs }) => sum + jobs, 0)
   const parts = [
     `${ended} jobs ended in ${duration(toMs - fromMs)}\n`,
-    table([{ title: 'TYPE', cell: ({ type }) => type }, ...columns], byType, width),
-    table([{ title: 'HOST', cell: ({ host }) => host }, ...columns], byHost, width),
-    ...(errors.length === 0 ? [] : [table([{ title: 'ERROR', cell: ({ code }) => code }, { title: 'COUNT', cell: ({ count }) => count, right: true }], errors, width)]),
+    table([{ title: 'TYPE', cell: ({ type }) => type }, ...columns], byType, paper),
+    table([{ title: 'HOST', cell: ({ host }) => host }, ...columns], byHost, paper),
+    ...(errors.length === 0 ? [] : [table([{ title: 'ERROR', cell: ({ code }) => code }, { title: 'COUNT', cell: ({ count }) => count, right: true }], errors, paper)]),
   ]
   return parts.join('\n')
 }

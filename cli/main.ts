@@ -5,6 +5,7 @@ import { VwnError } from '../core/errors.ts'
 import type { SumKey } from '../core/accounting.ts'
 import type { RecordFormat } from './accounting.ts'
 import type { Context } from './context.ts'
+import type { EventsAsked } from './events.ts'
 import { momentGiven, sayFailure, wholeNumber } from './failure.ts'
 import { become } from './programs.ts'
 
@@ -22,22 +23,24 @@ interface AccountingOptions {
 interface Common {
   readonly home?: string
   readonly json?: boolean
+  readonly color?: boolean
 }
 
 const program = new Command('wnod')
   .description('Worker nodes on demand: batch jobs run inside virtual worker nodes.')
   .version(version)
   .option('--home <dir>', 'the folder with all state of one farm (default: WNOD_HOME)')
+  .option('--no-color', 'no colour on a terminal, as with NO_COLOR')
   .enablePositionalOptions()
   .exitOverride()
   .showHelpAfterError('hint: `wnod --help` shows every command')
 
 const contextOf = async (command: Command): Promise<Context> =>
-  (await import('./context.ts')).makeContext(command.optsWithGlobals<Common>())
+  (await import('./context.ts')).makeContext({ ...command.optsWithGlobals<Common>(), color: [program, command].every((one) => one.opts<Common>().color !== false) })
 
 /** A command that prints data, as a table or, with --json, as it came. */
 const listing = (name: string, description: string): Command =>
-  program.command(name).description(description).option('--json', 'print JSON').option('--home <dir>', 'as `wnod --home`')
+  program.command(name).description(description).option('--json', 'print JSON').option('--no-color', 'as `wnod --no-color`').option('--home <dir>', 'as `wnod --home`')
 
 const verb = listing
 
@@ -116,6 +119,7 @@ program
 passOn('run', 'run a command in a VWN, as the job starter does: run [OPTIONS] -- COMMAND ARG…', async (args) => {
   const { runAs, takeAs } = await import('./run-as.ts')
   const as = takeAs(args)
+  process.env['WNOD_PROGRESS'] ??= '1' // not as an argument: the first one may name a batch system
   await (as === null ? become('starter.cjs', args) : runAs(as.user, as.rest, process.env))
 })
 passOn('hook', 'what batch systems call before, during and after a job: hook ACTION [OPTIONS]', (args) => become('hook.cjs', args))
@@ -234,6 +238,29 @@ listing('types', 'the VWN types that the mapping knows').action(async (_options:
 listing('images', 'the OS images that the hosts have').action(async (_options: unknown, command: Command) => {
   await (await import('./show/listings.ts')).images(await contextOf(command))
 })
+
+listing('events', 'what happened to VWNs, and why, one line each')
+  .option('--follow', 'go on with what happens')
+  .option('--vwn <vwn>', 'only of this VWN')
+  .option('--host <host>', 'only on this host')
+  .option('--job <job>', 'only with this job')
+  .option('--since <time>', 'from then on: a date, or 30s, 10m, 2h, 1d ago (default: the last 100)', momentGiven('--since'))
+  .option('--limit <n>', 'at most so many, the last ones', wholeNumber('--limit', 1, 1_000))
+  .action(async (_options: unknown, command: Command) => {
+    const enough = new AbortController()
+    const asked = command.opts<EventsAsked>()
+    if (asked.follow === true) process.once('SIGINT', () => enough.abort())
+    await (await import('./events.ts')).events(await contextOf(command), asked, enough.signal)
+  })
+
+program
+  .command('top')
+  .description('the farm as it changes, on the terminal')
+  .option('--no-color', 'as `wnod --no-color`')
+  .option('--home <dir>', 'as `wnod --home`')
+  .action(async (_options: unknown, command: Command) => {
+    await (await import('./top/top.ts')).top(await contextOf(command))
+  })
 
 listing('show', 'one VWN, job or host in full')
   .argument('<id>', 'v17, h1-17 or h1')
@@ -361,9 +388,9 @@ function exitStatus(error: unknown): number {
   return sayFailure(error, (text) => void process.stderr.write(`${text}\n`))
 }
 
-// A reader that has seen enough (`wnod jobs | head`) is no failure either.
+// A reader that has seen enough (`wnod jobs | head`), or a terminal that has hung up, is no failure either.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0)
+  if (error.code === 'EPIPE' || (error.code === 'EIO' && process.stdout.isTTY)) process.exit(0)
   throw error
 })
 

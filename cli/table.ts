@@ -1,4 +1,9 @@
-/** A listing as people read it: columns as wide as they must be, cut with an ellipsis only where a terminal is too narrow. */
+/**
+ * A listing as people read it. Where the terminal is too narrow the columns that can be spared go, the least important first; then long
+ * cells are cut with an ellipsis. Elsewhere it is whole.
+ */
+import { plain } from '../kit/plain.ts'
+import { cells, pad, painted, type Tone } from './text.ts'
 
 export interface Column<Row> {
   readonly title: string
@@ -7,25 +12,63 @@ export interface Column<Row> {
   readonly right?: boolean
   /** May be cut when the terminal is too narrow; the last such column gives way first. */
   readonly cut?: boolean
+  /** May be left out when the terminal is too narrow; those with the highest number go first. */
+  readonly spare?: number
+  /** At least so wide, so that it stands still while what is in it changes. */
+  readonly least?: number
+  readonly tone?: (row: Row) => Tone | undefined
+}
+
+/** What a table is written on. */
+export interface Paper {
+  /** Columns of the terminal, or null where output goes elsewhere. */
+  readonly width: number | null
+  readonly colour: boolean
+}
+
+/** Paper without an edge. */
+export const roll: Paper = { width: null, colour: false }
+
+/** A table in parts, for those who show only some of its rows. */
+export interface Laid {
+  readonly header: string
+  readonly lines: readonly string[]
 }
 
 const gap = '  '
 const narrowest = 6
+/** A column that may be cut is left this wide before others are left out for it. */
+const legible = 14
 
-/** The lines of the table, header first; `width` null is as wide as it gets. */
-export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[], width: number | null): string {
-  const cells = rows.map((row) => columns.map((column) => plain(column.cell(row))))
-  const widths = columns.map((column, i) => Math.max(column.title.length, ...cells.map((line) => lengthOf(line[i] ?? ''))))
-  if (width !== null) narrow(columns, widths, width)
-  const line = (texts: readonly string[]): string =>
-    columns.map((column, i) => pad(fit(texts[i] ?? '', widths[i] ?? 0), widths[i] ?? 0, column.right ?? false)).join(gap).trimEnd()
-  return [line(columns.map((column) => column.title)), ...cells.map(line)].map((text) => `${text}\n`).join('')
+/** The lines of the table, header first. */
+export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[], paper: Paper): string {
+  const { header, lines } = lay(columns, rows, paper)
+  return [header, ...lines].map((line) => `${line}\n`).join('')
+}
+
+/** Header and lines, none wider than the paper. */
+export function lay<Row>(columns: readonly Column<Row>[], rows: readonly Row[], { width, colour }: Paper): Laid {
+  const all = columns.map((column) => {
+    const texts = rows.map((row) => cellText(column.cell(row)))
+    return { column, texts, width: texts.reduce((most, text) => Math.max(most, cells(text)), Math.max(column.title.length, column.least ?? 0)) }
+  })
+  const shown = width === null ? all : clipped(narrowed(spared(all, width), width), width)
+  const line = (cellOf: (one: (typeof shown)[number]) => { text: string; tone: Tone | undefined }): string =>
+    shown.map((one, i) => {
+      const { text, tone } = cellOf(one)
+      const padded = pad(text, one.width, one.column.right)
+      return painted(i === shown.length - 1 ? padded.trimEnd() : padded, tone, colour)
+    }).join(gap).trimEnd()
+  return {
+    header: line(({ column }) => ({ text: column.title, tone: 'title' })),
+    lines: rows.map((row, i) => line(({ column, texts }) => ({ text: texts[i] ?? '', tone: column.tone?.(row) }))),
+  }
 }
 
 /** `name  value` lines for one thing. */
 export function facts(pairs: readonly (readonly [string, string | number | null])[]): string {
   const width = Math.max(0, ...pairs.map(([name]) => name.length))
-  return pairs.map(([name, value]) => `${name.padEnd(width)}${gap}${plain(value)}`.trimEnd() + '\n').join('')
+  return pairs.map(([name, value]) => `${plain(name).padEnd(width)}${gap}${cellText(value)}`.trimEnd() + '\n').join('')
 }
 
 /** Milliseconds as a person reads them: `312 ms`, `6.2 s`, `3 min 5 s`, `2 h 14 min`, `3 d 2 h`. */
@@ -42,24 +85,45 @@ export function duration(ms: number | null | undefined): string {
 /** Bytes as a person reads them. */
 export const mebibytes = (bytes: number | null | undefined): string => (bytes === null || bytes === undefined ? '-' : `${(bytes / 1024 ** 2).toFixed(1)} MiB`)
 
-function narrow<Row>(columns: readonly Column<Row>[], widths: number[], width: number): void {
-  let over = widths.reduce((sum, one) => sum + one, 0) + gap.length * (columns.length - 1) - width
-  for (let i = columns.length - 1; i >= 0 && over > 0; i -= 1) {
-    const [column, now] = [columns[i], widths[i] ?? 0]
-    if (column?.cut !== true) continue
-    const least = Math.max(narrowest, column.title.length)
-    const give = Math.min(over, Math.max(0, now - least))
-    widths[i] = now - give
-    over -= give
+interface Sized<Row> {
+  readonly column: Column<Row>
+  readonly texts: readonly string[]
+  readonly width: number
+}
+
+const total = (columns: readonly { readonly width: number }[]): number =>
+  columns.reduce((sum, { width }) => sum + width, 0) + gap.length * Math.max(0, columns.length - 1)
+
+/** Without the columns that leave no room for the others. */
+function spared<Row>(columns: readonly Sized<Row>[], width: number): readonly Sized<Row>[] {
+  let kept = columns
+  const least = (): number => total(kept.map(({ column, width: own }) => ({ width: column.cut === true ? Math.min(own, Math.max(legible, column.title.length)) : own })))
+  const order = columns.filter(({ column }) => column.spare !== undefined).sort((a, b) => (b.column.spare ?? 0) - (a.column.spare ?? 0))
+  for (const going of order) {
+    if (least() <= width) break
+    kept = kept.filter((one) => one !== going)
   }
+  return kept
 }
 
-/** What came from elsewhere must not move the cursor or break the line. */
-const plain = (value: string | number | null): string => (value === null ? '-' : String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, ' '))
-
-const lengthOf = (text: string): number => [...text].length
-const fit = (text: string, width: number): string => (lengthOf(text) <= width ? text : `${[...text].slice(0, Math.max(0, width - 1)).join('')}…`)
-const pad = (text: string, width: number, right: boolean): string => {
-  const fill = ' '.repeat(Math.max(0, width - lengthOf(text)))
-  return right ? fill + text : text + fill
+/** With the columns that may be cut as narrow as they must be. */
+function narrowed<Row>(columns: readonly Sized<Row>[], width: number): readonly Sized<Row>[] {
+  let over = total(columns) - width
+  return columns.toReversed().map((one) => {
+    const give = one.column.cut === true ? Math.max(0, Math.min(over, one.width - Math.max(narrowest, one.column.title.length))) : 0
+    over -= give
+    return { ...one, width: one.width - give }
+  }).toReversed()
 }
+
+/** Where even that is too wide, as many columns as there is room for, and a piece of the next. */
+function clipped<Row>(columns: readonly Sized<Row>[], width: number): readonly Sized<Row>[] {
+  let left = width
+  return columns.flatMap((one) => {
+    const own = Math.min(one.width, left)
+    left -= own + gap.length
+    return own > 0 ? [{ ...one, width: own }] : []
+  })
+}
+
+const cellText = (value: string | number | null): string => (value === null ? '-' : plain(String(value)))

@@ -14,6 +14,7 @@ import { mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { userInfo } from 'node:os'
 import { scriptBytesMax } from '../core/script-path.ts'
+import { startProgress, type Progress } from '../kit/progress.ts'
 import { version } from '../kit/version.ts'
 import type { Failure, Outcome, Phases } from '../wire/common.ts'
 import { stream } from '../wire/frames.ts'
@@ -50,6 +51,7 @@ interface State {
   phase: 'calling' | 'submitted' | 'started' | 'over'
   receivers: Receiver[]
   terminal: Terminal | null
+  progress: Progress | null
   stager: Stager | null
   /** What the bait has said so far, for `--report`. */
   seen: { job: string | null; trace: string; vwn: string | null; type: string | null; reused: boolean | null; outcome: Outcome | null; phases: Phases | null }
@@ -130,7 +132,7 @@ function begin(options: Options, command: Command): void {
   const stdio = { stdin: look(0, before.closed), stdout: look(1, before.closed), stderr: look(2, before.closed) }
   const trace = traceOf(process.env)
   const state: State = {
-    options, stdio, ...describe(options, stdio, command), command, trace, phase: 'calling', receivers: [], terminal: null, stager: null,
+    options, stdio, ...describe(options, stdio, command), command, trace, phase: 'calling', receivers: [], terminal: null, stager: null, progress: options.progress && !options.verbose ? startProgress('asking the bait of this host') : null,
     unwritten: null, seen: { job: null, trace, vwn: null, type: null, reused: null, outcome: null, phases: null },
   }
   const scriptBytes = command.script?.content.length ?? 0
@@ -186,6 +188,7 @@ function call(state: State): void {
       hear(state, via, message as ToStarter)
     },
     onClose: (error) => {
+      state.progress?.clear()
       if (state.phase === 'over') return
       if (state.phase === 'started') return lost(state, { code: 'JOB_BAIT_RESTARTED', message: 'the bait went away while the job ran', hint: 'the job may have run in part' })
       withoutBait(state, unreachable(path, reached, error))
@@ -222,12 +225,16 @@ function stopAlike(signal: Forwarded): void {
 }
 
 function hear(state: State, via: JobStream, message: ToStarter): void {
+  if (!['greet', 'accepted', 'waiting'].includes(message.kind)) state.progress?.clear()
   switch (message.kind) {
     case 'greet': return submit(state, via, message.prove)
     case 'accepted':
       state.seen.job = message.job
+      state.progress?.say(`${message.job} waits for a VWN`)
       return whisper(state, `accepted as ${message.job}, trace ${state.trace}`)
-    case 'waiting': return whisper(state, `waiting: ${message.why}`)
+    case 'waiting':
+      state.progress?.say(`${state.seen.job} waits: ${message.why}`)
+      return whisper(state, `waiting: ${message.why}`)
     case 'placed':
       state.seen = { ...state.seen, vwn: message.vwn, type: message.type, reused: message.reused }
       whisper(state, `placed on ${message.vwn} of type ${message.type}${message.reused ? ', reused' : ''}`)
@@ -405,6 +412,7 @@ const firstLine = (message: string): string => message.split('\n', 1)[0] ?? ''
 /** Whatever way we go, the terminal is left as it was. */
 function end(state: State, go: () => void): void {
   state.phase = 'over'
+  state.progress?.clear()
   state.terminal?.restore()
   for (const file of state.command.removes ?? []) tryUnlink(file)
   report(state)

@@ -5,6 +5,7 @@ import { catalogue, explain, VwnError, vwnErrorIn } from '../core/errors.ts'
 import { chooseHome } from '../kit/paths.ts'
 import { chooseImageStore, imageStore, type StoredImage } from '../kit/image-store.ts'
 import { version } from '../kit/version.ts'
+import { withProgress } from '../kit/progress.ts'
 import { buildImage } from './build.ts'
 import { removeImage } from './store.ts'
 
@@ -75,7 +76,7 @@ command('verify [image...]', 'hash every part again and compare; without a name,
   const all = [...images, ...broken].map((image): string => image.digest)
   const results = []
   for (const name of wanted.length > 0 ? wanted : all) {
-    const failure = await store.verify(name, { afresh: true }).then(() => null, expected)
+    const failure = await withProgress(`hashing ${name}`, () => store.verify(name, { afresh: true }).then(() => null, expected))
     results.push({ image: name, ok: failure === null, code: failure?.code ?? null, message: failure === null ? null : explain(failure) })
   }
   print(options.json ? JSON.stringify(results, null, 2) : results.map(({ image, ok, message }) => `${image}  ${ok ? 'ok' : message}`).join('\n'))

@@ -3,7 +3,7 @@
  * the loopback port, which only answers GET.
  */
 import { readFileSync } from 'node:fs'
-import { request, type RequestOptions } from 'node:http'
+import { request, type IncomingMessage, type RequestOptions } from 'node:http'
 import { errnoOf } from './atomic-file.ts'
 import { VwnError } from '../core/errors.ts'
 import type { Home } from './paths.ts'
@@ -15,8 +15,12 @@ export interface HttpAnswer {
 }
 
 const answerMs = 10_000
+/** A controller that goes on saying something says at least every five seconds that it is there. */
+const silentMs = 15_000
 const answerBytesMax = 64 * 1024 * 1024
 const api = '/v1'
+
+type Where = Pick<Home, 'controllerSocket' | 'controllerUrl'>
 
 /** How a controller is reached over TCP. */
 export interface Remote {
@@ -32,22 +36,32 @@ export function remoteIn(env: NodeJS.ProcessEnv): Remote {
 }
 
 /** The answer to `GET path`, whatever its status; CONTROLLER_AWAY. */
-export async function getFromController(home: Pick<Home, 'controllerSocket' | 'controllerUrl'>, remote: Remote, path: string): Promise<HttpAnswer> {
-  const { url, token } = remote
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  if (url !== undefined) return send({ ...tcp(url), headers, path: api + path })
-  try {
-    return await send({ ...unix(home), path: api + path })
-  } catch (error) {
-    const published = tryRead(home.controllerUrl)
-    if (!(error instanceof VwnError) || published === null) throw error
-    return send({ ...tcp(published), headers, path: api + path })
-  }
-}
+export const getFromController = (home: Where, remote: Remote, path: string): Promise<HttpAnswer> =>
+  reach(home, remote, (options) => send({ ...options, path: api + path }))
+
+/** What `GET path` goes on saying; CONTROLLER_AWAY when that breaks off, or nothing has come for too long. Who refuses to say anything has answered. */
+export const followController = (home: Where, remote: Remote, path: string, signal: AbortSignal): Promise<HttpAnswer | AsyncIterable<string>> =>
+  reach(home, remote, async (options) => {
+    const reply = await begin({ ...options, path: api + path, timeout: silentMs, signal })
+    return reply.statusCode === 200 ? spoken(options, reply) : collect(options, reply)
+  })
 
 /** The answer to an order; needs the operator's socket. */
 export const orderOfController = (home: Pick<Home, 'controllerSocket'>, path: string): Promise<HttpAnswer> =>
   send({ ...unix(home), method: 'POST', path: api + path })
+
+/** Over the operator's socket, else over the port that it has published. */
+async function reach<T>(home: Where, { url, token }: Remote, go: (options: RequestOptions) => Promise<T>): Promise<T> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  if (url !== undefined) return go({ ...tcp(url), headers })
+  try {
+    return await go(unix(home))
+  } catch (error) {
+    const published = tryRead(home.controllerUrl)
+    if (!(error instanceof VwnError) || published === null) throw error
+    return go({ ...tcp(published), headers })
+  }
+}
 
 const unix = (home: Pick<Home, 'controllerSocket'>): RequestOptions => ({ socketPath: home.controllerSocket, host: 'localhost' })
 
@@ -64,23 +78,42 @@ function tryRead(file: string): string | null {
   }
 }
 
-function send(options: RequestOptions): Promise<HttpAnswer> {
-  const where = options.socketPath ?? `${options.host}:${options.port}`
+async function send(options: RequestOptions): Promise<HttpAnswer> {
+  return collect(options, await begin({ timeout: answerMs, ...options }))
+}
+
+/** The head of the answer. */
+function begin(options: RequestOptions): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const fail = (cause: unknown): void => reject(new VwnError('CONTROLLER_AWAY', { at: where, why: errnoOf(cause) ?? undefined }, { cause }))
-    const asked = request({ ...options, timeout: answerMs }, (reply) => {
-      const chunks: Buffer[] = []
-      let bytes = 0
-      reply.on('data', (chunk: Buffer) => {
-        bytes += chunk.length
-        if (bytes > answerBytesMax) reply.destroy(new Error(`an answer of more than ${answerBytesMax} bytes`))
-        else chunks.push(chunk)
-      })
-      reply.once('error', fail)
-      reply.once('end', () => resolve({ status: reply.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }))
-    })
-    asked.once('timeout', () => asked.destroy(new Error(`no answer in ${answerMs} ms`)))
-    asked.once('error', fail)
+    const asked = request(options, resolve)
+    asked.once('timeout', () => asked.destroy(new Error(`no answer in ${options.timeout} ms`)))
+    asked.on('error', (cause) => reject(away(options, cause)))
     asked.end()
   })
 }
+
+async function collect(options: RequestOptions, reply: IncomingMessage): Promise<HttpAnswer> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  try {
+    for await (const chunk of reply as AsyncIterable<Buffer>) {
+      bytes += chunk.length
+      if (bytes > answerBytesMax) throw new Error(`an answer of more than ${answerBytesMax} bytes`)
+      chunks.push(chunk)
+    }
+  } catch (cause) {
+    throw away(options, cause)
+  }
+  return { status: reply.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }
+}
+
+async function* spoken(options: RequestOptions, reply: IncomingMessage): AsyncGenerator<string> {
+  try {
+    for await (const chunk of reply.setEncoding('utf8') as AsyncIterable<string>) yield chunk
+  } catch (cause) {
+    throw away(options, cause)
+  }
+}
+
+const away = (options: RequestOptions, cause: unknown): VwnError =>
+  new VwnError('CONTROLLER_AWAY', { at: options.socketPath ?? `${options.host}:${options.port}`, why: errnoOf(cause) ?? undefined }, { cause })

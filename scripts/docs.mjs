@@ -8,7 +8,7 @@ process.chdir(new URL('..', import.meta.url).pathname)
 const requiring = `import { createRequire } from 'node:module'; const require = createRequire('${process.cwd()}/')`
 
 /** Page → the module that prints it; each exports `page(): string`. */
-const pages = { 'docs/api.md': 'test/harness/api-page.ts', 'docs/batch-conformance.md': 'test/batch/page.ts', 'docs/conformance.md': 'test/conformance/page.ts', 'docs/errors.md': 'test/harness/errors-page.ts', 'docs/lifecycle.md': 'test/harness/lifecycle-page.ts' }
+const pages = { 'docs/api.md': 'test/harness/api-page.ts', 'docs/batch-conformance.md': 'test/batch/page.ts', 'docs/conformance.md': 'test/conformance/page.ts', 'docs/errors.md': 'test/harness/errors-page.ts', 'docs/json.md': 'test/harness/json-page.ts', 'docs/lifecycle.md': 'test/harness/lifecycle-page.ts' }
 
 for (const [page, from] of Object.entries(pages)) {
   const { outputFiles } = await build({ entryPoints: [from], bundle: true, write: false, format: 'esm', platform: 'node', loader: { '.sql': 'text' }, banner: { js: requiring } })

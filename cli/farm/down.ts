@@ -9,6 +9,7 @@ import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { readPidFile } from '../../kit/pid-file.ts'
 import { isAlive, killAndWait, signalProcess } from '../../kit/process.ts'
+import { withProgress } from '../../kit/progress.ts'
 import { until } from '../../kit/until.ts'
 import { hostOrderedSchema, vwnOrderedSchema, vwnsReplySchema } from '../../wire/api.ts'
 import { VwnError } from '../../core/errors.ts'
@@ -47,13 +48,14 @@ export async function takeDown(context: Context, { keep = false }: DownOptions):
   if (record === null) return
   await endVwns(context, record, keep)
   // Baits first: none may report, or make, what we are about to end; the server last, for the others talk through it.
-  const programs = farmPrograms(home, record)
-  for (const program of [...programs].reverse()) {
-    const running = await runningProgram(program)
-    if (running !== null) await killAndWait(running)
-    await rm(program.pidFile, { force: true })
-  }
-  const killed = await killVms(home)
+  const killed = await withProgress('ending the programs of the farm', async () => {
+    for (const program of [...farmPrograms(home, record)].reverse()) {
+      const running = await runningProgram(program)
+      if (running !== null) await killAndWait(running)
+      await rm(program.pidFile, { force: true })
+    }
+    return killVms(home)
+  })
   if (killed > 0) context.say(`${killed} VMs that nobody had ended were killed`)
   if (!keep) await removeFarm(context, record)
   context.say(keep ? 'the farm is stopped' : 'the farm is stopped and removed')
@@ -70,7 +72,7 @@ async function endVwns({ api, say }: Context, record: FarmRecord, keep: boolean)
     if (vwns.length === 0) return
     say(`ending ${vwns.length} VWNs`)
     for (const { vwn } of vwns) await api.order(`/vwns/${vwn}/kill`, vwnOrderedSchema).catch(() => undefined)
-    await until(async () => (await api.get('/vwns', vwnsReplySchema)).vwns.length === 0, { withinMs: vwnsMs, what: 'the VWNs are gone' })
+    await withProgress('their baits end them', () => until(async () => (await api.get('/vwns', vwnsReplySchema)).vwns.length === 0, { withinMs: vwnsMs, what: 'the VWNs are gone' }))
   } catch {
     // The controller is not there, or a bait is not: the VMs are found by their command lines.
   }

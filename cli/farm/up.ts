@@ -13,6 +13,7 @@ import { systemClock } from '../../kit/clock.ts'
 import { createLog } from '../../kit/log.ts'
 import { claimPidFile, readPidFile } from '../../kit/pid-file.ts'
 import { isAlive, processOf } from '../../kit/process.ts'
+import { withProgress } from '../../kit/progress.ts'
 import { until } from '../../kit/until.ts'
 import type { Context } from '../context.ts'
 import { programFile } from '../programs.ts'
@@ -123,7 +124,7 @@ async function waitReady(context: Context, wanted: readonly Condition[], check: 
         return true
       }
     }
-    await until(holds, { withinMs: readyMs, what: condition.name, ...(signal !== undefined && { signal }) }).catch((error: unknown) => {
+    await withProgress(`waiting for ${condition.name}`, () => until(holds, { withinMs: readyMs, what: condition.name, ...(signal !== undefined && { signal }) })).catch((error: unknown) => {
       if (!isVwnError(error, 'DEADLINE_PASSED')) throw error
       const log = context.home.log(condition.name)
       throw new VwnError('FARM_NOT_READY', { program: condition.name, lacks, log, said: logTail(log) })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { idPatterns } from '../../core/ids.ts'
 import { show, type Context } from '../context.ts'
-import { table } from '../table.ts'
+import { table, type Paper } from '../table.ts'
 
 /** A line of a log, with the name of its file for the program that it is of: `controller`, `bait-h1`. */
 export type LogLine = Readonly<Record<string, unknown>> & { readonly time: string; readonly program: string; readonly level: string; readonly msg: string }
@@ -28,7 +28,7 @@ export function jobLogs(context: Context, id: string): void {
   if (!idPatterns.job.test(id) && !tracePattern.test(id)) throw new VwnError('OPTION_INVALID', { id, problem: 'this is no id of a job (h1-17) and no trace (32 hexadecimal digits)' })
   const story = storyOf(readLogs(context.home.logs), id)
   if (story.lines.length === 0) throw new VwnError('JOB_NOT_FOUND', { job: id, logs: context.home.logs })
-  show(context, story, ({ lines }) => storyText(lines, context.width))
+  show(context, story, ({ lines }) => storyText(lines, context))
 }
 
 /** The lines about this job, or about all jobs of this trace. */
@@ -65,14 +65,14 @@ function readLogs(folder: string): readonly Log[] {
   }
 }
 
-const storyText = (lines: readonly LogLine[], width: number | null): string =>
+const storyText = (lines: readonly LogLine[], paper: Paper): string =>
   table([
     { title: 'TIME', cell: ({ time }) => time },
     { title: 'PROGRAM', cell: ({ program }) => program },
     { title: 'LEVEL', cell: ({ level }) => level },
     { title: 'WHAT', cell: ({ msg }) => msg },
     { title: 'FACTS', cell: factsText, cut: true },
-  ], lines, width)
+  ], lines, paper)
 
 const everyLine = new Set(['time', 'program', 'level', 'msg', 'pid', 'trace'])
 

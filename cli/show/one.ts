@@ -4,7 +4,7 @@ import { idPatterns } from '../../core/ids.ts'
 import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnDetailSchema } from '../../wire/api.ts'
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
-import { duration, facts, mebibytes, table } from '../table.ts'
+import { duration, facts, mebibytes, roll, table } from '../table.ts'
 import { howMade, moment, outcomeWords, vwnState } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
@@ -38,7 +38,8 @@ export async function receipt(context: Context, job: string): Promise<void> {
   show(context, await context.api.get(`/jobs/${encodeURIComponent(job)}/receipt`, receiptSchema), receiptText)
 }
 
-const vwnText = (vwn: VwnDetail): string =>
+/** A VWN in full, with what happened to it. */
+export const vwnText = (vwn: VwnDetail): string =>
   facts([
     ['vwn', vwn.vwn],
     ['host', vwn.host],
@@ -70,7 +71,7 @@ const vwnText = (vwn: VwnDetail): string =>
       { title: 'WHY', cell: (event) => event.why },
     ],
     vwn.events,
-    null,
+    roll,
   )
 
 const batchWords = (job: JobView): string | null => (job.batchSystem === null ? null : `${job.batchSystem} ${job.batchJobId ?? ''}`.trimEnd())
@@ -98,7 +99,8 @@ const jobFacts = (job: JobView): (readonly [string, string | number | null])[] =
 
 const jobText = (job: JobView): string => facts(jobFacts(job))
 
-const hostText = (host: HostView): string =>
+/** A host in full. */
+export const hostText = (host: HostView): string =>
   facts([
     ['host', host.host],
     ['want', host.want],
@@ -142,12 +144,13 @@ function explanationText(reply: Explanation): string {
       ['made by', reply.made === null ? null : `${reply.made.by}: ${reply.made.why}`],
       ['failure', decision.failure === null ? null : `${decision.failure.message} (${decision.failure.code})`],
     ]) +
-    (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, null)}`) +
-    (reply.hosts.length === 0 ? '' : `\n${table([{ title: 'HOST', cell: (host) => host.host }, { title: 'WHY', cell: (host) => host.why }], reply.hosts, null)}`)
+    (reply.rules.length === 0 ? '' : `\n${table([{ title: 'RULE', cell: (rule) => rule.rule }, { title: 'IS', cell: (rule) => rule.is }, { title: 'WHY', cell: (rule) => rule.why }], reply.rules, roll)}`) +
+    (reply.hosts.length === 0 ? '' : `\n${table([{ title: 'HOST', cell: (host) => host.host }, { title: 'WHY', cell: (host) => host.why }], reply.hosts, roll)}`)
   )
 }
 
-function receiptText(reply: Receipt): string {
+/** A job in full, and where its time went. */
+export function receiptText(reply: Receipt): string {
   const rows = [...reply.timeline, ...(reply.otherMs === null ? [] : [{ phase: 'other', ms: reply.otherMs }]), ...(reply.totalMs === null ? [] : [{ phase: 'total', ms: reply.totalMs }])]
   const used = reply.usage
   return (
@@ -164,7 +167,7 @@ function receiptText(reply: Receipt): string {
         { title: 'MS', cell: (row) => row.ms.toFixed(1), right: true },
       ],
       rows,
-      null,
+      roll,
     ) +
     (reply.scrubReceipt === null ? '' : `\n${scrubText(reply.scrubReceipt, reply.phases.scrub)}`)
   )

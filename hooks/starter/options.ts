@@ -19,6 +19,8 @@ export interface Options {
   readonly tty: boolean
   readonly waitStdin: boolean
   readonly verbose: boolean
+  /** On a terminal, one line says what the job waits for until it begins. */
+  readonly progress: boolean
   /** A file that gets one JSON object at the end: which VWN it was, how the job ended, where the time went. */
   readonly report: string | null
   /** What becomes of a job that can ask nobody, because the bait is not there. */
@@ -43,6 +45,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
   --denied-code N                       the job never ran, and never would (as --refused-code)
   --unreachable requeue|bare            without a bait: the job never ran (as --refused-code), or runs on this host itself
+  --progress                            on a terminal, what the job waits for until it begins
   --report FILE                         write there, as JSON, what became of the job
   --socket PATH | --home DIR            where the bait is
 Each option can be given as WNOD_OPTION in the environment. The job sees no WNOD_* variable.
@@ -56,7 +59,7 @@ export class UsageError extends Error {
 const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report', 'unreachable'] as const
 const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'denied-code', 'lost-code'] as const
 const lists = ['include', 'exclude', 'env'] as const
-const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'help', 'version'] as const
+const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'progress', 'help', 'version'] as const
 const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
 const isFlag: ReadonlySet<string> = new Set(flags)
 
@@ -79,7 +82,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, kn
     batchSystem: last('batch-system') ?? known.batchSystem ?? null, batchJobId: last('batch-job-id') ?? known.batchJobId ?? null,
     cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
     stage: flag('stage') || known.stage === true, include: all('include'), exclude: [...(known.exclude ?? []), ...all('exclude')], env: all('env').map(assignment),
-    tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), report: last('report'),
+    tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), progress: flag('progress'), report: last('report'),
     unreachable: unreachable(last('unreachable')),
     refusedCode: refused, deniedCode: exitCode(number('denied-code') ?? known.deniedCode ?? refused), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }

@@ -9,12 +9,13 @@ import { installHtcondor } from '../../cli/install/htcondor.ts'
 import { installLsf, queueLine } from '../../cli/install/lsf.ts'
 import { installPbs } from '../../cli/install/pbs.ts'
 import { plainWord } from '../../cli/install/sources.ts'
+import { roll } from '../../cli/table.ts'
 import { until } from '../../kit/until.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 vi.setConfig({ testTimeout: 30_000 })
 
-const context = { json: false, width: null, print: () => undefined, home: { home: '/var/lib/wnod' } } as unknown as Context
+const context = { json: false, ...roll, print: () => undefined, home: { home: '/var/lib/wnod' } } as unknown as Context
 const queues = `# queues of the site
 Begin Queue
 QUEUE_NAME   = normal

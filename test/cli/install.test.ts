@@ -5,10 +5,11 @@ import type { Context } from '../../cli/context.ts'
 import { link, lineIn, listed, mark, ownFile, type Change } from '../../cli/install/change.ts'
 import { install } from '../../cli/install/install.ts'
 import { beforeReturn, jobSubmitLine } from '../../cli/install/slurm.ts'
+import { roll } from '../../cli/table.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 const said: string[] = []
-const context = { json: false, width: null, print: (text: string) => void said.push(text) } as Context
+const context = { json: false, ...roll, print: (text: string) => void said.push(text) } as Context
 
 test('changes are made once, shown, checked and taken back, and what was there stays as it was', async () => {
   await using folder = await tempFolder()

@@ -35,7 +35,7 @@ test('files are read with what was cut off them, and printed as people and as pr
   await using folder = await tempFolder()
   const home = homePaths(folder.path)
   let printed = ''
-  const context: Context = { home, api: controllerApi(home), json: false, width: null, print: (text) => void (printed += text), say: () => undefined }
+  const context: Context = { home, api: controllerApi(home), json: false, width: null, colour: false, print: (text) => void (printed += text), say: () => undefined }
   expect(() => jobLogs(context, 'h1-1')).toThrow(expect.objectContaining({ code: 'FILE_UNREADABLE' }) as Error)
   mkdirSync(home.logs)
   writeFileSync(home.host('h1').log, line(2, 'job ended', { job: 'h1-1', vwn: null, err: { code: 'X', why: 'it broke' }, took: 'a while' }))

@@ -49,7 +49,7 @@ function context(over: Partial<Api> = {}): Context & { readonly printed: string[
   const api = controllerApi(controller.home)
   const printed: string[] = []
   const get: Api['get'] = (path, schema, query) => api.get(path, schema, /^\/(accounting|history)/.test(path) ? { ...query, limit: 2 } : query)
-  return { home: controller.home, api: { ...api, get, ...over }, json: false, width: null, print: (text) => void printed.push(text), say: () => undefined, printed }
+  return { home: controller.home, api: { ...api, get, ...over }, json: false, width: null, colour: false, print: (text) => void printed.push(text), say: () => undefined, printed }
 }
 
 test('each ended job has one record, and it agrees with its receipt', async () => {

@@ -22,6 +22,7 @@ import { conditions } from '../../cli/farm/ready.ts'
 import { startProgram, type FarmProgram } from '../../cli/farm/supervisor.ts'
 import { vmGroups, vmProcesses } from '../../cli/farm/vms.ts'
 import { programFile } from '../../cli/programs.ts'
+import { roll } from '../../cli/table.ts'
 import { errnoOf } from '../../kit/atomic-file.ts'
 import { randomId } from '../../kit/clock.ts'
 import { chooseImageStore } from '../../kit/image-store.ts'
@@ -112,7 +113,7 @@ export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
   const home = homePaths(folder, { images: chooseImageStore(folder, process.env) })
   const children = new Set<ChildProcess>()
   const said: string[] = []
-  const context: Context = { home, api: controllerApi(home), json: false, width: null, print: (text) => void said.push(text), say: (text) => void said.push(text) }
+  const context: Context = { home, api: controllerApi(home), json: false, ...roll, print: (text) => void said.push(text), say: (text) => void said.push(text) }
   let programs: readonly FarmProgram[] = []
   const dispose = farmEnd(context, children, () => programs.map((program) => program.log))
   try {
