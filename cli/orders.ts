@@ -2,11 +2,11 @@
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { VwnError } from '../core/errors.ts'
 import { idPatterns } from '../core/ids.ts'
+import { duration } from '../core/words.ts'
 import { errnoOf } from '../kit/atomic-file.ts'
 import { systemClock } from '../kit/clock.ts'
 import { hostOrderedSchema, vwnDetailSchema, vwnOrderedSchema } from '../wire/api.ts'
 import { show, type Context } from './context.ts'
-import { duration } from './table.ts'
 
 /** The host finishes what it has and takes no more, or takes jobs again. */
 export async function orderHost(context: Context, verb: 'drain' | 'undrain', host: string): Promise<void> {

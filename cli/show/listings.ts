@@ -1,13 +1,14 @@
 /** The listings: `wnod hosts | vwns | jobs | types | images`. */
 import { compareIds } from '../../core/ids.ts'
 import { ownerWords } from '../../core/reuse.ts'
+import { duration, outcomeWords } from '../../core/words.ts'
 import { hostsReplySchema, imagesReplySchema, jobsReplySchema, statusSchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import type { HostView, ImageView, JobView, PoolView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
-import { duration, facts, table, type Column } from '../table.ts'
-import { howMade, outcomeWords, vwnState } from './words.ts'
+import { facts, table, type Column } from '../table.ts'
+import { howMade, vwnState } from './words.ts'
 
 const age = (sinceMs: number | null): string => (sinceMs === null ? '-' : duration(Math.max(0, systemClock.nowMs() - sinceMs)))
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'

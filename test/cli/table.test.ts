@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { vwnState } from '../../cli/show/words.ts'
-import { duration, facts, table, type Column } from '../../cli/table.ts'
+import { facts, table, type Column } from '../../cli/table.ts'
+import { duration } from '../../core/words.ts'
 
 interface Row { readonly id: string; readonly n: number | null; readonly why: string }
 const columns: readonly Column<Row>[] = [
