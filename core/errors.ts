@@ -65,6 +65,7 @@ export const catalogue = {
   USER_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: "no such user on the controller's machine", hint: 'name the groups as well: then no user database is asked' },
   ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
+  MONITOR_NOT_BUILT: { http: 503, exit: 70, retry: 'never', say: 'the monitor is not built', hint: 'run `npm run build` where the controller was installed from' },
   ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
 
   // images

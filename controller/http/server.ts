@@ -10,6 +10,7 @@ import { writeAtomic } from '../../kit/atomic-file.ts'
 import { listenTcp, listenUnix } from '../../kit/socket.ts'
 import type { Parts } from '../controller.ts'
 import { sendError } from './errors.ts'
+import { monitorRoutes } from './monitor.ts'
 import { readRoutes } from './read.ts'
 import { verbRoutes } from './verbs.ts'
 
@@ -51,6 +52,7 @@ async function application(parts: Parts, { verbs }: { readonly verbs: boolean })
   app.setNotFoundHandler(({ method, url }) => { throw new VwnError('ROUTE_NOT_FOUND', { method, url: url.slice(0, 200) }) })
   readRoutes(app, parts)
   if (verbs) verbRoutes(app, parts)
+  else monitorRoutes(app)
   await app.ready()
   return { app, server: createServer((request, response) => app.routing(request, response)) }
 }
