@@ -15,6 +15,7 @@ import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import type { Settings } from './config.ts'
 import { openHosts, type HostBook } from './hosts.ts'
+import { openFollowers, type Followers } from './http/follow.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
 import { openMapping, type MappingHolder } from './mapping.ts'
@@ -35,6 +36,8 @@ export interface Parts {
   readonly reports: Reports
   readonly mapping: MappingHolder
   readonly pool: Pool
+  /** Whoever watches what changes. */
+  readonly followers: Followers
   readonly ordersOf: (host: HostId) => Orders
 }
 
@@ -42,6 +45,8 @@ export interface Controller extends AsyncDisposable {
   readonly term: number
   /** Address of the read-only API, `http://127.0.0.1:PORT`. */
   readonly url: string
+  /** How many watch what changes. */
+  readonly watchers: number
   /** Reads the mapping file again, changed or not. */
   reloadMapping(): void
   /** One turn of the scheduler, now. */
@@ -98,7 +103,9 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   const history = loop(kit, { name: 'history', everyMs: forgetEveryMs }, () => forgetHistory(db, kit, settings.historyMs))
   await mapping.load()
 
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, ordersOf: orders }
+  const followers = openFollowers(kit)
+  undo.push('followers', () => followers.stop())
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, followers, ordersOf: orders }
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))
@@ -119,7 +126,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
   kit.log.info({ term, url: http.url, hosts: book.all.length, database: settings.database }, 'controller ready')
 
   const stop = (): Promise<void> => undo.undo()
-  return { term, url: http.url, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
+  return { term, url: http.url, get watchers() { return followers.count }, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
 }
 
 /** A report that comes under another host's name is a lie: a bait's credentials only allow its own subject. */

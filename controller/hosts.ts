@@ -4,6 +4,7 @@
  */
 import type { Database } from '../db/open.ts'
 import { allHosts, saveHost, type HostRecord } from '../db/queries/host.ts'
+import { transaction } from '../db/statement.ts'
 import { afterRestart, newHost, type Host } from '../core/host.ts'
 import type { HostId } from '../core/ids.ts'
 import type { HostFacts } from '../wire/bait.ts'
@@ -35,6 +36,8 @@ export function openHosts(db: Database, nowMs: number): HostBook {
   let known: ReadonlyMap<HostId, KnownHost> = new Map(
     allHosts<HostFacts>(db).map((record) => [record.host.id, { ...record, facts: { ...nothing, ...record.facts }, host: afterRestart(record.host, nowMs) }]),
   )
+  // What people see is what is on record, and on record none of them may stay alive that is never heard again.
+  transaction(db, () => { for (const record of known.values()) saveHost(db, record) })
   let before = known
   const writtenAtMs = new Map<HostId, number>()
   return {

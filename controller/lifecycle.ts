@@ -5,7 +5,7 @@
  *
  * A crash after the commit loses only the sending: orders are built from rows, and the next report is answered with them.
  */
-import { failure } from '../core/failure.ts'
+import { failure, failureWords } from '../core/failure.ts'
 import type { HostId, VwnId } from '../core/ids.ts'
 import { nextToken, type LeaseToken } from '../core/lease.ts'
 import { requestVwn, step, type Moment, type Verdict, type Vwn, type VwnEvent, type VwnRequest } from '../core/vwn.ts'
@@ -83,7 +83,7 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
   const deskOn = (draft: Draft): Desk => {
     const moved = (before: Vwn, vwn: Vwn, event: VwnEvent['kind'] | 'requested'): void => {
       saveVwn(db, vwn)
-      const why = vwn.cause === null ? null : `${vwn.cause.message} (${vwn.cause.code})`
+      const why = vwn.cause === null ? null : failureWords(vwn.cause)
       const transition = { vwn: vwn.id, event, from: before.state, to: vwn.state, job: vwn.job ?? before.job, why }
       addVwnEvent(db, { ...transition, atMs: kit.clock.nowMs() })
       draft.touched.set(vwn.host, Math.max(draft.touched.get(vwn.host) ?? 0, vwn.generation))

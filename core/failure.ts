@@ -15,6 +15,9 @@ export const failure = (code: ErrorCode, about = ''): Failure => ({
   hint: catalogue[code].hint,
 })
 
+/** The account as one sentence. */
+export const failureWords = ({ message, code }: Failure): string => `${message} (${code})`
+
 /** Present where a process of the job was killed because its memory ran out, the job's own or another. */
 interface MemoryFact {
   readonly outOfMemory?: true | undefined

@@ -9,9 +9,10 @@ import reuse from './migrations/0002_reuse.sql'
 import pool from './migrations/0003_pool.sql'
 import paused from './migrations/0004_paused.sql'
 import bare from './migrations/0005_bare.sql'
+import changed from './migrations/0006_changed.sql'
 
 /** Position in the list is the schema version that the migration leads to, less one. */
-export const migrations: readonly string[] = [init, reuse, pool, paused, bare]
+export const migrations: readonly string[] = [init, reuse, pool, paused, bare, changed]
 
 /** Brings the database to the newest schema; one written by a newer program is refused untouched. */
 export function migrate(sql: Sqlite.Database): void {

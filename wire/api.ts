@@ -17,7 +17,7 @@ import {
 } from './common.ts'
 
 const count = z.int().nonnegative()
-const amount = z.object({ cpus: z.int(), memoryMib: z.int(), scratchGib: z.int() })
+export const amount = z.object({ cpus: z.int(), memoryMib: z.int(), scratchGib: z.int() })
 
 /** Every refusal, whatever its status. */
 export const errorReplySchema = z.object({

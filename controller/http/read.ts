@@ -1,5 +1,6 @@
 /** The read-only API: GET and nothing else. */
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { Readable } from 'node:stream'
 import { VwnError } from '../../core/errors.ts'
 import { hostId, idPatterns, jobId, typeName, vwnId, type HostId } from '../../core/ids.ts'
 import type { Vwn } from '../../core/vwn.ts'
@@ -9,10 +10,12 @@ import {
   explainQuerySchema, explanationSchema, jobsQuerySchema, vwnsQuerySchema,
   type ExplainQuery, type Explanation,
 } from '../../wire/api.ts'
+import { changesQuerySchema, generationSchema } from '../../wire/farm.ts'
 import type { Parts } from '../controller.ts'
 import { explainQuestion, groupsOf } from '../explain.ts'
 import { userOf } from '../users.ts'
 import { checked } from './errors.ts'
+import { farmFollowed, farmText } from './farm.ts'
 import { resourcesOf } from './resources.ts'
 import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnView } from './views.ts'
 
@@ -30,6 +33,13 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
   app.get('/v1/status', () => statusView(parts))
   app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
   app.get<WithId>('/v1/hosts/:id/resources', ({ params }) => resourcesOf(parts, params.id))
+  const farm = farmText(parts)
+  app.get('/v1/farm', (_, reply) => reply.type('application/json; charset=utf-8').send(Readable.from(farm().pieces)))
+  const changes = farmFollowed(parts)
+  app.get('/v1/changes', (request, reply) => {
+    const since = lastSeen(request) ?? checked(changesQuerySchema, request.query).since
+    parts.followers.add(reply.hijack().raw, changes, since)
+  })
   app.get('/v1/types', () => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem }))
   app.get('/v1/images', () => ({ images: imageViews(parts) }))
   app.get('/v1/vwns', ({ query }) => ({ vwns: listVwns(db, checked(vwnsQuerySchema, query)).map((vwn) => vwnView(parts, vwn)) }))
@@ -40,6 +50,9 @@ export function readRoutes(app: FastifyInstance, parts: Parts): void {
   app.get<WithId>('/v1/jobs/:id/explain', ({ params }) => explainJob(parts, jobNamed(parts, params.id)))
   app.get('/v1/explain', ({ query }) => explainUser(parts, checked(explainQuerySchema, query)))
 }
+
+/** Where a watcher that comes back has been. */
+const lastSeen = ({ headers }: FastifyRequest): number | undefined => generationSchema.safeParse(Number(headers['last-event-id'] ?? NaN)).data
 
 /** The VWN with this id, gone or not; VWN_NOT_FOUND. */
 export function vwnNamed({ db }: Parts, id: string): Vwn {
