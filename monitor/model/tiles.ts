@@ -41,6 +41,7 @@ export function layOut(before: Layout, shares: ReadonlyMap<string, number>): Lay
 }
 
 type Grid = Pick<Layout, 'columns' | 'rows'>
+type Size = Pick<Block, 'columns' | 'rows'>
 
 function addAll(grid: Grid, kept: ReadonlyMap<string, Block>, shares: ReadonlyMap<string, number>, fill: number): Layout | null {
   const blocks = new Map(kept)
@@ -53,14 +54,15 @@ function addAll(grid: Grid, kept: ReadonlyMap<string, Block>, shares: ReadonlyMa
   return { columns: grid.columns, rows: grid.rows, blocks }
 }
 
-/** As many cells as the share says, at least one: in as few rows as they fit into. */
-function sizeOf({ columns, rows }: Grid, share: number): Pick<Block, 'columns' | 'rows'> {
+/** As many cells as the share says, at least one: few of them to spare, and rather twice as wide as high than a strip. */
+function sizeOf({ columns, rows }: Grid, share: number): Size {
   const cells = Math.max(1, Math.floor(share * columns * rows))
-  const high = Math.min(rows, Math.ceil(cells / columns))
-  return { rows: high, columns: Math.min(columns, Math.ceil(cells / high)) }
+  const sizes = Array.from({ length: rows }, (_, index) => ({ rows: index + 1, columns: Math.ceil(cells / (index + 1)) })).filter((size) => size.columns <= columns)
+  const ugliness = (size: Size): number => (size.rows * size.columns) / cells + Math.abs(Math.log2(size.columns / size.rows) - 1) / 5
+  return sizes.reduce((best, size) => (ugliness(size) < ugliness(best) ? size : best))
 }
 
-function firstRoom(grid: Grid, taken: readonly Block[], size: Pick<Block, 'columns' | 'rows'>): Block | null {
+function firstRoom(grid: Grid, taken: readonly Block[], size: Size): Block | null {
   for (let row = 0; row + size.rows <= grid.rows; row += 1) {
     for (let column = 0; column + size.columns <= grid.columns; column += 1) {
       const block = { column, row, ...size }
