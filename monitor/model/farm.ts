@@ -75,10 +75,10 @@ function withJobs(jobs: Farm['jobs'], news: readonly FarmRows[]): Farm['jobs'] {
   return next
 }
 
-/** The VWN with this id; null where it is not there (any more). */
-export function vwnIn(farm: Farm, id: string): FarmVwn | null {
+/** The VWN that is looked for; null where it is not there (any more). */
+export function vwnIn(farm: Farm, isIt: (vwn: FarmVwn) => boolean): FarmVwn | null {
   for (const { vwns } of farm.tiles.values()) {
-    const found = vwns.find(({ vwn }) => vwn === id)
+    const found = vwns.find(isIt)
     if (found !== undefined) return found
   }
   return null

@@ -1,4 +1,5 @@
 /** What of the farm is of interest: every field that is not empty must fit. */
+import type { JobId } from '../../core/ids.ts'
 import type { FarmJob, FarmVwn } from '../../wire/farm.ts'
 import type { Farm, Tile } from './farm.ts'
 
@@ -33,6 +34,8 @@ export interface Selected {
   /** Hosts with something of interest. */
   readonly tiles: readonly Tile[]
   readonly jobs: readonly FarmJob[]
+  /** The VWN that each job is in, or that is being made for it. */
+  readonly vwnOf: ReadonlyMap<JobId, FarmVwn>
   /** VWNs of interest, by state. */
   readonly states: ReadonlyMap<string, number>
 }
@@ -42,20 +45,20 @@ export function select(farm: Farm, filter: Filter): Selected {
   const all = isEmpty(filter)
   const jobOf = ({ job }: FarmVwn): FarmJob | null => (job === null ? null : (farm.jobs.get(job) ?? null))
   const states = new Map<string, number>()
-  const vwnOfJob = new Map<string, FarmVwn>()
+  const vwnOf = new Map<JobId, FarmVwn>()
   const tiles: Tile[] = []
   for (const tile of farm.tiles.values()) {
     let found = all
     for (const vwn of tile.vwns) {
-      if (vwn.job !== null) vwnOfJob.set(vwn.job, vwn)
+      if (vwn.job !== null) vwnOf.set(vwn.job, vwn)
       if (!all && !fitsVwn(filter, vwn, jobOf(vwn))) continue
       found = true
       states.set(stateOf(vwn), (states.get(stateOf(vwn)) ?? 0) + 1)
     }
     if (found || (filterFields.every((field) => field === 'text' || !filter[field]) && holds(filter.text, [tile.host.host]))) tiles.push(tile)
   }
-  const jobs = [...farm.jobs.values()].filter((job) => all || fitsJob(filter, job, vwnOfJob.get(job.job) ?? null))
-  return { tiles, jobs: jobs.sort(waitingFirst), states }
+  const jobs = [...farm.jobs.values()].filter((job) => all || fitsJob(filter, job, vwnOf.get(job.job) ?? null))
+  return { tiles, jobs: jobs.sort(waitingFirst), vwnOf, states }
 }
 
 /** Those that wait first, and among them those that wait longest. */

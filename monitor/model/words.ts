@@ -33,7 +33,10 @@ export function vwnWords(vwn: FarmVwn): string {
 
 /** What a job is waiting for, or what it is doing, in one sentence. */
 export function jobSentence(job: Pick<FarmJob, 'state' | 'why' | 'vwn' | 'host'>, vwn: Pick<FarmVwn, 'vwn' | 'state' | 'paused'> | null): string {
-  if (job.state === 'waiting') return vwn === null ? (job.why ?? 'The controller has not looked at it yet.') : `Waits for ${vwn.vwn}, which is ${stateOf(vwn)}.`
+  if (job.state === 'waiting') {
+    if (vwn === null) return job.why ?? 'The controller has not looked at it yet.'
+    return vwn.state === 'busy' ? `Is on its way into ${vwn.vwn}.` : `Waits for ${vwn.vwn}, which is ${stateOf(vwn)}.`
+  }
   if (job.state === 'ended') return job.why ?? 'Has ended.'
   return job.vwn === null ? `Is ${job.state} on ${job.host}.` : `Is ${job.state} in ${job.vwn} on ${job.host}.`
 }

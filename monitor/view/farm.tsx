@@ -2,10 +2,9 @@
 import type { JSX } from 'preact'
 import { useMemo } from 'preact/hooks'
 import type { ImageView } from '../../wire/api.ts'
-import type { FarmJob } from '../../wire/farm.ts'
 import { after } from '../clock.ts'
 import type { Farm } from '../model/farm.ts'
-import { isEmpty, select, type Filter, type FilterField } from '../model/filter.ts'
+import { isEmpty, select, type Filter, type FilterField, type Selected } from '../model/filter.ts'
 import { ago, jobSentence, signOf, states } from '../model/words.ts'
 import { useAsked } from '../shell/asked.ts'
 import { nowMs } from '../shell/live.ts'
@@ -26,7 +25,7 @@ export function FarmView({ farm, atMs }: { readonly farm: Farm; readonly atMs: n
       <Legend counts={selected.states} filter={filter} />
       <div class="farm">
         <Tiles tiles={selected.tiles} farm={farm} filter={filter} />
-        <Jobs jobs={selected.jobs} farm={farm} atMs={atMs} />
+        <Jobs selected={selected} atMs={atMs} />
       </div>
     </>
   )
@@ -101,8 +100,7 @@ function Legend({ counts, filter }: { readonly counts: ReadonlyMap<string, numbe
   )
 }
 
-function Jobs({ jobs, farm, atMs }: { readonly jobs: readonly FarmJob[]; readonly farm: Farm; readonly atMs: number | null }): JSX.Element {
-  const vwns = useMemo(() => new Map([...farm.tiles.values()].flatMap((tile) => tile.vwns.map((vwn) => [vwn.vwn, vwn] as const))), [farm])
+function Jobs({ selected: { jobs, vwnOf }, atMs }: { readonly selected: Selected; readonly atMs: number | null }): JSX.Element {
   return (
     <section class="jobs" role="region" aria-label="jobs" tabIndex={0}>
       <h2>Jobs <span class="quiet">{jobs.length > jobsShown ? `the first ${jobsShown} of ${jobs.length}` : jobs.length}</span></h2>
@@ -111,7 +109,7 @@ function Jobs({ jobs, farm, atMs }: { readonly jobs: readonly FarmJob[]; readonl
         {jobs.slice(0, jobsShown).map((job) => (
           <li key={job.job} data-job={job.job}>
             <div><JobLink job={job.job} /> <b>{job.name}</b> {job.user}{job.queue === null ? '' : `, ${job.queue}`}{job.batchJobId === null ? '' : `, ${job.batchSystem ?? ''} ${job.batchJobId}`} <span class="quiet">{ago(job.submittedAtMs, atMs ?? nowMs.value)}</span></div>
-            <div class="why">{jobSentence(job, job.vwn === null ? null : (vwns.get(job.vwn) ?? null))}</div>
+            <div class="why">{jobSentence(job, vwnOf.get(job.job) ?? null)}</div>
           </li>
         ))}
       </ol>

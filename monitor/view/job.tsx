@@ -12,6 +12,7 @@ import { Clean } from './vwn.tsx'
 
 export function JobPage({ id }: { readonly id: string }): JSX.Element {
   const row = [...farm.value.jobs.values()].find(({ job }) => job === id) ?? null
+  const its = vwnIn(farm.value, ({ job }) => job === id)
   const version = row === null ? 'ended' : `${row.state} ${row.vwn} ${row.why}`
   const path = `/v1/jobs/${encodeURIComponent(id)}`
   const receipt = useAsked<Receipt>(`${path}/receipt`, version)
@@ -21,7 +22,7 @@ export function JobPage({ id }: { readonly id: string }): JSX.Element {
       <h1>Job {id}</h1>
       <Shown of={receipt}>{(job) => (
         <>
-          <p class="sentence" role="status">{job.outcome === null ? jobSentence(job, job.vwn === null ? null : vwnIn(farm.value, job.vwn)) : `Ended: ${outcomeWords(job.outcome)}.`}</p>
+          <p class="sentence" role="status">{job.outcome === null ? jobSentence(job, its) : `Ended: ${outcomeWords(job.outcome)}.`}</p>
           <Facts of={[
             ['name', job.name], ['user', `${job.user} (uid ${job.uid}, group ${job.group})`], ['queue', job.queue], ['project', job.project],
             ['batch job', job.batchSystem && `${job.batchSystem} ${job.batchJobId ?? ''}`], ['host', job.host],
@@ -54,7 +55,7 @@ function Waterfall({ of }: { readonly of: Receipt }): JSX.Element {
           <span class="number">{duration(ms)}</span>
         </li>
       ))}
-      {of.totalMs !== null && <li><span>from submission to end</span><span /><span class="number">{duration(of.totalMs)}</span></li>}
+      {of.totalMs !== null && <li><span>in all</span><span /><span class="number">{duration(of.totalMs)}</span></li>}
     </ol>
   )
 }

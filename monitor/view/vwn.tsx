@@ -10,7 +10,7 @@ import { linkTo, place } from '../shell/place.ts'
 import { Ago, Facts, JobLink, Shown, State, Table, Took } from './bits.tsx'
 
 export function VwnPage({ id }: { readonly id: string }): JSX.Element {
-  const row = vwnIn(farm.value, id)
+  const row = vwnIn(farm.value, ({ vwn }) => vwn === id)
   const version = row === null ? 'gone' : `${row.state} ${row.sinceMs} ${row.paused} ${row.job}`
   const path = `/v1/vwns/${encodeURIComponent(id)}`
   const detail = useAsked<VwnDetail>(path, version)
@@ -62,7 +62,7 @@ function Life({ events }: { readonly events: readonly VwnEventView[] }): JSX.Ele
           <a href={linkTo({ page: 'farm', id: null, atMs: Math.round(event.atMs) })} title="the farm at this moment">{moment(event.atMs)}</a>{' '}
           <State of={{ state: event.to, paused: false }} /> <span class="quiet">{event.event}</span>{event.job !== null && <> <JobLink job={event.job} /></>}
           {event.why !== null && <div class="why">{event.why}</div>}
-          {index > 0 && <span class="after quiet">+<Took ms={event.atMs - (events[index - 1]?.atMs ?? event.atMs)} /></span>}
+          {index > 0 && <span class="quiet"> +<Took ms={event.atMs - (events[index - 1]?.atMs ?? event.atMs)} /></span>}
         </li>
       ))}
     </ol>

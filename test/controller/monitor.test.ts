@@ -54,7 +54,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     await page.click(`a[href*="id=${first}"]`)
     await untilText(new RegExp(`Job ${first}[^]*Is running in ${vwn} on h1[^]*Why it got this[^]*the default rule`))
     bait.finish(jobId(first ?? ''), { is: 'exited', code: 7 })
-    await untilText(/Ended: exit 7\.[^]*Where its time went[^]*run[^]*from submission to end[^]*Clean when it came in/)
+    await untilText(/Ended: exit 7\.[^]*Where its time went[^]*run[^]*in all[^]*Clean when it came in/)
     await controller.untilJob(waiting, ({ state }) => state === 'running')
     for (const job of [...bait.jobs.keys()]) bait.finish(job)
     expect(complaints).toEqual([])

@@ -1,7 +1,6 @@
 /** A real Chromium without a screen. Leaving its scope ends it and removes its profile; what pages complained about is an assertion of the test's. */
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { readFileSync } from 'node:fs'
 import puppeteer, { type Browser, type Page } from 'puppeteer-core'
 import { until } from '../../kit/until.ts'
 import { tempFolder } from './temp.ts'
@@ -29,7 +28,7 @@ export interface TestPage {
   /** What is to be read on it. */
   text(selector?: string): Promise<string>
   /** Waits until this can be read there. */
-  untilText(wanted: RegExp, selector?: string): Promise<string>
+  untilText(wanted: RegExp, selector?: string, withinMs?: number): Promise<string>
   /** Changes size and theme. */
   look(look: Look): Promise<void>
   /** Serious findings of axe, one line each. */
@@ -67,12 +66,12 @@ async function openPage(browser: Browser, url: string, look: Look): Promise<Test
   await page.goto(url, { waitUntil: 'domcontentloaded' })
   return {
     page, complaints, text, look: show,
-    untilText: (wanted, selector) =>
+    untilText: (wanted, selector, withinMs = 20_000) =>
       until(async () => {
         const now = await text(selector)
         if (wanted.test(now)) return now
         throw new Error(`still reads: ${now.slice(0, 2_000)}`)
-      }, { withinMs: 20_000, what: `${wanted} on the page` }),
+      }, { withinMs, what: `${wanted} on the page` }),
     async axe() {
       await page.evaluate(axe)
       return page.evaluate(`axe.run().then(({ violations }) => violations

@@ -83,5 +83,5 @@ test('hosts and VWNs stand in the order of their numbers', () => {
   const farm = farmOf(rows({ hosts: ['h10', 'h2'].map((host) => aHost({ host: hostId(host) })), vwns: ['v10', 'v9'].map((vwn) => aVwn({ vwn: vwnId(vwn), host: hostId('h2') })) }))
   expect([...farm.tiles.keys()]).toEqual(['h2', 'h10'])
   expect(farm.tiles.get(hostId('h2'))?.vwns.map(({ vwn }) => vwn)).toEqual(['v9', 'v10'])
-  expect([vwnIn(farm, 'v10')?.host, vwnIn(farm, 'v11'), vwnIn(noFarm, 'v9')]).toEqual(['h2', null, null])
+  expect([vwnIn(farm, ({ vwn }) => vwn === 'v10')?.host, vwnIn(farm, ({ vwn }) => vwn === 'v11'), vwnIn(noFarm, () => true)]).toEqual(['h2', null, null])
 })
