@@ -4,11 +4,11 @@
 set -eu
 name=${1:?usage: docker/base.sh NAME [PACKAGE…]}
 shift
-include=$(printf '%s,' ca-certificates libstdc++6 "$@")
+include=$(printf '%s,' libstdc++6 "$@")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mmdebstrap --quiet --variant=minbase --include="${include%,}" \
-  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+  --dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
   bookworm "$work/base.tar"
 node=$(node -p process.execPath)
 buildah() { command buildah --storage-driver vfs "$@"; }

@@ -1,5 +1,6 @@
 // Everything that must be there before the project can run, each step only where it is needed:
-//   Debian packages → npm ci → build → guest images.        node scripts/setup.mjs --for demo|test|bench|image [--yes]
+//   Debian packages → npm ci ┬→ build → guest images          node scripts/setup.mjs --for demo|test|bench|image [--yes]
+//                            └→ compile the native modules
 // Plain Node without dependencies: it runs before node_modules exists.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -36,39 +37,53 @@ function options() {
   return { purpose, yes: rest.includes('--yes') }
 }
 
+/** Steps that run at present, for one line of progress; more than one where neither waits for the other. */
+const running = new Set()
+let ticking = null
+const terminal = process.stderr.isTTY
+
+function showProgress() {
+  const lines = [...running].map(({ name, since, last }) => `${name} … ${seconds(since)} s  ${last}`)
+  if (!terminal) return void process.stderr.write(lines.map((line) => `setup: ${line.slice(0, 150)}\n`).join(''))
+  const width = Math.floor((Math.max(20, (process.stderr.columns ?? 100) - 1) - 'setup: '.length) / Math.max(1, lines.length)) - 3
+  process.stderr.write(`\r\u001b[K${lines.length === 0 ? '' : `setup: ${lines.map((line) => line.slice(0, width)).join(' · ')}`}`)
+}
+
 /** Runs a command, shows how far it is (its last line and the seconds), and its last words if it fails. */
 async function step(name, command, args, env = {}) {
-  const since = performance.now()
   const tail = []
-  let last = ''
   const child = spawn(command, args, { stdio: ['inherit', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+  const self = { name, since: performance.now(), last: '', child }
   const take = (chunk) => {
     for (const line of chunk.toString().split(/[\r\n]+/)) {
       if (line.trim() === '') continue
-      last = line.trim()
-      tail.push(last)
+      self.last = line.trim()
+      tail.push(self.last)
       if (tail.length > 60) tail.shift()
     }
   }
   child.stdout.on('data', take)
   child.stderr.on('data', take)
-  const terminal = process.stderr.isTTY
-  const columns = () => Math.max(20, (process.stderr.columns ?? 100) - 1)
-  const show = () => {
-    const line = `setup: ${name} … ${seconds(since)} s  ${last}`
-    process.stderr.write(terminal ? `\r\u001b[K${line.slice(0, columns())}` : `${line.slice(0, 160)}\n`)
-  }
   say(`${name} …`)
-  const ticking = setInterval(show, terminal ? 200 : 5000)
+  running.add(self)
+  ticking ??= setInterval(showProgress, terminal ? 200 : 5000)
   const failure = await new Promise((resolve) => {
     child.once('error', (error) => resolve(error.message))
     child.once('close', (code, signal) => resolve(code === 0 ? null : (signal ?? `exit ${code}`)))
   })
-  clearInterval(ticking)
+  running.delete(self)
+  if (running.size === 0) {
+    clearInterval(ticking)
+    ticking = null
+  }
   if (terminal) process.stderr.write('\r\u001b[K')
-  if (failure === null) return say(`${name}: done in ${seconds(since)} s`)
+  if (failure === null) {
+    say(`${name}: done in ${seconds(self.since)} s`)
+    return
+  }
   process.stderr.write(tail.map((line) => `  ${line}\n`).join(''))
-  refuse(`${name} failed after ${seconds(since)} s (${failure})`, `run it by hand to see more: ${[command, ...args].join(' ')}`)
+  for (const other of running) other.child.kill()
+  refuse(`${name} failed after ${seconds(self.since)} s (${failure})`, `run it by hand to see more: ${[command, ...args].join(' ')}`)
 }
 
 // ---------------------------------------------------------------- node
@@ -235,10 +250,12 @@ if (missing.length > 0) await installPackages(missing, yes)
 const reason = modulesReason()
 if (reason !== null) {
   say(`npm ci, because ${reason}`)
-  await step('npm ci', 'npm', ['ci', '--no-audit', '--no-fund'])
+  await step('npm ci', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
 }
-if (nativeReason() !== null) await step('compile better-sqlite3', 'npm', ['rebuild', 'better-sqlite3'])
+// Neither needs the other, and SQLite alone takes a core for a minute.
+const compiling = reason !== null || nativeReason() !== null ? step('compile native modules', 'npm', ['rebuild'], { JOBS: 'max' }) : null
 await buildIfNeeded()
 const wanted = purposes[purpose]
 if (wanted.length > 0) await buildImages(wanted)
+await compiling
 say(`ready in ${seconds(began)} s`)
