@@ -1,7 +1,7 @@
 /** The controller's HTTP API as the commands use it: every answer is checked, and every refusal is the controller's own failure. */
 import type { z } from 'zod'
 import { catalogue, VwnError, type ErrorCode } from '../core/errors.ts'
-import { getFromController, orderOfController, type HttpAnswer } from '../kit/controller-http.ts'
+import { getFromController, orderOfController, type HttpAnswer, type Remote } from '../kit/controller-http.ts'
 import type { Home } from '../kit/paths.ts'
 import { errorReplySchema } from '../wire/api.ts'
 
@@ -15,9 +15,9 @@ export interface Api {
   order<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S>>
 }
 
-/** A client for the controller of this home; `url` (WNOD_CONTROLLER) names one on another machine. */
-export const controllerApi = (home: Home, url?: string | undefined): Api => ({
-  get: async (path, schema, query = {}) => understood(path, schema, await getFromController(home, url, path + queryText(query))),
+/** A client for the controller of this home, or for one on another machine. */
+export const controllerApi = (home: Home, remote: Remote = {}): Api => ({
+  get: async (path, schema, query = {}) => understood(path, schema, await getFromController(home, remote, path + queryText(query))),
   order: async (path, schema) => understood(path, schema, await orderOfController(home, path)),
 })
 

@@ -1,4 +1,5 @@
 import { chooseImageStore } from '../kit/image-store.ts'
+import { remoteIn } from '../kit/controller-http.ts'
 import { chooseHome, homePaths, type Home } from '../kit/paths.ts'
 import { controllerApi, type Api } from './client.ts'
 
@@ -20,7 +21,7 @@ export function makeContext(options: { home?: string | undefined; json?: boolean
   const home = findHome(options.home)
   return {
     home,
-    api: controllerApi(home, process.env['WNOD_CONTROLLER'] || undefined),
+    api: controllerApi(home, remoteIn(process.env)),
     json: options.json ?? false,
     width: process.stdout.isTTY ? process.stdout.columns : null,
     print: (text) => void process.stdout.write(text),

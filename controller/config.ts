@@ -27,6 +27,8 @@ const fileSchema = (home: Home) =>
       host: z.string().min(1).default('127.0.0.1'),
       /** 0 takes a free one. */
       port: z.int().min(0).max(65_535).default(0),
+      /** Holds the secret that readers show. Empty: none, and only this machine may ask. */
+      token_file: path.default(''),
     }).prefault({}),
     hosts: z.strictObject({
       /** Between two reports of a healthy bait. */
@@ -52,7 +54,7 @@ export interface Settings {
   readonly socket: string
   readonly urlFile: string | null
   readonly nats: { readonly servers: readonly string[]; readonly creds: string | null }
-  readonly http: { readonly host: string; readonly port: number }
+  readonly http: { readonly host: string; readonly port: number; readonly tokenFile: string | null }
   readonly patience: { readonly heartbeatMs: number; readonly missedMax: number; readonly leaseMs: number }
   readonly historyMs: number
 }
@@ -84,7 +86,7 @@ const settingsOf = (file: FileSettings): Settings => ({
   socket: file.socket,
   urlFile: orNull(file.url_file),
   nats: { servers: file.nats.servers, creds: orNull(file.nats.creds) },
-  http: file.http,
+  http: { host: file.http.host, port: file.http.port, tokenFile: orNull(file.http.token_file) },
   patience: { heartbeatMs: file.hosts.heartbeat_s * 1000, missedMax: file.hosts.missed_max, leaseMs: file.hosts.lease_s * 1000 },
   historyMs: file.history.days * 86_400_000,
 })

@@ -15,6 +15,7 @@ import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
 import type { Settings } from './config.ts'
 import { openHosts, type HostBook } from './hosts.ts'
+import { openWatchedFarm, type WatchedFarm } from './http/farm.ts'
 import { openFollowers, type Followers } from './http/follow.ts'
 import { startHttp } from './http/server.ts'
 import { openLifecycle, type Lifecycle } from './lifecycle.ts'
@@ -36,6 +37,7 @@ export interface Parts {
   readonly reports: Reports
   readonly mapping: MappingHolder
   readonly pool: Pool
+  readonly farm: WatchedFarm
   /** Whoever watches what changes. */
   readonly followers: Followers
   readonly ordersOf: (host: HostId) => Orders
@@ -105,7 +107,7 @@ async function assemble(settings: Settings, kit: Kit, undo: Undo): Promise<Contr
 
   const followers = openFollowers(kit)
   undo.push('followers', () => followers.stop())
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, followers, ordersOf: orders }
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, farm: openWatchedFarm({ db, kit }), followers, ordersOf: orders }
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
   const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))

@@ -84,10 +84,10 @@ export function openLifecycle(parts: LifecycleParts): Lifecycle {
     const moved = (before: Vwn, vwn: Vwn, event: VwnEvent['kind'] | 'requested'): void => {
       saveVwn(db, vwn)
       const why = vwn.cause === null ? null : failureWords(vwn.cause)
-      const transition = { vwn: vwn.id, event, from: before.state, to: vwn.state, job: vwn.job ?? before.job, why }
+      const transition = { vwn: vwn.id, host: vwn.host, event, from: before.state, to: vwn.state, job: vwn.job ?? before.job, why }
       addVwnEvent(db, { ...transition, atMs: kit.clock.nowMs() })
       draft.touched.set(vwn.host, Math.max(draft.touched.get(vwn.host) ?? 0, vwn.generation))
-      draft.said.push(() => kit.log.info({ ...transition, host: vwn.host }, 'vwn moved'))
+      draft.said.push(() => kit.log.info(transition, 'vwn moved'))
     }
     return {
       deliver(vwn, event) {

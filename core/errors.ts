@@ -62,11 +62,15 @@ export const catalogue = {
   HOST_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such host', hint: 'list hosts with `wnod hosts`' },
   VWN_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such VWN', hint: 'list VWNs with `wnod vwns`' },
   JOB_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such job', hint: 'list jobs with `wnod jobs`' },
+  HISTORY_UNKNOWN: { http: 404, exit: 1, retry: 'never', say: 'nothing is known of the farm at that moment', hint: 'ask for a moment between those of `GET /v1/history/bounds`; `[history]` in the settings says how long is kept' },
   USER_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: "no such user on the controller's machine", hint: 'name the groups as well: then no user database is asked' },
   ORDER_DENIED: { http: 409, exit: 1, retry: 'never', say: 'the order does not fit the present state', hint: 'look at the thing again: it may have ended meanwhile' },
   REQUEST_INVALID: { http: 400, exit: 2, retry: 'never', say: 'the request is not understood', hint: 'the facts name what is wrong' },
+  ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see docs/api.md; verbs are served on the operator's socket only" },
+  TOKEN_REQUIRED: { http: 401, exit: 1, retry: 'never', say: 'the controller answers only those who know its token', hint: 'send it as `Authorization: Bearer TOKEN`; the commands take it from WNOD_TOKEN, or from the file that WNOD_TOKEN_FILE names' },
+  HTTP_UNPROTECTED: { http: 400, exit: 2, retry: 'never', say: 'other machines could read the whole farm without a token', hint: 'write a secret into a file and name it as `token_file` in `[http]`, or let `host` be 127.0.0.1' },
+  HTTP_TOKEN_UNFIT: { http: 400, exit: 2, retry: 'never', say: 'the file does not hold a token', hint: 'one line of 16 to 256 letters, digits and any of - . _ ~ + / =, as `openssl rand -hex 32` prints it' },
   MONITOR_NOT_BUILT: { http: 503, exit: 70, retry: 'never', say: 'the monitor is not built', hint: 'run `npm run build` where the controller was installed from' },
-  ROUTE_NOT_FOUND: { http: 404, exit: 2, retry: 'never', say: 'the controller serves nothing under this address', hint: "see the API list in docs/operating.md; verbs are served on the operator's socket only" },
 
   // images
   IMAGE_DIGEST_MISMATCH: { http: 500, exit: 1, retry: 'elsewhere', say: 'an OS image is not what its digest says', hint: 'a file was changed or damaged: remove it with `wnod image rm DIGEST` and build it again' },

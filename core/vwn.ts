@@ -164,7 +164,7 @@ export function wantedOf(vwn: Vwn): { readonly want: 'run' | 'gone'; readonly in
 }
 
 /** True while a VWN may yet serve jobs. */
-export const isLive = (vwn: Vwn): boolean => vwn.state !== 'stopping' && vwn.state !== 'fencing' && vwn.state !== 'gone'
+export const isLive = (vwn: Pick<Vwn, 'state'>): boolean => vwn.state !== 'stopping' && vwn.state !== 'fencing' && vwn.state !== 'gone'
 
 /** True of a VWN that no user has had. */
 export const isNobodys = ({ owner, job }: Vwn): boolean => owner === null && job === null

@@ -7,6 +7,7 @@ import { request, type RequestOptions } from 'node:http'
 import { errnoOf } from './atomic-file.ts'
 import { VwnError } from '../core/errors.ts'
 import type { Home } from './paths.ts'
+import { readTokenFile } from './token-file.ts'
 
 export interface HttpAnswer {
   readonly status: number
@@ -17,15 +18,30 @@ const answerMs = 10_000
 const answerBytesMax = 64 * 1024 * 1024
 const api = '/v1'
 
-/** The answer to `GET path`, whatever its status; CONTROLLER_AWAY. `url` (WNOD_CONTROLLER) names a controller on another machine. */
-export async function getFromController(home: Pick<Home, 'controllerSocket' | 'controllerUrl'>, url: string | undefined, path: string): Promise<HttpAnswer> {
-  if (url !== undefined) return send({ ...tcp(url), path: api + path })
+/** How a controller is reached over TCP. */
+export interface Remote {
+  /** Of a controller on another machine. */
+  readonly url?: string | undefined
+  readonly token?: string | undefined
+}
+
+/** What the environment says of that: WNOD_CONTROLLER, and WNOD_TOKEN or the file that WNOD_TOKEN_FILE names. */
+export function remoteIn(env: NodeJS.ProcessEnv): Remote {
+  const { WNOD_CONTROLLER: url, WNOD_TOKEN: token, WNOD_TOKEN_FILE: file } = env
+  return { url: url || undefined, token: token || (file ? readTokenFile(file) : undefined) }
+}
+
+/** The answer to `GET path`, whatever its status; CONTROLLER_AWAY. */
+export async function getFromController(home: Pick<Home, 'controllerSocket' | 'controllerUrl'>, remote: Remote, path: string): Promise<HttpAnswer> {
+  const { url, token } = remote
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  if (url !== undefined) return send({ ...tcp(url), headers, path: api + path })
   try {
     return await send({ ...unix(home), path: api + path })
   } catch (error) {
     const published = tryRead(home.controllerUrl)
     if (!(error instanceof VwnError) || published === null) throw error
-    return send({ ...tcp(published), path: api + path })
+    return send({ ...tcp(published), headers, path: api + path })
   }
 }
 

@@ -1,10 +1,6 @@
 /**
  * What the controller's HTTP API answers, for its server, the CLI and the monitor alike. Reading is `GET /v1/…`; the operator's
- * verbs exist on the operator's unix socket only.
- *
- *   GET  /v1/hosts  /v1/vwns  /v1/vwns/:id  /v1/jobs  /v1/jobs/:id  /v1/jobs/:id/receipt  /v1/jobs/:id/explain
- *        /v1/types  /v1/images  /v1/explain  /v1/status  /healthz  /readyz
- *   POST /v1/hosts/:id/drain  /v1/hosts/:id/undrain  /v1/vwns/:id/kill
+ * verbs exist on the operator's unix socket only. docs/api.md has the addresses.
  *
  * Views leave room for new fields: clients ignore what they do not know, so these objects are not strict.
  */
@@ -264,8 +260,10 @@ export const resourcesReplySchema = z.object({ host: hostIdSchema, resources: z.
 export type ResourcesReply = z.output<typeof resourcesReplySchema>
 
 export const hostsReplySchema = z.object({ hosts: z.array(hostViewSchema) })
-export const vwnsReplySchema = z.object({ vwns: z.array(vwnViewSchema) })
-export const jobsReplySchema = z.object({ jobs: z.array(jobViewSchema) })
+/** `next`: what `cursor` is for the rows after these; null where there are none. */
+const next = z.string().nullable().default(null)
+export const vwnsReplySchema = z.object({ vwns: z.array(vwnViewSchema), next })
+export const jobsReplySchema = z.object({ jobs: z.array(jobViewSchema), next })
 export const typesReplySchema = z.object({
   types: z.array(typeViewSchema),
   /** Why the mapping file as it is now was refused, if so; the types are those of the one before. */
@@ -273,12 +271,16 @@ export const typesReplySchema = z.object({
 })
 export const imagesReplySchema = z.object({ images: z.array(imageViewSchema) })
 
+/** There is nothing to complain about. */
+export const aliveSchema = z.object({ ok: z.boolean() })
+
 /** An order was taken; how far it has come is seen in the view. */
 export const hostOrderedSchema = z.object({ host: hostViewSchema })
 export const vwnOrderedSchema = z.object({ vwn: vwnViewSchema })
 
 const text = z.string().min(1).max(256)
-const listLimit = z.coerce.number().int().min(1).max(10_000).default(100)
+/** Of a list so many rows, those after a `cursor`, and of each row only these `fields` (`a,b`). */
+const paging = { limit: z.coerce.number().int().min(1).max(10_000).default(100), cursor: text.optional(), fields: z.string().max(1024).optional() }
 
 export const jobsQuerySchema = z.strictObject({
   user: text.optional(),
@@ -288,7 +290,7 @@ export const jobsQuerySchema = z.strictObject({
   state: z.enum(jobStates).optional(),
   /** `live`: not ended. */
   only: z.enum(['live', 'ended']).optional(),
-  limit: listLimit,
+  ...paging,
 })
 export type JobsQuery = z.output<typeof jobsQuerySchema>
 
@@ -298,7 +300,7 @@ export const vwnsQuerySchema = z.strictObject({
   state: text.optional(),
   /** VWNs that are gone are left out unless asked for. */
   gone: z.stringbool().default(false),
-  limit: listLimit,
+  ...paging,
 })
 export type VwnsQuery = z.output<typeof vwnsQuerySchema>
 

@@ -18,7 +18,7 @@ export interface Followed {
 }
 
 export interface Followers {
-  /** Tells everything after `since` from now on; for undefined, what comes next. */
+  /** Tells everything after `since` from now on; for undefined, what comes next. A connection that waits for an earlier answer is ended. */
   add(response: ServerResponse, followed: Followed, since: number | undefined): void
   /** One turn, now. */
   runOnce(): void
@@ -88,8 +88,9 @@ export function openFollowers(kit: Kit): Followers {
   }
   return {
     add(response, followed, since) {
+      // Its turn on its connection may never come: another watcher is before it.
+      if (response.socket === null || response.destroyed) return void response.req.socket.destroy()
       const { upTo, text } = followed.after(since ?? followed.newest())
-      if (response.destroyed) return
       const watcher = { response, followed, at: upTo }
       response.once('close', () => leave(watcher))
       response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'cache-control': 'no-store', 'x-accel-buffering': 'no' })

@@ -12,15 +12,15 @@ const types: Readonly<Record<string, string>> = { '.html': 'text/html; charset=u
 /** As the build names them: the name changes with the content. */
 const assetName = /^[A-Za-z0-9_-]+\.(js|css)$/
 
-/** Adds the page and its files. */
+/** Adds the page and its files, for everybody: they tell nothing of the farm. */
 export function monitorRoutes(app: FastifyInstance, folder = join(distFolder(), 'monitor')): void {
-  app.get('/', async (_, reply) => {
+  app.get('/', { config: { open: true } }, async (_, reply) => {
     const page = await tryRead(join(folder, 'index.html'))
     if (page !== null) return send(reply, 'index.html', page, 'no-cache')
     const { entry, message } = new VwnError('MONITOR_NOT_BUILT', { folder })
     return reply.code(entry.http).type('text/plain; charset=utf-8').send(`${message}: ${entry.hint}\n`)
   })
-  app.get<{ Params: { name: string } }>('/assets/:name', async ({ params: { name }, method, url }, reply) => {
+  app.get<{ Params: { name: string } }>('/assets/:name', { config: { open: true } }, async ({ params: { name }, method, url }, reply) => {
     const file = assetName.test(name) ? await tryRead(join(folder, 'assets', name)) : null
     if (file === null) throw new VwnError('ROUTE_NOT_FOUND', { method, url: url.slice(0, 200) })
     return send(reply, name, file, 'public, max-age=31536000, immutable')

@@ -1,58 +1,64 @@
 /** The read-only API: GET and nothing else. */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { Readable } from 'node:stream'
 import { VwnError } from '../../core/errors.ts'
 import { hostId, idPatterns, jobId, typeName, vwnId, type HostId } from '../../core/ids.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import { getExplanation, getJob, listJobs, type JobRecord } from '../../db/queries/job.ts'
 import { getVwn, listVwns, presentVwns } from '../../db/queries/vwn.ts'
 import {
-  explainQuerySchema, explanationSchema, jobsQuerySchema, vwnsQuerySchema,
+  aliveSchema, explainQuerySchema, explanationSchema, hostsReplySchema, imagesReplySchema, jobsQuerySchema, jobsReplySchema, jobViewSchema, receiptSchema, resourcesReplySchema,
+  statusSchema, typesReplySchema, vwnDetailSchema, vwnsQuerySchema, vwnsReplySchema, vwnViewSchema,
   type ExplainQuery, type Explanation,
 } from '../../wire/api.ts'
-import { changesQuerySchema, generationSchema } from '../../wire/farm.ts'
+import { changesQuerySchema, farmSchema, resetSchema, tickSchema } from '../../wire/farm.ts'
+import {
+  eventsQuerySchema, eventsReplySchema, eventsResetSchema, farmEventSchema, followQuerySchema, historyBoundsSchema, historyQuerySchema, pastFarmSchema,
+} from '../../wire/history.ts'
 import type { Parts } from '../controller.ts'
 import { explainQuestion, groupsOf } from '../explain.ts'
 import { userOf } from '../users.ts'
-import { checked } from './errors.ts'
-import { farmFollowed, farmText } from './farm.ts'
+import { afterCursor, page } from './cursor.ts'
+import { eventsPage, historyBounds, pastFarm } from './history.ts'
 import { resourcesOf } from './resources.ts'
+import { follow, get, getWritten, type Route } from './routes.ts'
 import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnView } from './views.ts'
 
-type WithId = { Params: { id: string } }
-
-/** Adds every route that reads. */
-export function readRoutes(app: FastifyInstance, parts: Parts): void {
-  const { db } = parts
-  app.get('/healthz', () => ({ ok: true }))
-  app.get('/readyz', () => {
+/** Every address that reads. */
+export const readRoutes: readonly Route[] = [
+  get('/healthz', { says: 'The controller runs.', reply: { Alive: aliveSchema }, open: true }, () => ({ ok: true })),
+  get('/readyz', { says: 'It hears its baits, and a mapping is in force; else why not.', reply: { Alive: aliveSchema } }, (parts) => {
     if (!parts.bus.connected) throw new VwnError('BUS_UNREACHABLE', { servers: parts.settings.nats.servers.join(',') })
     if (parts.mapping.state.mapping === null) throw absentMapping(parts)
     return { ok: true }
-  })
-  app.get('/v1/status', () => statusView(parts))
-  app.get('/v1/hosts', () => ({ hosts: hostViews(parts) }))
-  app.get<WithId>('/v1/hosts/:id/resources', ({ params }) => resourcesOf(parts, params.id))
-  const farm = farmText(parts)
-  app.get('/v1/farm', (_, reply) => reply.type('application/json; charset=utf-8').send(Readable.from(farm().pieces)))
-  const changes = farmFollowed(parts)
-  app.get('/v1/changes', (request, reply) => {
-    const since = lastSeen(request) ?? checked(changesQuerySchema, request.query).since
-    parts.followers.add(reply.hijack().raw, changes, since)
-  })
-  app.get('/v1/types', () => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem }))
-  app.get('/v1/images', () => ({ images: imageViews(parts) }))
-  app.get('/v1/vwns', ({ query }) => ({ vwns: listVwns(db, checked(vwnsQuerySchema, query)).map((vwn) => vwnView(parts, vwn)) }))
-  app.get<WithId>('/v1/vwns/:id', ({ params }) => vwnDetail(parts, vwnNamed(parts, params.id)))
-  app.get('/v1/jobs', ({ query }) => ({ jobs: listJobs(db, checked(jobsQuerySchema, query)).map(jobView) }))
-  app.get<WithId>('/v1/jobs/:id', ({ params }) => jobView(jobNamed(parts, params.id)))
-  app.get<WithId>('/v1/jobs/:id/receipt', ({ params }) => receiptOf(jobNamed(parts, params.id)))
-  app.get<WithId>('/v1/jobs/:id/explain', ({ params }) => explainJob(parts, jobNamed(parts, params.id)))
-  app.get('/v1/explain', ({ query }) => explainUser(parts, checked(explainQuerySchema, query)))
-}
+  }),
 
-/** Where a watcher that comes back has been. */
-const lastSeen = ({ headers }: FastifyRequest): number | undefined => generationSchema.safeParse(Number(headers['last-event-id'] ?? NaN)).data
+  getWritten('/v1/farm', { says: 'The whole farm in slim rows: hosts, VWNs that are not gone, jobs that have not ended.', reply: { Farm: farmSchema } }, ({ farm }) => farm.now()),
+  follow('/v1/changes', { says: 'What changes of the farm after `since`, as it happens.', events: { change: farmSchema, reset: resetSchema, tick: tickSchema }, query: changesQuerySchema },
+    ({ farm }) => farm.changes),
+  get('/v1/events', { says: 'What happened to VWNs, page by page.', reply: { Events: eventsReplySchema }, query: eventsQuerySchema }, (parts, { query }) => eventsPage(parts, query)),
+  follow('/v1/events/follow', { says: 'What happens to VWNs after `since`, as it happens.', events: { event: farmEventSchema, reset: eventsResetSchema, tick: tickSchema }, query: followQuerySchema },
+    ({ farm }) => farm.events),
+  get('/v1/history', { says: 'The farm as it was at a moment.', reply: { PastFarm: pastFarmSchema }, query: historyQuerySchema }, (parts, { query }) => pastFarm(parts, query.at)),
+  get('/v1/history/bounds', { says: 'The moments that `/v1/history` knows.', reply: { HistoryBounds: historyBoundsSchema } }, historyBounds),
+
+  get('/v1/status', { says: 'The controller itself, its mapping and how much there is.', reply: { Status: statusSchema } }, statusView),
+  get('/v1/hosts', { says: 'Every host.', reply: { Hosts: hostsReplySchema } }, (parts) => ({ hosts: hostViews(parts) })),
+  get('/v1/hosts/:id/resources', { says: 'What a host offers to the next jobs of each type.', reply: { Resources: resourcesReplySchema } }, (parts, { id }) => resourcesOf(parts, id)),
+  get('/v1/types', { says: 'The VWN types of the mapping in force.', reply: { Types: typesReplySchema } }, (parts) => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem })),
+  get('/v1/images', { says: 'Every OS image that some host has.', reply: { Images: imagesReplySchema } }, (parts) => ({ images: imageViews(parts) })),
+  get('/v1/vwns', { says: 'VWNs, newest first, page by page.', reply: { Vwns: vwnsReplySchema }, query: vwnsQuerySchema, rows: { in: 'vwns', like: vwnViewSchema } }, (parts, { query }) => {
+    const { rows, next } = page(query.limit, (limit) => listVwns(parts.db, { ...query, ...afterCursor(query.cursor), limit }), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }))
+    return { vwns: rows.map((vwn) => vwnView(parts, vwn)), next }
+  }),
+  get('/v1/vwns/:id', { says: 'One VWN, with everything that ever happened to it.', reply: { Vwn: vwnDetailSchema } }, (parts, { id }) => vwnDetail(parts, vwnNamed(parts, id))),
+  get('/v1/jobs', { says: 'Jobs, newest first, page by page.', reply: { Jobs: jobsReplySchema }, query: jobsQuerySchema, rows: { in: 'jobs', like: jobViewSchema } }, ({ db }, { query }) => {
+    const { rows, next } = page(query.limit, (limit) => listJobs(db, { ...query, ...afterCursor(query.cursor), limit }), ({ submittedAtMs, job }) => ({ atMs: submittedAtMs, id: job }))
+    return { jobs: rows.map(jobView), next }
+  }),
+  get('/v1/jobs/:id', { says: 'One job.', reply: { Job: jobViewSchema } }, (parts, { id }) => jobView(jobNamed(parts, id))),
+  get('/v1/jobs/:id/receipt', { says: 'Where the time of a job went, and what its VWN was when it came in.', reply: { Receipt: receiptSchema } }, (parts, { id }) => receiptOf(jobNamed(parts, id))),
+  get('/v1/jobs/:id/explain', { says: 'Why a job got what it got, or waits.', reply: { Explanation: explanationSchema } }, (parts, { id }) => explainJob(parts, jobNamed(parts, id))),
+  get('/v1/explain', { says: 'What a user’s next job would get, and why.', reply: { Explanation: explanationSchema }, query: explainQuerySchema }, (parts, { query }) => explainUser(parts, query)),
+]
 
 /** The VWN with this id, gone or not; VWN_NOT_FOUND. */
 export function vwnNamed({ db }: Parts, id: string): Vwn {

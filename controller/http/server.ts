@@ -11,7 +11,10 @@ import { listenTcp, listenUnix } from '../../kit/socket.ts'
 import type { Parts } from '../controller.ts'
 import { sendError } from './errors.ts'
 import { monitorRoutes } from './monitor.ts'
+import { withDescription } from './openapi.ts'
 import { readRoutes } from './read.ts'
+import { addRoutes, type Route } from './routes.ts'
+import { guard, tokenOf } from './token.ts'
 import { verbRoutes } from './verbs.ts'
 
 export interface Http {
@@ -23,8 +26,8 @@ export interface Http {
 /** Both servers take requests; or SOCKET_IN_USE or PORT_IN_USE, and neither does. */
 export async function startHttp(parts: Parts): Promise<Http> {
   const { settings } = parts
-  const reading = await application(parts, { verbs: false })
-  const operating = await application(parts, { verbs: true })
+  const reading = await application(parts, readRoutes, tokenOf(settings.http))
+  const operating = await application(parts, [...readRoutes, ...verbRoutes], null)
   const stop = async (): Promise<void> => {
     if (settings.urlFile !== null) rmSync(settings.urlFile, { force: true })
     await Promise.all([reading, operating].map(close))
@@ -41,20 +44,29 @@ export async function startHttp(parts: Parts): Promise<Http> {
   }
 }
 
-interface Served {
+/** What one that asks may cost: who sends nothing, or never reads what is sent, is cut off in time for others. */
+const bounds = { headersTimeout: 5_000, requestTimeout: 10_000, connectionsCheckingInterval: 1_000, keepAliveTimeout: 10_000, maxHeaderSize: 16 * 1024 }
+const silenceMs = 60_000
+const connectionsMax = 2_000
+
+export interface Served {
   readonly app: FastifyInstance
   readonly server: Server
 }
 
-async function application(parts: Parts, { verbs }: { readonly verbs: boolean }): Promise<Served> {
+/** What answers these routes, not listening yet. */
+export async function application(parts: Parts, routes: readonly Route[], token: string | null): Promise<Served> {
   const app = fastify({ logger: false, bodyLimit: 64 * 1024, forceCloseConnections: true })
   app.setErrorHandler((error, request, reply) => sendError(parts.kit.log, error, request, reply))
   app.setNotFoundHandler(({ method, url }) => { throw new VwnError('ROUTE_NOT_FOUND', { method, url: url.slice(0, 200) }) })
-  readRoutes(app, parts)
-  if (verbs) verbRoutes(app, parts)
-  else monitorRoutes(app)
+  if (token !== null) guard(app, token)
+  addRoutes(app, parts, withDescription(routes))
+  monitorRoutes(app)
   await app.ready()
-  return { app, server: createServer((request, response) => app.routing(request, response)) }
+  const server = createServer(bounds, (request, response) => app.routing(request, response))
+  server.setTimeout(silenceMs)
+  server.maxConnections = connectionsMax
+  return { app, server }
 }
 
 async function close({ app, server }: Served): Promise<void> {

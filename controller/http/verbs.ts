@@ -1,22 +1,20 @@
 /** The operator's verbs, served on the operator's socket only. Each may be repeated. */
-import type { FastifyInstance } from 'fastify'
 import { VwnError } from '../../core/errors.ts'
 import { wantHost, type HostWant } from '../../core/host.ts'
 import { hostId, idPatterns } from '../../core/ids.ts'
-import type { HostView, VwnView } from '../../wire/api.ts'
+import { hostOrderedSchema, vwnOrderedSchema, type HostView, type VwnView } from '../../wire/api.ts'
 import type { Parts } from '../controller.ts'
 import { removedBecause } from '../lifecycle.ts'
 import { vwnNamed } from './read.ts'
+import { order, type Route } from './routes.ts'
 import { hostViews, vwnView } from './views.ts'
 
-type WithId = { Params: { id: string } }
-
-/** Adds every route that orders something; 202: the order is on record, the view shows how far it has come. */
-export function verbRoutes(app: FastifyInstance, parts: Parts): void {
-  app.post<WithId>('/v1/hosts/:id/drain', (request, reply) => reply.code(202).send({ host: want(parts, request.params.id, 'draining') }))
-  app.post<WithId>('/v1/hosts/:id/undrain', (request, reply) => reply.code(202).send({ host: want(parts, request.params.id, 'open') }))
-  app.post<WithId>('/v1/vwns/:id/kill', (request, reply) => reply.code(202).send({ vwn: kill(parts, request.params.id) }))
-}
+/** Every address that orders something. */
+export const verbRoutes: readonly Route[] = [
+  order('/v1/hosts/:id/drain', { says: 'The host takes no more jobs.', reply: { HostOrdered: hostOrderedSchema } }, (parts, id) => ({ host: want(parts, id, 'draining') })),
+  order('/v1/hosts/:id/undrain', { says: 'The host takes jobs again.', reply: { HostOrdered: hostOrderedSchema } }, (parts, id) => ({ host: want(parts, id, 'open') })),
+  order('/v1/vwns/:id/kill', { says: 'The VWN ends, whatever runs in it.', reply: { VwnOrdered: vwnOrderedSchema } }, (parts, id) => ({ vwn: kill(parts, id) })),
+]
 
 function want(parts: Parts, id: string, wanted: HostWant): HostView {
   const known = idPatterns.host.test(id) ? parts.book.get(hostId(id)) : null

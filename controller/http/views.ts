@@ -52,7 +52,7 @@ export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
 /** One VWN with everything that ever happened to it. */
 export const vwnDetail = (parts: Parts, vwn: Vwn): VwnDetail => ({
   ...vwnView(parts, vwn),
-  events: vwnEvents(parts.db, vwn.id).map(({ atMs, event, from, to, job, why }) => ({ atMs, event, from, to, job: job === null ? null : jobViewSchema.shape.job.parse(job), why })),
+  events: vwnEvents(parts.db, vwn.id).map(({ atMs, event, from, to, job, why }) => ({ atMs, event, from, to, job, why })),
 })
 
 /** One job, ended or not. */

@@ -2,7 +2,8 @@
 -- Triggers do it, so that no statement can forget to. A new database begins with the time, so that no number of an older one is a number of this one.
 insert into meta (name, value) values
   ('generation', cast((julianday('now') - 2440587.5) * 86400000 as integer)),
-  ('forgotten', cast((julianday('now') - 2440587.5) * 86400000 as integer)); -- what has changed since an earlier number than this is not all known any more
+  ('forgotten', cast((julianday('now') - 2440587.5) * 86400000 as integer)), -- what has changed since an earlier number than this is not all known any more
+  ('forgotten_ms', coalesce((select cast(min(ended_at_ms) as integer) + 1 from (select ended_at_ms from vwn union all select ended_at_ms from job)), 0)); -- nor who was there before this moment
 alter table host add column changed integer not null default 0;
 alter table vwn add column changed integer not null default 0;
 alter table job add column changed integer not null default 0;
@@ -35,6 +36,7 @@ when (old.state, old.state_since_ms, old.job, old.owner_user, old.cause, old.pau
 end;
 create trigger vwn_forgotten after delete on vwn begin
   update meta set value = max(value, old.changed) where name = 'forgotten';
+  update meta set value = max(value, cast(coalesce(old.ended_at_ms, 0) as integer) + 1) where name = 'forgotten_ms';
 end;
 
 create trigger job_new after insert on job begin
@@ -49,4 +51,15 @@ when (old.state, old.type, old.vwn, old.made, old.why, old.outcome, old.ended_at
 end;
 create trigger job_forgotten after delete on job begin
   update meta set value = max(value, old.changed) where name = 'forgotten';
+  update meta set value = max(value, cast(coalesce(old.ended_at_ms, 0) as integer) + 1) where name = 'forgotten_ms';
 end;
+
+-- Events are also looked for by host, by job and by time.
+alter table vwn_event add column host text not null default '';
+update vwn_event set host = (select host from vwn where vwn.id = vwn_event.vwn);
+create index vwn_event_host on vwn_event (host);
+create index vwn_event_job on vwn_event (job) where job is not null;
+create index vwn_event_at on vwn_event (at_ms);
+-- Whoever was there at a moment began no longer before it than the longest that any lived.
+create index vwn_life on vwn (ended_at_ms - created_at_ms);
+create index job_life on job (ended_at_ms - submitted_at_ms);

@@ -56,17 +56,6 @@ export interface FarmSeen {
   readonly jobs: readonly JobSeen[]
 }
 
-const counter = statement<Row & { value: number }>('select value from meta where name = ?')
-const valueOf = (db: Database, name: 'generation' | 'forgotten'): number => {
-  const row = counter(db).get(name)
-  if (row === undefined) throw new Error(`the database has no ${name}`)
-  return row.value
-}
-/** The number of the farm's last change. */
-export const farmGeneration = (db: Database): number => valueOf(db, 'generation')
-/** Of what has changed since an earlier number than this, a part has been forgotten. */
-export const forgottenGeneration = (db: Database): number => valueOf(db, 'forgotten')
-
 type HostRow = Row & {
   id: string; want: Host['want']; fact: Host['fact']; capacity_cpus: number; capacity_memory: number; capacity_scratch: number; broken: string | null
   cpus: number; memory: number; scratch: number

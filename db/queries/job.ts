@@ -153,6 +153,7 @@ const list = statement<JobRow>(`
   where (@user is null or user = @user) and (@host is null or host = @host) and (@vwn is null or vwn = @vwn)
     and (@type is null or type = @type) and (@state is null or state = @state)
     and (@only is null or (state = 'ended') = (@only = 'ended'))
+    and submitted_at_ms <= @afterMs and (submitted_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
   order by submitted_at_ms desc, length(id) desc, id desc limit @limit`)
 export interface JobFilter {
   readonly user?: string | undefined
@@ -161,11 +162,14 @@ export interface JobFilter {
   readonly type?: string | undefined
   readonly state?: string | undefined
   readonly only?: 'live' | 'ended' | undefined
+  /** Where the page before ended. */
+  readonly afterMs?: number | undefined
+  readonly afterId?: string | undefined
   readonly limit: number
 }
 /** The newest jobs that fit the filter. */
 export const listJobs = (db: Database, filter: JobFilter): JobRecord[] =>
-  list(db).all({ user: null, host: null, vwn: null, type: null, state: null, only: null, ...given(filter) }).map(fromRow)
+  list(db).all({ user: null, host: null, vwn: null, type: null, state: null, only: null, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
 
 const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from job group by state')
 /** How many jobs there are in each state. */

@@ -74,17 +74,21 @@ const list = statement<VwnRow>(`
   select * from vwn
   where (@host is null or host = @host) and (@type is null or type = @type) and (@state is null or state = @state)
     and (@gone or state <> 'gone')
+    and created_at_ms <= @afterMs and (created_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
   order by created_at_ms desc, length(id) desc, id desc limit @limit`)
 export interface VwnFilter {
   readonly host?: string | undefined
   readonly type?: string | undefined
   readonly state?: string | undefined
   readonly gone: boolean
+  /** Where the page before ended. */
+  readonly afterMs?: number | undefined
+  readonly afterId?: string | undefined
   readonly limit: number
 }
 /** The newest VWNs that fit the filter. */
 export const listVwns = (db: Database, filter: VwnFilter): Vwn[] =>
-  list(db).all({ host: null, type: null, state: null, ...given(filter), gone: Number(filter.gone || filter.state === 'gone') }).map(fromRow)
+  list(db).all({ host: null, type: null, state: null, afterMs: Infinity, afterId: '', ...given(filter), gone: Number(filter.gone || filter.state === 'gone') }).map(fromRow)
 
 const newest = statement<VwnRow & { phases: string }>('select * from vwn where host = @host and type = @type order by created_at_ms desc, length(id) desc, id desc limit @limit')
 /** The newest VWNs of this type on this host, gone or not, each with the phases of its making; newest first. */

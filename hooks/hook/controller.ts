@@ -1,7 +1,7 @@
 /** What hooks ask the controller. */
 import { join } from 'node:path'
 import { catalogue, VwnError, type ErrorCode } from '../../core/errors.ts'
-import { getFromController } from '../../kit/controller-http.ts'
+import { getFromController, remoteIn } from '../../kit/controller-http.ts'
 import { homeFolder } from '../bait-socket.ts'
 import type { HookOptions } from './options.ts'
 
@@ -12,7 +12,7 @@ export async function fromController<T>(options: HookOptions, path: string, quer
   const asked = new URLSearchParams(Object.entries(query).filter((entry): entry is [string, string] => entry[1] !== null)).toString()
   const run = join(homeFolder(options.text('home')), 'run')
   const { status, text } = await getFromController(
-    { controllerSocket: join(run, 'controller.sock'), controllerUrl: join(run, 'controller.url') }, process.env['WNOD_CONTROLLER'] || undefined, asked === '' ? path : `${path}?${asked}`,
+    { controllerSocket: join(run, 'controller.sock'), controllerUrl: join(run, 'controller.url') }, remoteIn(process.env), asked === '' ? path : `${path}?${asked}`,
   )
   const body = parsed(text)
   if (status < 400 && body !== null) return body as T
