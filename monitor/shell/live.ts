@@ -2,7 +2,7 @@
  * The farm as it is now.
  *
  *   load /v1/farm ──▶ follow /v1/changes?since=G ──▶ … ──▶ nothing heard, or an error: stale ──▶ follow since the last G
- *                          └─ reset: load again
+ *                          └─ reset, or away for long: load again
  *
  * Changes are collected and shown a few times a second, also while the page is hidden, so that nothing piles up over a day.
  */
@@ -17,6 +17,7 @@ const flushMs = 200
 const silenceMsMax = 12_000
 const retryMs = 1_000
 const retryMsMax = 8_000
+const shortRetries = 3
 
 export const farm = signal<Farm>(noFarm)
 /** `stale`: what is shown was true at `sinceMs`, by the controller's clock; `refused`: it wants a token. */
@@ -39,6 +40,11 @@ export function startLive(): void {
     nowMs.value = Math.floor((monotonicMs() + clockAhead) / 1_000) * 1_000
     if (source !== null && monotonicMs() - heardMs > silenceMsMax) lost()
   })
+  document.addEventListener('visibilitychange', () => {
+    stopRetry?.()
+    if (document.hidden) leave()
+    else if (source === null) again()
+  })
   void load()
 }
 
@@ -46,6 +52,13 @@ export function startLive(): void {
 export function tryAgain(): void {
   stopRetry?.()
   void load()
+}
+
+const again = (): void => (farm.value === noFarm ? void load() : listen())
+
+function leave(): void {
+  source?.close()
+  source = null
 }
 
 async function load(): Promise<void> {
@@ -62,7 +75,10 @@ async function load(): Promise<void> {
   }
 }
 
+/** A browser has few connections for all its tabs together: one that nobody sees takes none, and catches up when it is seen. */
 function listen(): void {
+  if (document.hidden) return
+  leave()
   const following = new EventSource(`/v1/changes?since=${farm.value.generation}`)
   source = following
   following.addEventListener('open', () => heard(null))
@@ -76,8 +92,7 @@ function listen(): void {
     after(flushMs, flush)
   })
   following.addEventListener('reset', () => {
-    following.close()
-    source = null
+    leave()
     void load()
   })
   following.addEventListener('error', () => { if (source === following) lost() })
@@ -100,11 +115,11 @@ function heard(atMs: number | null): void {
 
 /** What has come is shown, what comes next is asked for since then: nothing is missed and nothing twice. */
 function lost(): void {
-  source?.close()
-  source = null
+  leave()
   flush()
-  if (feed.value.is !== 'stale') feed.value = { is: 'stale', sinceMs: heardMs + clockAhead }
-  const known = farm.value !== noFarm
-  stopRetry = after(Math.min(retryMsMax, retryMs * 2 ** retries), () => (known ? listen() : void load()))
+  if (feed.value.is !== 'stale' && farm.value !== noFarm) feed.value = { is: 'stale', sinceMs: heardMs + clockAhead }
+  // A short break is caught up with; after a long one, and to learn whether it wants a token now, all is fetched again.
+  const retry = retries < shortRetries ? again : () => void load()
+  stopRetry = after(Math.min(retryMsMax, retryMs * 2 ** retries), retry)
   retries += 1
 }

@@ -2,20 +2,21 @@
 import type { JSX } from 'preact'
 import { useEffect } from 'preact/hooks'
 import { moment } from '../../core/words.ts'
-import type { Page } from '../model/place.ts'
+import type { Page, Place } from '../model/place.ts'
 import { farm, feed, nowMs, tryAgain } from '../shell/live.ts'
-import { linkTo, place } from '../shell/place.ts'
+import { go, linkTo, place } from '../shell/place.ts'
 import { setTheme, theme, themes } from '../shell/theme.ts'
 import { Ago } from './bits.tsx'
 import { FarmView } from './farm.tsx'
 import { JobPage } from './job.tsx'
+import { PastView } from './past.tsx'
 import { TypesPage } from './types.tsx'
 import { VwnPage } from './vwn.tsx'
 
 const titles = { farm: 'Farm', types: 'Types and images' } as const satisfies Partial<Record<Page, string>>
 
 export function App(): JSX.Element {
-  const { page, id } = place.value
+  const { page, id, atMs } = place.value
   const title = page === 'vwn' || page === 'job' ? `${page === 'vwn' ? 'VWN' : 'Job'} ${id ?? ''}` : titles[page]
   useEffect(() => { document.title = `${title} · wnod` }, [title])
   return (
@@ -25,22 +26,23 @@ export function App(): JSX.Element {
           {Object.entries(titles).map(([to, words]) => <a key={to} href={linkTo({ page: to === 'types' ? 'types' : 'farm', id: null })} aria-current={page === to ? 'page' : undefined}>{words}</a>)}
         </nav>
         <Freshness />
+        {atMs === null ? page === 'farm' && nowMs.value > 0 && <button type="button" onClick={() => go({ atMs: nowMs.value })}>Rewind</button> : <p class="then">as it was at {moment(atMs)} <a href={linkTo({ atMs: null })}>now</a></p>}
         <label class="theme"><span>theme</span>
           <select value={theme.value} onChange={({ currentTarget }) => setTheme(themes.find((one) => one === currentTarget.value) ?? 'system')}>
             {themes.map((one) => <option key={one}>{one}</option>)}
           </select>
         </label>
       </header>
-      <main tabIndex={-1}>{feed.value.is === 'refused' ? <Token /> : <Shown page={page} id={id} />}</main>
+      <main tabIndex={-1}>{feed.value.is === 'refused' ? <Token /> : <Shown page={page} id={id} atMs={atMs} />}</main>
     </>
   )
 }
 
-function Shown({ page, id }: { readonly page: Page; readonly id: string | null }): JSX.Element {
+function Shown({ page, id, atMs }: Pick<Place, 'page' | 'id' | 'atMs'>): JSX.Element {
   if (page === 'vwn' && id !== null) return <VwnPage key={id} id={id} />
   if (page === 'job' && id !== null) return <JobPage key={id} id={id} />
   if (page === 'types') return <TypesPage />
-  return <NowPage />
+  return atMs === null ? <NowPage /> : <><h1 class="unseen">Farm at {moment(atMs)}</h1><PastView atMs={atMs} /></>
 }
 
 const NowPage = (): JSX.Element => (
@@ -67,7 +69,7 @@ function Token(): JSX.Element {
       event.preventDefault()
       const token = new FormData(event.currentTarget).get('token')
       if (typeof token !== 'string' || token === '') return
-      document.cookie = `wnod_token=${encodeURIComponent(token)}; path=/; samesite=strict`
+      document.cookie = `wnod_token=${token}; path=/; samesite=strict${location.protocol === 'https:' ? '; secure' : ''}`
       tryAgain()
     }}>
       <h1>This farm wants a token</h1>

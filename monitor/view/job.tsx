@@ -1,5 +1,6 @@
 /** One job: where it is, what it waits for, where its time went, and why it got what it got. */
 import type { JSX } from 'preact'
+import { jobId } from '../../core/ids.ts'
 import { duration, moment, outcomeWords } from '../../core/words.ts'
 import type { Explanation, Receipt } from '../../wire/api.ts'
 import { vwnIn } from '../model/farm.ts'
@@ -11,7 +12,7 @@ import { Ago, Facts, Shown, Table, VwnLink } from './bits.tsx'
 import { Clean } from './vwn.tsx'
 
 export function JobPage({ id }: { readonly id: string }): JSX.Element {
-  const row = [...farm.value.jobs.values()].find(({ job }) => job === id) ?? null
+  const row = farm.value.jobs.get(jobId(id)) ?? null
   const its = vwnIn(farm.value, ({ job }) => job === id)
   const version = row === null ? 'ended' : `${row.state} ${row.vwn} ${row.why}`
   const path = `/v1/jobs/${encodeURIComponent(id)}`

@@ -1,4 +1,6 @@
 /** The monitor as its reader meets it: a real browser, the real server, and a bait that is played. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { freePort } from '../../kit/socket.ts'
 import { jobId } from '../../core/ids.ts'
@@ -7,6 +9,7 @@ import { hasBrowser, startBrowser, type TestBrowser, type TestPage } from '../ha
 import { startTestController, type TestController } from '../harness/controller.ts'
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
 import { startNats, type NatsServer } from '../harness/nats.ts'
+import { tempFolder } from '../harness/temp.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
@@ -18,7 +21,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
   const url = (query = ''): string => `${controller.now.url}/${query}`
   beforeAll(async () => {
     nats = await startNats()
-    controller = await startTestController({ natsUrl: nats.url, settings: { http: { host: '127.0.0.1', port: await freePort() } } })
+    controller = await startTestController({ natsUrl: nats.url, settings: { http: { host: '127.0.0.1', port: await freePort(), tokenFile: null } } })
     bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null, capacity: { cpus: 4, memoryMib: 16_384, scratchGib: 100 } })
     browser = await startBrowser()
   })
@@ -91,6 +94,49 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     expect(await here()).toBe(first)
     await page.keyboard.press('Enter')
     await untilText(new RegExp(`VWN ${first}`))
+    await page.close()
+  })
+
+  test('the farm is shown as it was, with what happened around that moment, and the link says when', async () => {
+    const job = bait.submit({ name: 'past.sh', user: 'erin', uid: 1009, want: { type: 'small', queue: 'fast' } })
+    await controller.untilJob(job, ({ state }) => state === 'running')
+    const { vwn } = await controller.job(job)
+    bait.finish(job)
+    await controller.untilJob(job, ({ state }) => state === 'ended')
+    const busy = (await controller.vwn(vwn ?? '')).events.findLast(({ to }) => to === 'busy')
+    const { page, untilText, text, axe, complaints } = await browser.open(url(`?at=${Math.ceil(busy?.atMs ?? 0)}&user=erin`))
+    await untilText(/past\.sh erin[^]*Is running in/, '.jobs')
+    await untilText(new RegExp(`${vwn} on h1 ■ busy`), '.events li[aria-current]')
+    expect(await page.$eval(block(vwn), (element) => element.getAttribute('aria-label'))).toContain(`${vwn} busy`)
+    for (const width of [1280, 390]) {
+      await page.setViewport({ width, height: 900 })
+      expect(await axe()).toEqual([])
+    }
+    await page.$eval('.rewind button', (button) => (button as unknown as { click: () => void }).click()) // to the event before
+    await until(() => Number(new URL(page.url()).searchParams.get('at')) < (busy?.atMs ?? 0), { withinMs: 20_000 })
+    expect(page.url()).toContain('user=erin')
+    await page.$eval('.then a', (link) => (link as unknown as { click: () => void }).click())
+    await until(() => !page.url().includes('at='), { withinMs: 20_000 })
+    await untilText(/None\./, '.jobs')
+    expect(await text('.top')).toContain('Rewind')
+    expect(complaints).toEqual([])
+    await page.close()
+  })
+
+  test('where the controller wants a token, the page asks for it, and tells nothing without', async () => {
+    await using folder = await tempFolder()
+    const tokenFile = join(folder.path, 'token')
+    writeFileSync(tokenFile, 'aGVsbG8+d29ybGQ/123=')
+    await using guarded = await startTestController({ natsUrl: nats.url, settings: { http: { host: '127.0.0.1', port: 0, tokenFile } } })
+    const { page, untilText, axe } = await browser.open(guarded.now.url)
+    await untilText(/This farm wants a token/)
+    expect(await axe()).toEqual([])
+    for (const [said, wanted] of [['of another farm', /wants a token/], ['aGVsbG8+d29ybGQ/123=', /live[^]*Jobs/]] as const) {
+      await page.$eval('input[name=token]', (input) => { (input as unknown as { value: string }).value = '' })
+      await page.type('input[name=token]', said)
+      await page.keyboard.press('Enter')
+      await untilText(wanted)
+    }
     await page.close()
   })
 

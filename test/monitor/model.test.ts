@@ -2,13 +2,15 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import { vwnStates } from '../../core/vwn.ts'
-import { farmOf } from '../../monitor/model/farm.ts'
+import { farmOf, noFarm } from '../../monitor/model/farm.ts'
 import { filterFields, select } from '../../monitor/model/filter.ts'
+import { around, pastFarm } from '../../monitor/model/past.ts'
 import { addressOf, pages, placeOf } from '../../monitor/model/place.ts'
 import { layOut, noLayout, overlap, shareOf } from '../../monitor/model/tiles.ts'
 import { waterfall } from '../../monitor/model/waterfall.ts'
 import { seen } from '../../monitor/model/window.ts'
 import { ago, bytes, jobSentence, mib, signOf, states, vwnWords } from '../../monitor/model/words.ts'
+import type { FarmEvent, PastFarm } from '../../wire/history.ts'
 import { aHost, aJob, aVwn, rows } from './sample.ts'
 
 describe('a filter', () => {
@@ -114,7 +116,8 @@ describe('in words', () => {
   test('a job says in one sentence what it waits for', () => {
     expect(jobSentence(aJob({ why: 'no host has room' }), null)).toBe('no host has room')
     expect(jobSentence(aJob(), null)).toMatch(/not looked at/)
-    expect(jobSentence(aJob({ vwn: vwnId('v1') }), aVwn({ state: 'booting' }))).toBe('Waits for v1, which is booting.')
+    expect(jobSentence(aJob(), aVwn({ state: 'booting' }))).toBe('Waits for v1, which is booting.')
+    expect(jobSentence(aJob(), aVwn({ state: 'busy' }))).toBe('Is on its way into v1.')
     expect(jobSentence(aJob({ state: 'running', vwn: vwnId('v1') }), aVwn({ state: 'busy' }))).toBe('Is running in v1 on h1.')
     expect(jobSentence(aJob({ state: 'running' }), null)).toBe('Is running on h1.')
   })
@@ -122,5 +125,28 @@ describe('in words', () => {
     expect(vwnWords(aVwn({ cause: 'it did not start' }))).toBe('v1 idle, standard, nobody’s, no job, 2 cpus, 1024 MiB, it did not start')
     expect([mib(512), mib(1_536), bytes(null), bytes(3 * 1024 ** 2)]).toEqual(['512 MiB', '1.5 GiB', '-', '3 MiB'])
     expect([ago(1_000, 13_400), ago(2_000, 1_000)]).toEqual(['12 s', '0 ms'])
+  })
+})
+
+describe('a moment of the past', () => {
+  const { want: _want, fact: _fact, capacity: _capacity, broken: _broken, ...host } = aHost({ used: { cpus: 2, memoryMib: 1_024, scratchGib: 4 } })
+  const unknown = { state: null, endedAtMs: null, made: null, why: null, outcome: null }
+  const past: PastFarm = {
+    atMs: 5_000,
+    hosts: [{ ...host, want: null, fact: null, capacity: null, broken: null }],
+    vwns: [{ ...aVwn({ state: 'busy', job: jobId('h1-1') }), paused: null }],
+    jobs: [{ ...aJob({ vwn: vwnId('v1') }), ...unknown }, { ...aJob({ job: jobId('h1-2') }), ...unknown }],
+  }
+  test('looks like the present, without what nobody wrote down', () => {
+    const farm = pastFarm(past, farmOf(rows({ hosts: [aHost()] })))
+    expect([...farm.tiles.values()]).toMatchObject([{ host: { host: 'h1', capacity: { cpus: 16 }, used: { cpus: 2 }, fact: 'alive' }, vwns: [{ vwn: 'v1', state: 'busy', paused: false }] }])
+    expect([...farm.jobs.values()].map(({ job, state }) => `${job} ${state}`)).toEqual(['h1-1 running', 'h1-2 waiting'])
+    expect([...pastFarm(past, noFarm).tiles.values()]).toMatchObject([{ host: { capacity: { cpus: 2 } } }]) // a host that is no more
+  })
+  test('stands among the events before and after it', () => {
+    const event = (id: number, atMs: number): FarmEvent => ({ id, atMs, vwn: vwnId('v1'), host: hostId('h1'), type: typeName('standard'), event: 'ready', from: 'booting', to: 'idle', job: null, why: null })
+    const { events, last } = around([event(3, 30), event(1, 10)], [event(3, 30), event(4, 40)], 35)
+    expect([events.map(({ id }) => id), last]).toEqual([[1, 3, 4], 1])
+    expect(around([], [event(4, 40)], 35).last).toBe(-1)
   })
 })
