@@ -1,6 +1,7 @@
 /** The monitor over a whole farm with a real guest: a job waits, runs and ends before the reader's eyes, and the controller dies meanwhile. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { vwnDetailSchema } from '../../wire/api.ts'
 import { hasBrowser, startBrowser } from '../harness/browser.ts'
 import { startFarm } from '../harness/farm.ts'
 
@@ -47,6 +48,11 @@ test.skipIf(!hasBrowser)('a job is seen to wait, to run through a restart of the
   await page.goto(`${url}/?page=vwn&id=v1`)
   expect(await untilText(/Its life[^]*requested[^]*busy[^]*Its jobs[^]*h1-1/)).toMatch(/tiny/)
   expect(await text('.fresh')).toBe('live')
+
+  const { events } = await farm.api.get('/vwns/v1', vwnDetailSchema)
+  await page.goto(`${url}/?at=${Math.ceil(events.find(({ to }) => to === 'busy')?.atMs ?? 0)}`)
+  await untilText(/h1-1 sh[^]*Is running in v1/, '.jobs')
+  await untilText(/v1 on h1 ■ busy/, '.events li[aria-current]')
   expect(complaints.filter((line) => !line.includes('net::ERR_'))).toEqual([])
 })
 
