@@ -12,8 +12,8 @@ import { writeAtomic } from '../kit/atomic-file.ts'
 import { accountingRecordSchema, accountingReplySchema, acknowledgedSchema } from '../wire/accounting.ts'
 import type { Query } from './client.ts'
 import { show, type Context } from './context.ts'
-import { moment } from './show/words.ts'
-import { duration, facts, mebibytes, table, type Column } from './table.ts'
+import { duration, moment } from '../core/words.ts'
+import { facts, mebibytes, table, type Column } from './table.ts'
 
 /** What records are printed as. */
 export const recordFormats = ['jsonl', 'csv', 'ur'] as const

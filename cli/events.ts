@@ -2,7 +2,8 @@
 import { eventsReplySchema, eventsResetSchema, farmEventSchema, type FarmEvent } from '../wire/history.ts'
 import type { Context } from './context.ts'
 import { keepFollowing } from './follow.ts'
-import { moment, stateTone } from './show/words.ts'
+import { moment } from '../core/words.ts'
+import { stateTone } from './show/words.ts'
 import { plain, safeJson } from '../kit/plain.ts'
 import { fit, painted } from './text.ts'
 

@@ -2,7 +2,8 @@
 import { writeAtomic } from '../kit/atomic-file.ts'
 import { historyExportReplySchema, timesReplySchema, type HistoryEntry, type TimesReply, type TimesView } from '../wire/accounting.ts'
 import { show, type Context } from './context.ts'
-import { duration, table, type Column, type Paper } from './table.ts'
+import { duration } from '../core/words.ts'
+import { table, type Column, type Paper } from './table.ts'
 
 /** All that is over, oldest first, as JSON lines: jobs, VWNs and what happened to them. On stdout, or in a file that is whole or not there. */
 export async function exportHistory(context: Context, to: string | undefined): Promise<void> {

@@ -3,11 +3,11 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { VwnError } from '../core/errors.ts'
 import { idPatterns } from '../core/ids.ts'
+import { duration } from '../core/words.ts'
 import { errnoOf } from '../kit/atomic-file.ts'
 import { systemClock } from '../kit/clock.ts'
 import { hostOrderedSchema, vwnDetailSchema, vwnOrderedSchema } from '../wire/api.ts'
 import { show, type Context } from './context.ts'
-import { duration } from './table.ts'
 import { harmless } from '../kit/plain.ts'
 
 /** The host finishes what it has and takes no more, or takes jobs again. */

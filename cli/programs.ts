@@ -3,14 +3,9 @@
  * not start a child but becomes it: same process, so that signals, exit status and standard streams are simply its own.
  */
 import { existsSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-
-/** The folder of the built programs, whether we run from there or from the sources. */
-export function distFolder(): string {
-  const here = import.meta.dirname
-  return basename(here) === 'dist' ? here : join(dirname(here), 'dist')
-}
+import { distFolder } from '../kit/dist.ts'
 
 export type Program = 'controller.js' | 'bait.js' | 'image.js' | 'starter.cjs' | 'hook.cjs' | 'wnod.js'
 

@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process'
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { VwnError } from '../core/errors.ts'
-import { distFolder, programFile } from './programs.ts'
+import { distFolder } from '../kit/dist.ts'
+import { programFile } from './programs.ts'
 
 interface Account {
   readonly name: string

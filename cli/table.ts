@@ -71,17 +71,6 @@ export function facts(pairs: readonly (readonly [string, string | number | null]
   return pairs.map(([name, value]) => `${plain(name).padEnd(width)}${gap}${cellText(value)}`.trimEnd() + '\n').join('')
 }
 
-/** Milliseconds as a person reads them: `312 ms`, `6.2 s`, `3 min 5 s`, `2 h 14 min`, `3 d 2 h`. */
-export function duration(ms: number | null | undefined): string {
-  if (ms === null || ms === undefined) return '-'
-  if (ms < 1_000) return `${Math.round(ms)} ms`
-  if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`
-  const minutes = Math.floor(Math.round(ms / 1_000) / 60)
-  if (minutes < 60) return `${minutes} min ${Math.round(ms / 1_000) % 60} s`
-  const hours = Math.floor(minutes / 60)
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`
-}
-
 /** Bytes as a person reads them. */
 export const mebibytes = (bytes: number | null | undefined): string => (bytes === null || bytes === undefined ? '-' : `${(bytes / 1024 ** 2).toFixed(1)} MiB`)
 

@@ -71,6 +71,7 @@ export const catalogue = {
   TOKEN_REQUIRED: { http: 401, exit: 1, retry: 'never', say: 'the controller answers only those who know its token', hint: 'send it as `Authorization: Bearer TOKEN`; the commands take it from WNOD_TOKEN, or from the file that WNOD_TOKEN_FILE names' },
   HTTP_UNPROTECTED: { http: 400, exit: 2, retry: 'never', say: 'other machines could read the whole farm without a token', hint: 'write a secret into a file and name it as `token_file` in `[http]`, or let `host` be 127.0.0.1' },
   HTTP_TOKEN_UNFIT: { http: 400, exit: 2, retry: 'never', say: 'the file does not hold a token', hint: 'one line of 16 to 256 letters, digits and any of - . _ ~ + / =, as `openssl rand -hex 32` prints it' },
+  MONITOR_NOT_BUILT: { http: 503, exit: 70, retry: 'never', say: 'the monitor is not built', hint: 'run `npm run build` where the controller was installed from' },
 
   // images
   IMAGE_DIGEST_MISMATCH: { http: 500, exit: 1, retry: 'elsewhere', say: 'an OS image is not what its digest says', hint: 'a file was changed or damaged: remove it with `wnod image rm DIGEST` and build it again' },

@@ -3,6 +3,7 @@ ARG BASE=docker.io/library/node:20-bookworm-slim
 FROM ${BASE}
 COPY node_modules/ /opt/wnod/node_modules/
 COPY dist/controller.js /opt/wnod/dist/
+COPY dist/monitor/ /opt/wnod/dist/monitor/
 COPY docker/controller.toml /etc/wnod/
 ENV WNOD_HOME=/var/lib/wnod
 VOLUME /var/lib/wnod

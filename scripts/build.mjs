@@ -3,6 +3,7 @@ import { build } from 'esbuild'
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, stat } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { build as buildPage } from 'vite'
 
 /**
  * `esm` programs may use any dependency of package.json; native ones stay outside the bundle. Those that start once
@@ -66,9 +67,20 @@ async function compile({ from, to, flags }) {
   return `built ${outfile}`
 }
 
+/** The web page that the controller serves: names of its files change with their content, so that browsers may keep them. */
+async function page() {
+  const outDir = 'dist/monitor'
+  await buildPage({
+    root: 'monitor', configFile: false, logLevel: 'warn',
+    oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
+    build: { outDir: `../${outDir}`, emptyOutDir: true, target: 'es2022', modulePreload: false, assetsInlineLimit: 0 },
+  })
+  return `built ${outDir}`
+}
+
 process.chdir(new URL('..', import.meta.url).pathname)
 await mkdir('dist', { recursive: true })
-for (const result of await Promise.allSettled([...programs.map(bundle), ...compiled.map(compile)])) {
+for (const result of await Promise.allSettled([...programs.map(bundle), page(), ...compiled.map(compile)])) {
   if (result.status === 'fulfilled') process.stderr.write(`${result.value}\n`)
   else process.exitCode = 1 // esbuild has said why; the other programs are built all the same
 }

@@ -2,7 +2,7 @@
 import { access, readFile, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
-import { distFolder } from '../programs.ts'
+import { distFolder } from '../../kit/dist.ts'
 import { mark, ownFile, type Change } from './change.ts'
 import type { InstallOptions } from './install.ts'
 

@@ -1,14 +1,15 @@
 /** The listings: `wnod hosts | vwns | jobs | types | images`. */
 import { compareIds } from '../../core/ids.ts'
 import { ownerWords } from '../../core/reuse.ts'
+import { age, duration, outcomeWords } from '../../core/words.ts'
 import { hostsReplySchema, imagesReplySchema, jobsReplySchema, statusSchema, typesReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import type { HostView, ImageView, JobView, PoolView, TypeView, VwnView } from '../../wire/api.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { show, type Context } from '../context.ts'
 import type { Query } from '../client.ts'
-import { duration, facts, table, type Column } from '../table.ts'
+import { facts, table, type Column } from '../table.ts'
 import { plain } from '../../kit/plain.ts'
-import { age, gib, howMade, outcomeTone, outcomeWords, stateTone, vwnState } from './words.ts'
+import { gib, howMade, outcomeTone, stateTone, vwnState } from './words.ts'
 
 const since = (sinceMs: number): string => age(sinceMs, systemClock.nowMs())
 const listed = (hosts: readonly string[]): string => [...hosts].sort(compareIds).join(',') || 'none'

@@ -1,11 +1,12 @@
 /** One thing in full: `wnod show | explain | receipt`. */
 import { VwnError } from '../../core/errors.ts'
 import { idPatterns } from '../../core/ids.ts'
+import { duration, moment, outcomeWords } from '../../core/words.ts'
 import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnDetailSchema } from '../../wire/api.ts'
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
 import { show, type Context } from '../context.ts'
-import { duration, facts, mebibytes, roll, table } from '../table.ts'
-import { howMade, moment, outcomeWords, vwnState } from './words.ts'
+import { facts, mebibytes, roll, table } from '../table.ts'
+import { howMade, vwnState } from './words.ts'
 
 /** A VWN, a job or a host, told apart by its id; a host may be named like a job, so jobs are looked up first. */
 export async function showOne(context: Context, id: string): Promise<void> {

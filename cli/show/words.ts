@@ -1,29 +1,6 @@
 import type { JobView, VwnView } from '../../wire/api.ts'
 import type { Outcome } from '../../wire/common.ts'
-import { duration } from '../table.ts'
 import type { Tone } from '../text.ts'
-
-/** How a job ended, in a few words. */
-export function outcomeWords(outcome: Outcome): string {
-  switch (outcome.is) {
-    case 'exited':
-      return `exit ${outcome.code}${memoryWords(outcome)}`
-    case 'signalled':
-      return `${outcome.signal}${outcome.coreDumped ? ' (core dumped)' : ''}${memoryWords(outcome)}`
-    case 'refused':
-      return `refused: ${outcome.failure.code}`
-    case 'cancelled':
-      return outcome.signal === null ? 'cancelled' : `cancelled by ${outcome.signal}`
-    case 'lost':
-      return `lost: ${outcome.failure.code}`
-    case 'bare':
-      return 'bare: on the host itself'
-    default:
-      return outcome satisfies never
-  }
-}
-
-const memoryWords = ({ outOfMemory }: { readonly outOfMemory?: true | undefined }): string => (outOfMemory === true ? ' (out of memory)' : '')
 
 /** How bad an ending is. */
 export function outcomeTone(outcome: Outcome): Tone | undefined {
@@ -48,17 +25,5 @@ export const howMade = ({ vwn, reused, made }: JobView): string | null => (vwn =
 /** What a VWN is about, and whether it stands still in that. */
 export const vwnState = ({ state, paused }: Pick<VwnView, 'state' | 'paused'>): string => (paused ? `${state}, paused` : state)
 
-/** How long ago that is. */
-export const age = (sinceMs: number, nowMs: number): string => duration(Math.max(0, nowMs - sinceMs))
-
 /** Memory in the largest unit that keeps the number short. */
 export const gib = (mib: number): string => (mib < 1024 ? `${mib}M` : `${Number((mib / 1024).toFixed(1))}G`)
-
-/** A moment as people write it, in this machine's time zone. */
-export function moment(atMs: number | null): string | null {
-  if (atMs === null) return null
-  const at = new Date(atMs)
-  const two = (value: number): string => String(value).padStart(2, '0')
-  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`
-  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`
-}

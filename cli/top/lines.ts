@@ -1,5 +1,5 @@
 /** The screen of `wnod top` as lines of text: never more than it has rows, never wider than it has columns. */
-import { age } from '../show/words.ts'
+import { age } from '../../core/words.ts'
 import { lay } from '../table.ts'
 import { plain } from '../../kit/plain.ts'
 import { cells, fit, pad, painted, type Tone } from '../text.ts'

@@ -1,7 +1,8 @@
 /** The three lists of `wnod top`: which rows there are, in which order, and what is said of each. */
 import { compareIds } from '../../core/ids.ts'
 import type { FarmHost, FarmJob, FarmVwn } from '../../wire/farm.ts'
-import { age, gib, outcomeTone, outcomeWords, stateTone, vwnState } from '../show/words.ts'
+import { age, outcomeWords } from '../../core/words.ts'
+import { gib, outcomeTone, stateTone, vwnState } from '../show/words.ts'
 import type { Column } from '../table.ts'
 
 export const viewNames = ['hosts', 'vwns', 'jobs'] as const

@@ -10,6 +10,7 @@ import { writeAtomic } from '../../kit/atomic-file.ts'
 import { httpUrl, listenTcp, listenUnix } from '../../kit/socket.ts'
 import type { Parts } from '../controller.ts'
 import { sendError } from './errors.ts'
+import { monitorRoutes } from './monitor.ts'
 import { withDescription } from './openapi.ts'
 import { readRoutes } from './read.ts'
 import { addRoutes, type Route } from './routes.ts'
@@ -64,6 +65,7 @@ export async function application(parts: Parts, routes: readonly Route[], token:
   })
   if (token !== null) guard(app, token)
   addRoutes(app, parts, withDescription(routes))
+  monitorRoutes(app)
   await app.ready()
   const server = createServer(bounds, (request, response) => app.routing(request, response))
   server.setTimeout(silenceMs)
