@@ -120,7 +120,10 @@ test('the farm as it was can be asked for, within what is kept', async () => {
   }
 })
 
-/** Every address of an application with these routes, as the framework itself has them; it answers HEAD where it answers GET. */
+/** The monitor and its files, which are for browsers. */
+const ofThePage = ['GET /', 'GET /assets/:name']
+
+/** Every address of an application with these routes, as the framework itself has them, but the page; it answers HEAD where it answers GET. */
 async function served(routes: readonly Route[]): Promise<string[]> {
   const { app } = await application({} as Parameters<typeof application>[0], routes, null)
   const tree = [...app.printRoutes({ commonPrefix: false }).matchAll(/^([│ ]*)[├└]── (\S+) \((.+)\)$/gm)]
@@ -129,7 +132,7 @@ async function served(routes: readonly Route[]): Promise<string[]> {
   return tree.flatMap(([, indent = '', part = '', methods = '']) => {
     above.splice(indent.length / 4, Infinity, part)
     return methods.split(', ').flatMap((method) => (method === 'HEAD' ? [] : [`${method} ${above.join('')}`]))
-  }).sort()
+  }).filter((address) => !ofThePage.includes(address)).sort()
 }
 
 interface Described {
