@@ -10,10 +10,12 @@ import { Ago } from './bits.tsx'
 import { FarmView } from './farm.tsx'
 import { JobPage } from './job.tsx'
 import { PastView } from './past.tsx'
+import { TimesPage } from './times.tsx'
 import { TypesPage } from './types.tsx'
 import { VwnPage } from './vwn.tsx'
 
-const titles = { farm: 'Farm', types: 'Types and images' } as const satisfies Partial<Record<Page, string>>
+const titles = { farm: 'Farm', types: 'Types and images', times: 'Waits and times' } as const satisfies Partial<Record<Page, string>>
+const topPages = ['farm', 'types', 'times'] as const
 
 export function App(): JSX.Element {
   const { page, id, atMs } = place.value
@@ -23,7 +25,7 @@ export function App(): JSX.Element {
     <>
       <header class="top">
         <nav aria-label="pages">
-          {Object.entries(titles).map(([to, words]) => <a key={to} href={linkTo({ page: to === 'types' ? 'types' : 'farm', id: null })} aria-current={page === to ? 'page' : undefined}>{words}</a>)}
+          {topPages.map((to) => <a key={to} href={linkTo({ page: to, id: null })} aria-current={page === to ? 'page' : undefined}>{titles[to]}</a>)}
         </nav>
         <Freshness />
         {atMs === null ? page === 'farm' && nowMs.value > 0 && <button type="button" onClick={() => go({ atMs: nowMs.value })}>Rewind</button> : <p class="then">as it was at {moment(atMs)} <a href={linkTo({ atMs: null })}>now</a></p>}
@@ -42,6 +44,7 @@ function Shown({ page, id, atMs }: Pick<Place, 'page' | 'id' | 'atMs'>): JSX.Ele
   if (page === 'vwn' && id !== null) return <VwnPage key={id} id={id} />
   if (page === 'job' && id !== null) return <JobPage key={id} id={id} />
   if (page === 'types') return <TypesPage />
+  if (page === 'times') return <TimesPage />
   return atMs === null ? <NowPage /> : <><h1 class="unseen">Farm at {moment(atMs)}</h1><PastView atMs={atMs} /></>
 }
 

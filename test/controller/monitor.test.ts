@@ -157,7 +157,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     const shown: TestPage = await browser.open(url())
     const [vwn] = await controller.vwns()
     const [job] = await controller.jobs('?only=ended')
-    const pages = [['', /h1/], [`?page=vwn&id=${vwn?.vwn}`, /Its life/], [`?page=job&id=${job?.job}`, /Why it got this[^]*decided/], ['?page=types', /standard[^]*Images[^]*debian12/]] as const
+    const pages = [['', /h1/], [`?page=vwn&id=${vwn?.vwn}`, /Its life/], [`?page=job&id=${job?.job}`, /Why it got this[^]*decided/], ['?page=types', /standard[^]*Images[^]*debian12/], ['?page=times&hours=1', /\d+ jobs ended[^]*standard[^]*h1/]] as const
     for (const [query, wanted] of pages) {
       await shown.page.goto(url(query))
       await shown.untilText(wanted)

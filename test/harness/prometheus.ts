@@ -14,12 +14,12 @@ export interface Prometheus extends AsyncDisposable {
   query(expression: string): Promise<ReadonlyMap<string, number>>
 }
 
-/** Scrapes these addresses every 200 ms, each under a job's name, and evaluates the rules as often. */
+/** Scrapes these addresses every two seconds, each under a job's name, and evaluates the rules more often. */
 export async function startPrometheus(jobs: Readonly<Record<string, string>>, rules: string): Promise<Prometheus> {
   const folder = await tempFolder()
   const port = await freePort()
   const config = {
-    global: { scrape_interval: '200ms', scrape_timeout: '200ms', evaluation_interval: '200ms' },
+    global: { scrape_interval: '2s', scrape_timeout: '2s', evaluation_interval: '200ms' },
     rule_files: [rules],
     scrape_configs: Object.entries(jobs).map(([name, url]) => ({ job_name: name, static_configs: [{ targets: [new URL(url).host] }] })),
   }

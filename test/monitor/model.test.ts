@@ -6,6 +6,7 @@ import { farmOf, noFarm } from '../../monitor/model/farm.ts'
 import { filterFields, select } from '../../monitor/model/filter.ts'
 import { around, pastFarm } from '../../monitor/model/past.ts'
 import { addressOf, pages, placeOf } from '../../monitor/model/place.ts'
+import { madeWords, rateOf, readyShare, spans } from '../../monitor/model/times.ts'
 import { layOut, noLayout, overlap, shareOf } from '../../monitor/model/tiles.ts'
 import { waterfall } from '../../monitor/model/waterfall.ts'
 import { seen } from '../../monitor/model/window.ts'
@@ -52,12 +53,12 @@ describe('a filter', () => {
 
 test('an address says all of where the reader is', () => {
   const filter = fc.record(Object.fromEntries(filterFields.map((field) => [field, fc.string({ minLength: 1 })])), { requiredKeys: [] })
-  const anywhere = fc.record({ page: fc.constantFrom(...pages), id: fc.option(fc.string()), atMs: fc.option(fc.integer({ min: 1, max: 2 ** 50 })), filter })
+  const anywhere = fc.record({ page: fc.constantFrom(...pages), id: fc.option(fc.string()), atMs: fc.option(fc.integer({ min: 1, max: 2 ** 50 })), hours: fc.option(fc.constantFrom(...spans)), filter })
   fc.assert(fc.property(anywhere, (place) => {
     expect(placeOf(new URL(addressOf(place), 'http://farm').search)).toEqual(place)
   }))
   expect(addressOf(placeOf(''))).toBe('/')
-  expect(placeOf('?page=nowhere&at=soon&user=&evil=1')).toEqual({ page: 'farm', id: null, atMs: null, filter: {} })
+  expect(placeOf('?page=nowhere&at=soon&hours=3&user=&evil=1')).toEqual({ page: 'farm', id: null, atMs: null, hours: null, filter: {} })
 })
 
 describe('on a tile', () => {
@@ -148,5 +149,24 @@ describe('a moment of the past', () => {
     const { events, last } = around([event(3, 30), event(1, 10)], [event(3, 30), event(4, 40)], 35)
     expect([events.map(({ id }) => id), last]).toEqual([[1, 3, 4], 1])
     expect(around([], [event(4, 40)], 35).last).toBe(-1)
+  })
+})
+
+describe('times', () => {
+  const minutes = fc.array(fc.nat(1_000), { maxLength: 12_000 }).map((jobs) => jobs.map((each, nth) => ({ atMs: 1_800_000_000_000 + nth * 60_000, jobs: each })))
+  test('a curve has few points, in order, and as many jobs as there were', () => {
+    fc.assert(fc.property(minutes, (perMinute) => {
+      const [atS, rate] = rateOf(perMinute)
+      expect(atS.length).toBeLessThanOrEqual(200)
+      expect(rate.length).toBe(atS.length)
+      expect(atS).toEqual([...atS].sort((a, b) => a - b))
+      const width = Math.max(1, Math.ceil(perMinute.length / 200))
+      const total = rate.reduce((sum, mean, nth) => sum + mean * Math.min(width, perMinute.length - nth * width), 0)
+      expect(total).toBeCloseTo(perMinute.reduce((sum, { jobs }) => sum + jobs, 0), 3)
+    }), { numRuns: 30 })
+  })
+  test('how jobs came by their VWNs is told, most frequent first', () => {
+    expect(madeWords({ new: 2, ready: 6, reused: 9, bare: 0 })).toBe('9 used before, 6 fresh and ready, 2 made for it')
+    expect([readyShare({ new: 2, ready: 6, reused: 9, bare: 0 }), readyShare({ new: 0, ready: 0, reused: 1, bare: 1 })]).toEqual([0.75, null])
   })
 })

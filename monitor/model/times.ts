@@ -1,0 +1,35 @@
+/** Waits and rates as the page shows them. */
+import type { TimesReply } from '../../wire/accounting.ts'
+
+/** How far back one can look, in hours; the second is what one sees first. */
+export const spans = [1, 24, 168] as const
+export const usualSpan = 24
+
+/** Points that a curve of the page's width can show. */
+const pointsMax = 200
+
+/** Seconds since 1970, and beside each the jobs that ended in a minute from then on, as a mean where a point is several minutes. */
+export type Rate = readonly [atS: readonly number[], jobsPerMinute: readonly number[]]
+
+/** The curve of these minutes, in as many points as can be told apart. */
+export function rateOf(perMinute: TimesReply['perMinute']): Rate {
+  const minutes = Math.max(1, Math.ceil(perMinute.length / pointsMax))
+  const atS: number[] = []
+  const rate: number[] = []
+  for (let first = 0; first < perMinute.length; first += minutes) {
+    const some = perMinute.slice(first, first + minutes)
+    atS.push((some[0]?.atMs ?? 0) / 1_000)
+    rate.push(some.reduce((sum, { jobs }) => sum + jobs, 0) / some.length)
+  }
+  return [atS, rate]
+}
+
+type Made = TimesReply['byType'][number]['made']
+
+/** How jobs came by their VWNs, most frequent first. */
+export const madeWords = (made: Made): string =>
+  Object.entries({ 'used before': made.reused, 'fresh and ready': made.ready, 'made for it': made.new, 'on the host itself': made.bare })
+    .filter(([, jobs]) => jobs > 0).sort(([, a], [, b]) => b - a).map(([how, jobs]) => `${jobs} ${how}`).join(', ')
+
+/** Of the jobs that needed a fresh VWN, how many found one ready; null where none did. */
+export const readyShare = ({ ready, new: made }: Made): number | null => (ready + made === 0 ? null : ready / (ready + made))
