@@ -95,6 +95,8 @@ interface Group {
   toTop(signal: NodeJS.Signals): void
   /** True when it has ended within this time. */
   ended(withinMs: number): Promise<boolean>
+  /** True when nothing of its group is left within this time. */
+  empty(withinMs: number): Promise<boolean>
 }
 
 /** One case, as its owner and the system see it. */
@@ -172,6 +174,7 @@ async function play(player: Player, one: ReplayCase, child: ChildProcess, said: 
     toAll: (signal) => send(-pid, signal),
     toTop: (signal) => send(pid, signal),
     ended: (ms) => until(() => end !== null, { withinMs: ms, what: 'the end of the job' }).then(() => true, () => false),
+    empty: (ms) => until(() => !isThere(-pid), { withinMs: ms, what: 'the end of its processes' }).then(() => true, () => false),
   }
   const job: LiveJob = {
     pid,
@@ -189,6 +192,15 @@ async function play(player: Player, one: ReplayCase, child: ChildProcess, said: 
     return await over
   } finally {
     send(-pid, 'SIGKILL') // natively, whatever the job has left running in its group
+  }
+}
+
+function isThere(to: number): boolean {
+  try {
+    process.kill(to, 0)
+    return true
+  } catch {
+    return false
   }
 }
 
@@ -291,9 +303,10 @@ function pbsStart(one: ReplayCase, { folder, spool }: Place): Start & { readonly
 
 const killDelayMs = 4_000
 const pbsLike = {
-  async cancel({ toAll, ended }: Group): Promise<void> {
+  // Its top process is a shell that dies at once: what the job itself still says is waited for.
+  async cancel({ toAll, empty }: Group): Promise<void> {
     toAll('SIGTERM')
-    if (!(await ended(killDelayMs))) toAll('SIGKILL')
+    if (!(await empty(killDelayMs))) toAll('SIGKILL')
   },
   record: code,
 }
