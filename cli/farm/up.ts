@@ -7,12 +7,13 @@
  * at any moment it leaves programs that the next `wnod up` takes over and `wnod down` stops.
  */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { isVwnError, VwnError } from '../../core/errors.ts'
 import { systemClock } from '../../kit/clock.ts'
 import { createLog } from '../../kit/log.ts'
 import { claimPidFile, readPidFile } from '../../kit/pid-file.ts'
 import { isAlive, processOf } from '../../kit/process.ts'
+import type { Home } from '../../kit/paths.ts'
 import { withProgress } from '../../kit/progress.ts'
 import { until } from '../../kit/until.ts'
 import type { Context } from '../context.ts'
@@ -51,8 +52,11 @@ export async function up(context: Context, options: UpOptions): Promise<void> {
   // Programs that are taken over are ready at once; whoever says `wnod down` next must find their new supervisor.
   const claimed = { name: 'supervisor', lacks: async () => ((await readPidFile(context.home.pid('farm')))?.pid === child.pid ? null : 'it has not started yet') }
   await waitReady(context, [claimed, ...conditions(context.home, context.api, record)], check)
-  context.say(`the farm is up; \`wnod down${context.home.home === '/var/lib/wnod' ? '' : ` --home ${context.home.home}`}\` stops it`)
+  context.say(`the farm is up, ${shownAt(context.home)}; \`wnod down${context.home.home === '/var/lib/wnod' ? '' : ` --home ${context.home.home}`}\` stops it`)
 }
+
+/** The address of the monitor, as the controller that is ready has written it. */
+const shownAt = ({ controllerUrl }: Home): string => `${readFileSync(controllerUrl, 'utf8').trim()} shows it in a browser`
 
 /** Keeps the farm's programs running until this process is told to stop, then takes the farm down. */
 export async function superviseFarm(context: Context, told?: FarmRecord): Promise<void> {
@@ -74,7 +78,7 @@ export async function superviseFarm(context: Context, told?: FarmRecord): Promis
       const dying = programs.find((program) => keeper.deaths(program.name) >= deathsMax)
       if (dying !== undefined) throw new VwnError('FARM_NOT_READY', { program: dying.name, log: dying.log, said: logTail(dying.log) })
     }, stop.signal)
-    context.say('the farm is up; Ctrl-C stops it and removes what it made')
+    context.say(`the farm is up, ${shownAt(home)}; Ctrl-C stops it and removes what it made`)
     await stopped
   } catch (error) {
     if (!stop.signal.aborted) {

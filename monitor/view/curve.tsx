@@ -27,7 +27,7 @@ export function Curve({ of, says }: { readonly of: Rate; readonly says: string }
     const sizes = new ResizeObserver(() => shown.setSize({ width: element.clientWidth, height: heightPx }))
     sizes.observe(element)
     const dark = matchMedia('(prefers-color-scheme: dark)')
-    const draw = (): void => shown.redraw()
+    const draw = (): void => shown.redraw(false)
     dark.addEventListener('change', draw)
     return () => {
       dark.removeEventListener('change', draw)
@@ -36,7 +36,7 @@ export function Curve({ of, says }: { readonly of: Rate; readonly says: string }
     }
   }, [])
   useEffect(() => plot.current?.setData(aligned(of)), [of])
-  useEffect(() => plot.current?.redraw(), [theme.value])
+  useEffect(() => plot.current?.redraw(false), [theme.value]) // the curve itself is as it was
   return <div class="curve" role="img" aria-label={says} ref={box} />
 }
 

@@ -35,7 +35,7 @@ function Times({ of: { byType, byHost, perMinute, errors } }: { readonly of: Tim
   return (
     <>
       <h2>Jobs that ended, a minute</h2>
-      <p class="sentence">{ended} jobs ended.</p>
+      <p class="sentence">{ended === 1 ? '1 job' : `${ended} jobs`} ended.</p>
       <Curve of={rate} says={`Jobs that ended a minute: ${ended} in all, at most ${most.toFixed(1)} a minute.`} />
       <h2>By type</h2>
       <Table caption="times by type" empty="No job has ended." rows={byType} keyOf={({ type }) => type ?? ''} columns={[

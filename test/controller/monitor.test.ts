@@ -153,11 +153,23 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     await page.close()
   })
 
+  test('the curve of jobs that ended is drawn, with its times', async () => {
+    const { page, untilText } = await browser.open(url('?page=times&hours=1'))
+    await untilText(/jobs? ended/)
+    const drawn = (): Promise<boolean> => page.evaluate(`(() => {
+      const canvas = document.querySelector('.curve canvas')
+      const colours = new Set(new Uint32Array(canvas.getContext('2d').getImageData(60, 0, canvas.width - 60, canvas.height - 30).data.buffer))
+      return document.querySelectorAll('.curve .u-axis:not(.u-off)').length === 2 && colours.size > 2
+    })()`) as Promise<boolean>
+    await until(drawn, { withinMs: 20_000, what: 'lines of two axes and a curve' })
+    await page.close()
+  })
+
   test('every page can be read by everybody: both themes, wide and narrow', async () => {
     const shown: TestPage = await browser.open(url())
     const [vwn] = await controller.vwns()
     const [job] = await controller.jobs('?only=ended')
-    const pages = [['', /h1/], [`?page=vwn&id=${vwn?.vwn}`, /Its life/], [`?page=job&id=${job?.job}`, /Why it got this[^]*decided/], ['?page=types', /standard[^]*Images[^]*debian12/], ['?page=times&hours=1', /\d+ jobs ended[^]*standard[^]*h1/]] as const
+    const pages = [['', /h1/], [`?page=vwn&id=${vwn?.vwn}`, /Its life/], [`?page=job&id=${job?.job}`, /Why it got this[^]*decided/], ['?page=types', /standard[^]*Images[^]*debian12/], ['?page=times&hours=1', /\d+ jobs? ended[^]*standard[^]*h1/]] as const
     for (const [query, wanted] of pages) {
       await shown.page.goto(url(query))
       await shown.untilText(wanted)

@@ -53,7 +53,7 @@ const pidOf = async (home: Home, program: string) => {
 test('programs that are killed come back, a killed supervisor is replaced, and down leaves nothing', async () => {
   await using here = await site()
   const { home } = here
-  expect(await here.wnod('up', '--detach', '--baits', '2')).toMatchObject({ code: 0, stderr: expect.stringMatching(/bait-h2 is ready .*\nthe farm is up/) as string })
+  expect(await here.wnod('up', '--detach', '--baits', '2')).toMatchObject({ code: 0, stderr: expect.stringMatching(/bait-h2 is ready .*\nthe farm is up, http:\/\/127\.0\.0\.1:\d+ shows it in a browser/) as string })
   expect(await here.wnod('up', '--detach')).toMatchObject({ code: 1, stderr: expect.stringContaining('FARM_UP') as string })
 
   for (const program of ['nats', 'controller', 'bait-h2']) {

@@ -37,7 +37,7 @@ export async function makeScreens(folder: string): Promise<readonly string[]> {
   await shown.look({ theme: 'light', height: 800 })
   await shoot('job', `?page=job&id=${ended}`, /Why it got this[^]*decided/)
   await shoot('vwn', `?page=vwn&id=${(await controller.job(ended)).vwn}`, /Its life[^]*Clean when/)
-  await shoot('times', '?page=times', /jobs ended[^]*standard/)
+  await shoot('times', '?page=times&hours=1', /jobs? ended[^]*standard/)
   for (const bait of baits) await bait.stop()
   return written
 }
