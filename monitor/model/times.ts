@@ -1,4 +1,5 @@
 /** Waits and rates as the page shows them. */
+import { moment } from '../../core/words.ts'
 import type { TimesReply } from '../../wire/accounting.ts'
 
 /** How far back one can look, in hours; the second is what one sees first. */
@@ -23,6 +24,11 @@ export function rateOf(perMinute: TimesReply['perMinute']): Rate {
   }
   return [atS, rate]
 }
+
+const dayS = 86_400
+/** What stands below these moments, in seconds since 1970: the time of day, and the day too where they are of several. */
+export const axisWords = (atS: readonly number[]): string[] =>
+  atS.map((each) => (moment(each * 1_000) ?? '').slice((atS.at(-1) ?? 0) - (atS[0] ?? 0) > dayS ? 5 : 11, 16))
 
 type Made = TimesReply['byType'][number]['made']
 

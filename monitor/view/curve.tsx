@@ -3,7 +3,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import type { Rate } from '../model/times.ts'
+import { axisWords, type Rate } from '../model/times.ts'
 import { theme } from '../shell/theme.ts'
 
 const heightPx = 180
@@ -20,8 +20,8 @@ export function Curve({ of, says }: { readonly of: Rate; readonly says: string }
     const shown = new uPlot({
       width: element.clientWidth, height: heightPx, legend: { show: false }, cursor: { show: false },
       scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
-      axes: [axis, { ...axis, size: 46 }],
-      series: [{}, { stroke: colour('--link'), width: 2 }],
+      axes: [{ ...axis, values: (_, splits) => axisWords(splits) }, { ...axis, size: 46 }],
+      series: [{}, { stroke: colour('--link'), width: 2, points: { show: false } }],
     }, aligned(of), element)
     plot.current = shown
     const sizes = new ResizeObserver(() => shown.setSize({ width: element.clientWidth, height: heightPx }))

@@ -6,7 +6,7 @@ import { farmOf, noFarm } from '../../monitor/model/farm.ts'
 import { filterFields, select } from '../../monitor/model/filter.ts'
 import { around, pastFarm } from '../../monitor/model/past.ts'
 import { addressOf, pages, placeOf } from '../../monitor/model/place.ts'
-import { madeWords, rateOf, readyShare, spans } from '../../monitor/model/times.ts'
+import { axisWords, madeWords, rateOf, readyShare, spans } from '../../monitor/model/times.ts'
 import { layOut, noLayout, overlap, shareOf } from '../../monitor/model/tiles.ts'
 import { waterfall } from '../../monitor/model/waterfall.ts'
 import { seen } from '../../monitor/model/window.ts'
@@ -164,6 +164,12 @@ describe('times', () => {
       const total = rate.reduce((sum, mean, nth) => sum + mean * Math.min(width, perMinute.length - nth * width), 0)
       expect(total).toBeCloseTo(perMinute.reduce((sum, { jobs }) => sum + jobs, 0), 3)
     }), { numRuns: 30 })
+  })
+  test('below a curve stands the time of day, and the day where there are several', () => {
+    const atS = (day: number, hour: number): number => new Date(2026, 10, day, hour, 30).getTime() / 1_000
+    expect(axisWords([atS(22, 3), atS(22, 4)])).toEqual(['03:30', '04:30'])
+    expect(axisWords([atS(20, 3), atS(22, 4)])).toEqual(['11-20 03:30', '11-22 04:30'])
+    expect(axisWords([])).toEqual([])
   })
   test('how jobs came by their VWNs is told, most frequent first', () => {
     expect(madeWords({ new: 2, ready: 6, reused: 9, bare: 0 })).toBe('9 used before, 6 fresh and ready, 2 made for it')
