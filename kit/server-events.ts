@@ -24,8 +24,8 @@ export async function* serverEvents(chunks: AsyncIterable<string>): AsyncGenerat
   }
 }
 
-/** The event in these lines; null for a comment or a word to the client alone. */
-function eventIn(block: string): ServerEvent | null {
+/** The event in the lines of one block; null for a comment or a word to the client alone. */
+export function eventIn(block: string): ServerEvent | null {
   const fields = block.split('\n').map((line) => /^([^:]*)(?:: ?(.*))?$/s.exec(line)).map((match) => [match?.[1] ?? '', match?.[2] ?? ''] as const)
   const last = (name: string): string | null => fields.findLast(([field]) => field === name)?.[1] ?? null
   const data = fields.filter(([field]) => field === 'data').map(([, value]) => value)

@@ -9,25 +9,20 @@ import { cells } from '../../cli/text.ts'
 import { vwnId } from '../../core/ids.ts'
 import { until } from '../../kit/until.ts'
 import { farmEventSchema, type FarmEvent } from '../../wire/history.ts'
-import { startTestController, type TestController } from '../harness/controller.ts'
+import type { TestController } from '../harness/controller.ts'
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 beforeAll(async () => {
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url })
-  bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  played = await startPlayedFarm()
+  ;({ controller, bait } = played)
   await ran()
 })
-afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
-})
+afterAll(() => played[Symbol.asyncDispose]())
 
 /** A job of this user has come and gone. */
 async function ran(user = 'alice', uid = 1001): Promise<string> {
@@ -110,7 +105,7 @@ test('it follows through restarts of the controller, and tells each event once',
 test('what is followed can be chosen too', async () => {
   const enough = new AbortController()
   const { seen, over } = asked({ follow: true, limit: 1, host: 'h2' }, enough.signal)
-  await using other = await startFakeBait({ url: nats.url, host: 'h2' })
+  await using other = await startFakeBait({ url: played.natsUrl, host: 'h2' })
   const job = other.submit({ user: 'dave', uid: 1004 })
   await ran('dave', 1004)
   await controller.untilJob(job, ({ state }) => state === 'ended')

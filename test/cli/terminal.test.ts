@@ -4,26 +4,21 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { programFile } from '../../cli/programs.ts'
 import { isAlive, processOf } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
-import { startTestController, type TestController } from '../harness/controller.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
+import type { TestController } from '../harness/controller.ts'
+import type { FakeBait } from '../harness/fake-bait.ts'
 import { ended } from '../harness/farm.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 import { openPane, type Pane } from '../harness/pane.ts'
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 beforeAll(async () => {
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url })
-  bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null })
+  played = await startPlayedFarm({ jobMs: null })
+  ;({ controller, bait } = played)
 })
-afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
-})
+afterAll(() => played[Symbol.asyncDispose]())
 
 const wnod = `${process.execPath} ${programFile('wnod.js')}`
 const pane = (more: Readonly<Record<string, string>> = {}): Promise<Pane> => openPane({ columns: 80, rows: 24, env: { WNOD_HOME: controller.home.home, ...more } })

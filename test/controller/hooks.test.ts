@@ -9,27 +9,22 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { answer } from '../../hooks/htcondor/job-hook.ts'
-import { startTestController, usualMapping, type TestController } from '../harness/controller.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import { usualMapping, type TestController } from '../harness/controller.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 const folder = mkdtempSync(join(tmpdir(), 'wnod-hook-'))
 const file = join(folder, 'hook.cjs')
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
-let bait: FakeBait
 beforeAll(async () => {
   execFileSync(join(import.meta.dirname, '../../node_modules/.bin/esbuild'), [join(import.meta.dirname, '../../hooks/hook.ts'), `--outfile=${file}`, '--bundle', '--platform=node', '--format=cjs', '--target=node20', '--log-level=error'])
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url, mapping: usualMapping.replace('rules: []', 'rules: [{ name: none, match: { queues: [closed] }, type: huge }]').replace('  small:', '  huge: { image: debian12, cpus: 900, memory_mib: 1024, scratch_gib: 4 }\n  small:') })
-  bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  played = await startPlayedFarm({ mapping: usualMapping.replace('rules: []', 'rules: [{ name: none, match: { queues: [closed] }, type: huge }]').replace('  small:', '  huge: { image: debian12, cpus: 900, memory_mib: 1024, scratch_gib: 4 }\n  small:') })
+  ;({ controller } = played)
   await vi.waitUntil(async () => (await controller.hosts()).some(({ fact }) => fact === 'alive'), { timeout: 20_000 })
 })
 afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
+  await played[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 })
 

@@ -4,27 +4,22 @@ import { catalogue } from '../../core/errors.ts'
 import { vwnId } from '../../core/ids.ts'
 import { until } from '../../kit/until.ts'
 import { errorReplySchema } from '../../wire/api.ts'
-import { startTestController, type TestController } from '../harness/controller.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import type { TestController } from '../harness/controller.ts'
+import type { FakeBait } from '../harness/fake-bait.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 beforeAll(async () => {
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url })
-  bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  played = await startPlayedFarm()
+  ;({ controller, bait } = played)
   for (const job of [bait.submit(), bait.submit({ user: 'bob', uid: 1002, want: { type: 'small', queue: 'fast' } })]) {
     await controller.untilJob(job, (view) => view.state === 'ended')
   }
 })
-afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
-})
+afterAll(() => played[Symbol.asyncDispose]())
 
 test.each([
   ['GET', '/v1/vwns/v99', 404, 'VWN_NOT_FOUND'],

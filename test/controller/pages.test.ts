@@ -11,29 +11,24 @@ import { until } from '../../kit/until.ts'
 import { jobsReplySchema, vwnsReplySchema } from '../../wire/api.ts'
 import { eventsReplySchema, historyBoundsSchema, pastFarmSchema, type FarmEvent } from '../../wire/history.ts'
 import { page } from '../harness/api-page.ts'
-import { startTestController, type TestController } from '../harness/controller.ts'
+import type { TestController } from '../harness/controller.ts'
 import { openEventStream } from '../harness/event-stream.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import type { FakeBait } from '../harness/fake-bait.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 beforeAll(async () => {
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url })
-  bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  played = await startPlayedFarm()
+  ;({ controller, bait } = played)
   for (const user of ['anna', 'ben', 'cleo', 'anna', 'ben']) {
     const job = bait.submit({ user, uid: 1000 + user.charCodeAt(0) })
     await controller.untilJob(job, ({ state }) => state === 'ended')
   }
 })
-afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
-})
+afterAll(() => played[Symbol.asyncDispose]())
 
 test.each([['/v1/jobs', jobsReplySchema, 'jobs', 'job'], ['/v1/vwns?gone=true', vwnsReplySchema, 'vwns', 'vwn']] as const)('pages of %s make up the whole list', async (path, schema, list, id) => {
   const at = (query: string): string => `${path}${path.includes('?') ? '&' : '?'}${query}`

@@ -10,24 +10,23 @@ import { exportHistory, times } from '../../cli/history.ts'
 import { until } from '../../kit/until.ts'
 import { accountingReplySchema, timesReplySchema } from '../../wire/accounting.ts'
 import { receiptSchema } from '../../wire/api.ts'
-import { startTestController, usualMapping, type TestController } from '../harness/controller.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import { usualMapping, type TestController } from '../harness/controller.ts'
+import type { FakeBait } from '../harness/fake-bait.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 import { usageRecordProblems } from '../harness/usage-record.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 /** A batch system that lets its users name what a spreadsheet would run. */
 const hostile = '=HYPERLINK("x"),\r\n-1'
 const mapping = usualMapping.replace('rules: []', 'rules:\n  - { name: theirs, match: { user: dave }, bare: true }').replace('scratch_gib: 1 }', 'scratch_gib: 1, reuse: never }')
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 let folder = ''
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'wnod-p-'))
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url, mapping })
-  bait = await startFakeBait({ url: nats.url, host: 'h1' })
+  played = await startPlayedFarm({ mapping })
+  ;({ controller, bait } = played)
   const small = { type: 'small', batchSystem: 'slurm', batchJobId: '4711', project: hostile, queue: 'fast' }
   for (const job of [
     bait.submit({ want: small }), bait.submit({ want: small, name: 'make' }), bait.submit({ user: 'bob', uid: 1002, want: { type: 'small' } }),
@@ -36,9 +35,7 @@ beforeAll(async () => {
   await until(async () => (await page('')).records.length === 5, { withinMs: 30_000, what: 'a record of each job' })
 })
 afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
+  await played[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true })
 })
 

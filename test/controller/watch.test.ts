@@ -2,26 +2,21 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { until } from '../../kit/until.ts'
 import { farmSchema, resetSchema, type Farm } from '../../wire/farm.ts'
-import { startTestController, type TestController } from '../harness/controller.ts'
+import type { TestController } from '../harness/controller.ts'
 import { openEventStream } from '../harness/event-stream.ts'
-import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
+import type { FakeBait } from '../harness/fake-bait.ts'
 import { farmWatcher, sorted } from '../harness/farm-watcher.ts'
-import { startNats, type NatsServer } from '../harness/nats.ts'
+import { startPlayedFarm, type PlayedFarm } from '../harness/played-farm.ts'
 
 vi.setConfig({ testTimeout: 60_000 })
-let nats: NatsServer
+let played: PlayedFarm
 let controller: TestController
 let bait: FakeBait
 beforeAll(async () => {
-  nats = await startNats()
-  controller = await startTestController({ natsUrl: nats.url })
-  bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null })
+  played = await startPlayedFarm({ jobMs: null })
+  ;({ controller, bait } = played)
 })
-afterAll(async () => {
-  await bait.stop()
-  await controller[Symbol.asyncDispose]()
-  await nats.stop()
-})
+afterAll(() => played[Symbol.asyncDispose]())
 const farm = (): Promise<Farm> => controller.get('/v1/farm', farmSchema)
 const changes = (query: string, headers = {}): ReturnType<typeof openEventStream> => openEventStream(`${controller.now.url}/v1/changes${query}`, headers)
 

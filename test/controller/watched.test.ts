@@ -6,7 +6,7 @@ import { historyBounds, pastFarm } from '../../controller/http/history.ts'
 import { farmGeneration } from '../../db/queries/meta.ts'
 import { farmSchema, type Farm } from '../../wire/farm.ts'
 import { pastFarmSchema, type PastFarm } from '../../wire/history.ts'
-import { eventIn } from '../harness/event-stream.ts'
+import { eventsIn } from '../harness/event-stream.ts'
 import { farmLife, happenings, type FarmLife } from '../harness/farm-life.ts'
 import { farmWatcher, sorted, type FarmWatcher } from '../harness/farm-watcher.ts'
 
@@ -15,7 +15,7 @@ const farmNow = (life: FarmLife): Farm => farmSchema.parse(JSON.parse(Buffer.con
 /** One turn of the server for this watcher, which fetches the farm where it has to. */
 function catchUp(life: FarmLife, watcher: FarmWatcher): void {
   const { text } = openWatchedFarm(life).changes.after(watcher.generation)
-  for (const event of text.split('\n\n').flatMap(eventIn)) if (!watcher.heard(event)) watcher.fetched(farmNow(life))
+  for (const event of eventsIn(text)) if (!watcher.heard(event)) watcher.fetched(farmNow(life))
 }
 
 test('whoever catches up, from any generation, over restarts and forgotten history, knows what the farm shows', () => {

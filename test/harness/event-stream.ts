@@ -1,5 +1,6 @@
 /** A watcher: server-sent events as they come, kept in order. */
 import { get, type IncomingHttpHeaders } from 'node:http'
+import { eventIn, serverEvents, type ServerEvent } from '../../kit/server-events.ts'
 
 export interface StreamEvent {
   readonly event: string
@@ -21,16 +22,13 @@ export function openEventStream(url: string, headers: Readonly<Record<string, st
   return new Promise((resolve, reject) => {
     const asked = get(url, { headers }, (reply) => {
       const events: StreamEvent[] = []
-      let text = ''
       let ended = false
-      reply.setEncoding('utf8')
-      reply.on('data', (chunk: string) => {
-        const blocks = (text + chunk).split('\n\n')
-        text = blocks.pop() ?? ''
-        events.push(...blocks.flatMap(eventIn))
-      })
-      reply.once('error', () => { ended = true })
-      reply.once('close', () => { ended = true })
+      const read = async (): Promise<void> => {
+        for await (const event of serverEvents(reply.setEncoding('utf8'))) events.push(withData(event))
+      }
+      void read().catch((error: unknown) => {
+        if (error instanceof SyntaxError) throw error // what it says is no JSON; that it breaks off is for the test to judge
+      }).finally(() => { ended = true })
       resolve({
         status: reply.statusCode ?? 0, headers: reply.headers, events,
         get ended() { return ended },
@@ -41,9 +39,7 @@ export function openEventStream(url: string, headers: Readonly<Record<string, st
   })
 }
 
-/** The event in this block of lines, or none: a comment, or the server's `retry`. */
-export function eventIn(block: string): StreamEvent[] {
-  const fields = new Map(block.split('\n').map((line): [string, string] => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]))
-  const data = fields.get('data')
-  return data === undefined ? [] : [{ event: fields.get('event') ?? 'message', id: fields.get('id') ?? null, data: JSON.parse(data) as unknown }]
-}
+/** The events in this text. */
+export const eventsIn = (text: string): StreamEvent[] => text.split('\n\n').flatMap((block) => eventIn(block) ?? []).map(withData)
+
+const withData = ({ data, ...event }: ServerEvent): StreamEvent => ({ ...event, data: JSON.parse(data) as unknown })
