@@ -5,7 +5,7 @@ import { VwnError } from '../core/errors.ts'
 import { writeAtomic } from '../kit/atomic-file.ts'
 import type { Metrics } from '../kit/metrics.ts'
 import { service, type Kit, type Service } from '../kit/service.ts'
-import { httpUrl, listenTcp } from '../kit/socket.ts'
+import { closeHttp, httpUrl, listenTcp } from '../kit/socket.ts'
 import { errorReply } from '../wire/api.ts'
 import type { BaitSettings } from './config.ts'
 
@@ -52,9 +52,7 @@ export function baitHttp(kit: Kit, { settings: { host, port }, urlFile, metrics,
     async stop() {
       if (!server.listening) return
       rmSync(urlFile, { force: true })
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-      server.closeAllConnections()
-      await closed
+      await closeHttp(server)
     },
   })
 }

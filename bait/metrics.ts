@@ -4,7 +4,7 @@
  */
 import { freemem } from 'node:os'
 import { vwnErrorIn } from '../core/errors.ts'
-import type { Outcome } from '../core/failure.ts'
+import { outcomeKinds, type Outcome } from '../core/failure.ts'
 import { flag, one, sums, workSeconds, zeros, type Metrics, type ReadFamily, type Sample } from '../kit/metrics.ts'
 import { liveJobStates, observedStates, templateStates } from '../wire/bait.ts'
 import type { Clean, Jobs } from './contracts.ts'
@@ -25,8 +25,6 @@ export interface Counts {
   watched(templates: Templates): Templates
 }
 
-const outcomes = ['exited', 'signalled', 'refused', 'cancelled', 'lost', 'bare'] as const
-
 /** The families that are counted as things come about. */
 export function countedFamilies(metrics: Metrics): Counts {
   const made = metrics.seconds({ name: 'wnod_bait_vwn_make_seconds', help: 'From a VWN being begun to it being available, by how it was made.', labels: ['made'], buckets: workSeconds })
@@ -35,7 +33,7 @@ export function countedFamilies(metrics: Metrics): Counts {
   const gone = metrics.counter({ name: 'wnod_bait_vwns_gone_total', help: 'VWNs that are gone, with the error code of their cause where they had one.', labels: ['code'], from: [{ code: '' }] })
   const scrubbed = metrics.seconds({ name: 'wnod_bait_scrub_seconds', help: 'How long scrubs took that were carried out.', buckets: workSeconds })
   const scrubFailed = metrics.counter({ name: 'wnod_bait_scrub_failures_total', help: 'Scrubs that left something, or that the guest did not answer.', labels: ['why'], from: [{ why: 'left' }, { why: 'unanswered' }] })
-  const ended = metrics.counter({ name: 'wnod_bait_jobs_ended_total', help: 'Jobs of this host that ended, by how.', labels: ['outcome'], from: outcomes.map((outcome) => ({ outcome })) })
+  const ended = metrics.counter({ name: 'wnod_bait_jobs_ended_total', help: 'Jobs of this host that ended, by how.', labels: ['outcome'], from: outcomeKinds.map((outcome) => ({ outcome })) })
   return {
     effect(effect, { made: by, phases, cause }) {
       if (effect === 'gone') gone({ code: cause?.code ?? '' })

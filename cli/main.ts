@@ -2,7 +2,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import { version } from '../kit/version.ts'
 import { VwnError } from '../core/errors.ts'
-import type { SumKey } from '../core/accounting.ts'
+import { sumKeys, type SumKey } from '../core/accounting.ts'
 import type { RecordFormat } from './accounting.ts'
 import type { Context } from './context.ts'
 import type { EventsAsked } from './events.ts'
@@ -303,7 +303,7 @@ const accounting = listing('accounting', 'what ended jobs have used: one record 
   .option('--project <project>', 'only of this project')
   .option('--type <type>', 'only in VWNs of this type')
   .addOption(recordFormat(['table']))
-  .addOption(new Option('--sum-by <what>', 'sums in place of records').choices(['user', 'group', 'project', 'type']))
+  .addOption(new Option('--sum-by <what>', 'sums in place of records').choices(sumKeys))
   .action(async (_options: unknown, command: Command) => {
     const { format, sumBy, since, until, user, group, project, type } = command.opts<AccountingOptions>()
     const query = { since, until, user, group, project, type }

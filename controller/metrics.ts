@@ -3,13 +3,14 @@
  * somebody asks. A host is a label where a line for each host helps an operator; a type comes from the mapping.
  */
 import type { Amount } from '../core/amount.ts'
+import { outcomeKinds } from '../core/failure.ts'
 import { hostFactStates, hostWants } from '../core/host.ts'
 import type { TypeName } from '../core/ids.ts'
-import { held } from '../core/placement.ts'
 import type { PoolPlan } from '../core/pool.ts'
 import { vwnStates, type Vwn } from '../core/vwn.ts'
-import { historySize } from '../db/queries/past.ts'
+import { hostsSeen } from '../db/queries/farm.ts'
 import { liveJobs } from '../db/queries/job.ts'
+import { countRows, databaseBytes } from '../db/queries/past.ts'
 import { presentVwns } from '../db/queries/vwn.ts'
 import { flag, jobSeconds, one, sums, workSeconds, zeros, type Labels, type Metrics, type ReadFamily, type Sample } from '../kit/metrics.ts'
 import { liveJobStates, templateStates, type TemplateFact } from '../wire/bait.ts'
@@ -24,14 +25,12 @@ export interface Counts {
   request(labels: { readonly route: string; readonly method: string; readonly status: string }, tookMs: number): void
 }
 
-const outcomes = ['exited', 'signalled', 'refused', 'cancelled', 'lost', 'bare'] as const
-
 /** The families that are counted as things come about. */
 export function newsFamilies(metrics: Metrics): Counts {
   const placed = metrics.counter({ name: 'wnod_placements_total', help: 'Jobs decided, by how they came by their VWN.', labels: ['by', 'type'] })
   const missed = metrics.counter({ name: 'wnod_pool_misses_total', help: 'Jobs that found no ready VWN of a type that keeps some.', labels: ['type'] })
   const waited = metrics.seconds({ name: 'wnod_placement_wait_seconds', help: 'From a job being handed over to the decision about it.', labels: ['by'], buckets: jobSeconds })
-  const ended = metrics.counter({ name: 'wnod_jobs_ended_total', help: 'Jobs that ended, by how.', labels: ['outcome'], from: outcomes.map((outcome) => ({ outcome })) })
+  const ended = metrics.counter({ name: 'wnod_jobs_ended_total', help: 'Jobs that ended, by how.', labels: ['outcome'], from: outcomeKinds.map((outcome) => ({ outcome })) })
   const jobFailed = metrics.counter({ name: 'wnod_job_failures_total', help: 'Jobs that never ran or are lost, by error code.', labels: ['outcome', 'code'] })
   const phase = metrics.seconds({ name: 'wnod_job_phase_seconds', help: 'Where the time of ended jobs went.', labels: ['phase'], buckets: jobSeconds })
   const state = metrics.seconds({ name: 'wnod_vwn_state_seconds', help: 'How long VWNs were in a state that they left.', labels: ['state'], buckets: jobSeconds })
@@ -90,8 +89,8 @@ function ownFamilies({ db, bus, lifecycle, reports, mapping }: Parts): readonly 
     { name: 'wnod_controller_term', help: 'Raised by every controller that starts on this database.', read: () => one(lifecycle.term) },
     { name: 'wnod_mapping_in_force', help: '1 when there is a mapping to place jobs by.', read: () => one(flag(mapping.state.mapping !== null)) },
     { name: 'wnod_mapping_refused', help: '1 when the mapping file as it is was refused, and what was before stays in force.', read: () => one(flag(mapping.state.problem !== null)) },
-    { name: 'wnod_history_rows', help: 'Rows of the database, of what lives and of what is history.', labels: ['table'], read: () => Object.entries(historySize(db).rows).map(([table, rows]) => [{ table }, rows]) },
-    { name: 'wnod_database_bytes', help: 'Size of the database.', read: () => one(historySize(db).bytes) },
+    { name: 'wnod_history_rows', help: 'Rows of the database, of what lives and of what is history.', labels: ['table'], read: () => Object.entries(countRows(db)).map(([table, rows]) => [{ table }, rows]) },
+    { name: 'wnod_database_bytes', help: 'Size of the database.', read: () => one(databaseBytes(db)) },
   ]
 }
 
@@ -111,10 +110,7 @@ function workFamilies({ db, kit, mapping }: Parts): readonly ReadFamily[] {
 
 function hostFamilies({ db, book }: Parts): readonly ReadFamily[] {
   const perHost = (valueOf: (known: KnownHost) => number): readonly Sample[] => book.all.map((known) => [{ host: known.host.id }, valueOf(known)])
-  const used = (valueOf: (amount: Amount) => number): readonly Sample[] => {
-    const vwns = presentVwns(db)
-    return perHost(({ host }) => valueOf(held(vwns, host.id)))
-  }
+  const used = (valueOf: (amount: Amount) => number): readonly Sample[] => hostsSeen(db).map(({ host, used: amount }) => [{ host }, valueOf(amount)])
   const templates = (): readonly TemplateFact[] => book.all.flatMap(({ facts }) => facts.templates)
   return [
     { name: 'wnod_hosts', help: 'Hosts, by what is heard of them and by what an operator wants of them.', labels: ['fact', 'want'], read: () => sums([...zeros(hostFactStates.flatMap((fact) => hostWants.map((want) => ({ fact, want })))), ...book.hosts.map(({ fact, want }): Sample => [{ fact, want }, 1])]) },

@@ -34,3 +34,4 @@ export type Outcome =
   | { readonly is: 'cancelled'; readonly signal: string | null }
   | { readonly is: 'lost'; readonly failure: Failure }
   | { readonly is: 'bare' }
+export const outcomeKinds = ['exited', 'signalled', 'refused', 'cancelled', 'lost', 'bare'] as const satisfies readonly Outcome['is'][]

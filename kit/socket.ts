@@ -1,5 +1,6 @@
 import { chmodSync, lstatSync } from 'node:fs'
 import { mkdir, unlink } from 'node:fs/promises'
+import type { Server as HttpServer } from 'node:http'
 import { connect, createServer, type AddressInfo, type Server } from 'node:net'
 import { dirname } from 'node:path'
 import { VwnError } from '../core/errors.ts'
@@ -34,6 +35,13 @@ export async function listenTcp(server: Server, port: number, host = '127.0.0.1'
 
 /** The address of what listens there. */
 export const httpUrl = (host: string, port: number): string => `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+
+/** It takes no more requests, and nobody is connected to it. */
+export async function closeHttp(server: HttpServer): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  server.closeAllConnections()
+  await closed
+}
 
 /** A port that was free a moment ago, for programs that cannot be handed a socket. */
 export async function freePort(host = '127.0.0.1'): Promise<number> {

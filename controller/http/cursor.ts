@@ -1,13 +1,9 @@
 /** Lists page by page: a page says where it ended, and the next one begins behind that, whatever has come in front meanwhile. */
 import { z } from 'zod'
 import { VwnError } from '../../core/errors.ts'
+import type { Place } from '../../db/queries/past.ts'
 import { timeMsSchema } from '../../wire/common.ts'
 
-/** Where a page ended. */
-interface Place {
-  readonly atMs: number
-  readonly id: string
-}
 const placeSchema = z.tuple([timeMsSchema, z.string()])
 
 /** One page of rows, and the cursor of the next one; null where this is the last. `list` is asked for one row more than the page has. */

@@ -7,7 +7,7 @@ import { createServer, type Server } from 'node:http'
 import { rmSync } from 'node:fs'
 import { VwnError } from '../../core/errors.ts'
 import { writeAtomic } from '../../kit/atomic-file.ts'
-import { httpUrl, listenTcp, listenUnix } from '../../kit/socket.ts'
+import { closeHttp, httpUrl, listenTcp, listenUnix } from '../../kit/socket.ts'
 import type { Parts } from '../controller.ts'
 import { sendError } from './errors.ts'
 import { monitorRoutes } from './monitor.ts'
@@ -74,8 +74,6 @@ export async function application(parts: Parts, routes: readonly Route[], token:
 }
 
 async function close({ app, server }: Served): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  server.closeAllConnections()
-  await closed
+  await closeHttp(server)
   await app.close()
 }

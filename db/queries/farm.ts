@@ -92,11 +92,14 @@ const jobFrom = (row: JobRow): JobSeen => ({
 })
 
 const hosts = statement<HostRow>(`select ${hostColumns} ${hostsFrom} group by h.id`)
+/** Every host, with what its VWNs hold. */
+export const hostsSeen = (db: Database): HostSeen[] => hosts(db).all().map(hostFrom)
+
 const vwns = statement<VwnRow>(`select ${vwnColumns} from vwn where state <> 'gone'`)
 const jobs = statement<JobRow>(`select ${jobColumns} from job where state <> 'ended'`)
 /** Every host, every VWN that is not gone and every job that has not ended. */
 export const farmSeen = (db: Database): FarmSeen =>
-  ({ hosts: hosts(db).all().map(hostFrom), vwns: vwns(db).all().map(vwnFrom), jobs: jobs(db).all().map(jobFrom) })
+  ({ hosts: hostsSeen(db), vwns: vwns(db).all().map(vwnFrom), jobs: jobs(db).all().map(jobFrom) })
 
 const changedHosts = statement<HostRow>(`select ${hostColumns} ${hostsFrom} where h.changed > @since group by h.id limit @limit`)
 const changedVwns = statement<VwnRow>(`select ${vwnColumns} from vwn where changed > @since limit @limit`)

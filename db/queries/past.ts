@@ -42,8 +42,10 @@ export function forget(db: Database, past: Past, rowsMax: number): { readonly ro
 }
 
 const pragma = ({ sql }: Database, name: string): number => Number(sql.pragma(name, { simple: true }))
-/** What is in the database, without the room that was given up in it. */
-export const usedBytes = (db: Database): number => (pragma(db, 'page_count') - pragma(db, 'freelist_count')) * pragma(db, 'page_size')
+/** The size of the database. */
+export const databaseBytes = (db: Database): number => pragma(db, 'page_count') * pragma(db, 'page_size')
+/** What is in it, without the room that was given up in it. */
+export const usedBytes = (db: Database): number => databaseBytes(db) - pragma(db, 'freelist_count') * pragma(db, 'page_size')
 
 /** Gives so many unused pages back to the file system, once the next checkpoint has come; returns how many are left to give back. */
 export function shrink(db: Database, pages: number): number {
@@ -54,16 +56,9 @@ export function shrink(db: Database, pages: number): number {
 /** What was given up leaves the file itself, unless somebody is reading of before. */
 export const checkpoint = ({ sql }: Database): void => void sql.pragma('wal_checkpoint(passive)')
 
-const rows = statement<Row & { jobs: number; vwns: number }>('select (select count(*) from job) as jobs, (select count(*) from vwn) as vwns')
-const pages = statement<Row & { bytes: number }>('select page_count * page_size as bytes from pragma_page_count, pragma_page_size')
-
-export interface HistorySize {
-  readonly rows: { readonly jobs: number; readonly vwns: number }
-  readonly bytes: number
-}
-
-/** Rows of what lives and of what is history, and the size of it all. */
-export function historySize(db: Database): HistorySize {
-  const { jobs = 0, vwns = 0 } = rows(db).get() ?? {}
-  return { rows: { jobs, vwns }, bytes: pages(db).get()?.bytes ?? 0 }
+const rows = statement<Row & { job: number; vwn: number }>('select (select count(*) from job) as job, (select count(*) from vwn) as vwn')
+/** How many jobs and VWNs are on record, those that live and those that are history. */
+export function countRows(db: Database): { readonly jobs: number; readonly vwns: number } {
+  const { job = 0, vwn = 0 } = rows(db).get() ?? {}
+  return { jobs: job, vwns: vwn }
 }
