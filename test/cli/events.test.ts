@@ -49,6 +49,7 @@ async function listed(options: EventsAsked): Promise<FarmEvent[]> {
 }
 
 test('what happened to a VWN, first to last, with the reason', async () => {
+  await until(async () => (await controller.vwn('v1')).state === 'idle', { withinMs: 20_000, what: 'v1 is clean' })
   bait.breakVwn(vwnId('v1'))
   await until(async () => (await controller.vwn('v1')).state === 'gone', { withinMs: 20_000, what: 'v1 is gone' })
   const told = await listed({ vwn: 'v1' })
