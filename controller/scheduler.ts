@@ -15,7 +15,7 @@ import { due, isSpare, isUnclaimed, type Owner, type Vwn, type VwnEvent } from '
 import type { Database } from '../db/open.ts'
 import { settleRecords } from '../db/queries/accounting.ts'
 import { liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
-import { getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
+import { getVwn, goneVwnsOf, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import { explanationOf, groupsOf } from './explain.ts'
 import type { HostBook } from './hosts.ts'
@@ -137,7 +137,7 @@ function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): 
     return null
   }
   if (waiting.length === 0) return { mapping, live, fresh: [], holds: [] }
-  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOfWaitingJobs(db)], mapping }
+  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOf(db, waiting.map(({ job }) => job))], mapping }
   const nowMs = kit.clock.nowMs()
   const startedMs = kit.clock.monotonicMs()
   const decisions = plan(waiting.map(waitingJob), farm, nowMs)

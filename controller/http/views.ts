@@ -5,9 +5,10 @@ import { showToken } from '../../core/lease.ts'
 import type { VwnType } from '../../core/mapping.ts'
 import { held, imageOn } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
+import type { Database } from '../../db/open.ts'
 import { vwnEvents } from '../../db/queries/event.ts'
-import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
-import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
+import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
+import { countVwns, presentVwns, presentVwnsOn, vwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
 import { errorReply, jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
@@ -17,18 +18,16 @@ import type { KnownHost } from '../hosts.ts'
 import { templateOn } from '../templates.ts'
 
 /** Every host, with what its VWNs hold. */
-export function hostViews({ book, db }: Parts): HostView[] {
-  const vwns = presentVwns(db)
-  const jobs = liveJobs(db)
-  return book.all.map((known) => hostView(known, vwns, jobs))
-}
+export const hostViews = ({ book, db }: Parts): HostView[] => book.all.map((known) => hostView(db, known))
 
-function hostView({ host, facts }: KnownHost, vwns: readonly Vwn[], jobs: readonly JobRecord[]): HostView {
+/** One host, with the same. */
+export function hostView(db: Database, { host, facts }: KnownHost): HostView {
+  const vwns = presentVwnsOn(db, host.id)
   return {
     host: host.id, want: host.want, fact: host.fact, lastReportAtMs: host.heardAtMs,
     capacity: facts.capacity, used: held(vwns, host.id),
-    vwns: vwns.filter((vwn) => vwn.host === host.id).length,
-    jobs: jobs.filter((job) => job.host === host.id).length,
+    vwns: vwns.length,
+    jobs: liveJobsOn(db, host.id).length,
     version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, broken: facts.broken, images: facts.images.length,
     templates: { kept: facts.templates, diskMib: facts.templates.reduce((sum, { diskMib }) => sum + diskMib, 0), diskMibMax: facts.templatesMibMax },
   }
