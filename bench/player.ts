@@ -25,7 +25,7 @@ interface Slot {
 const users = 97
 const resting = 100
 const tickMs = 10
-const handedOverAtOnce = 100
+const handedOverAtOnce = 200
 const settings = { jobMs: null, bootMs: 200, cleanMs: 300, heartbeatMs: 2_000 } as const
 
 const [url = '', hosts = 0, perHost = 0] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])]

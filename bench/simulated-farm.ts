@@ -24,8 +24,8 @@ export interface SimulatedFarm extends AsyncDisposable {
   play(changesPerSecond: number): void
 }
 
-/** A job that ends and the next one in its VWN: three states of each, and three of the VWN. */
-const changesPerJob = 6
+/** A job that comes, is decided about, runs and ends; its VWN that is busy, is cleaned and is idle. */
+const changesPerJob = 7
 const startMs = 60_000
 const fullMs = 1_200_000
 const mapping = `

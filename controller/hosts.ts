@@ -15,7 +15,7 @@ export type KnownHost = HostRecord<HostFacts>
 const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], broken: null, images: [], version: '', templates: [], templatesMibMax: 0 }
 
 /** How long the database may lag behind in what only counts heartbeats. */
-const lagMs = 10_000
+const lagMs = 60_000
 
 export interface HostBook {
   readonly all: readonly KnownHost[]
