@@ -10,9 +10,9 @@ import { vwnEvents } from '../../db/queries/event.ts'
 import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, presentVwnsOn, vwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
-import { errorReply, jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
-import { phaseNames, phasesSchema } from '../../wire/common.ts'
+import { phaseNames } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
 import type { KnownHost } from '../hosts.ts'
 import { templateOn } from '../templates.ts'
@@ -41,7 +41,7 @@ export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
     vwn: vwn.id, host: vwn.host, type: vwn.type, image: { digest: vwn.image, name: image?.name ?? null }, contact: vwn.contact,
     shape: vwn.shape, network: vwn.network, state: vwn.state, sinceMs: vwn.stateSinceMs, deadlineAtMs: vwn.deadlineMs,
     token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
-    jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
+    jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: facts?.phases ?? {},
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
     paused: vwn.state !== 'gone' && facts?.paused === true, cause: vwn.cause,
   }
@@ -56,12 +56,12 @@ export const vwnDetail = (parts: Parts, vwn: Vwn): VwnDetail => ({
 /** One job, ended or not. */
 export function jobView(job: JobRecord): JobView {
   const { identity, want } = job
-  return jobViewSchema.parse({
+  return {
     job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
     queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
     type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, made: job.made, why: job.why, outcome: job.outcome,
     submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage, trace: job.trace,
-  } satisfies Record<keyof JobView, unknown>)
+  }
 }
 
 const phasesOf = ({ phases, placementMs }: JobRecord): Readonly<Record<string, number>> =>

@@ -1,6 +1,7 @@
 /** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
 import type { Failure, Outcome } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { JobState } from '../../core/job.ts'
 import type { Made } from '../../core/placement.ts'
 import type { ScrubReceipt } from '../../core/reuse.ts'
 import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
@@ -12,8 +13,7 @@ export interface JobReported {
   readonly job: JobId
   readonly host: HostId
   readonly name: string
-  /** A state of the job's life, or `ended`. */
-  readonly state: string
+  readonly state: Exclude<JobState, 'done' | 'lost'> | 'ended'
   readonly identity: {
     readonly user: string
     readonly uid: number
@@ -37,7 +37,7 @@ export interface JobReported {
   readonly outcome: Outcome | null
   readonly endedAtMs: number | null
   readonly reused: boolean | null
-  readonly usage: Readonly<Record<string, number | null>> | null
+  readonly usage: Readonly<Record<'cpuUserMs' | 'cpuSystemMs' | 'memoryPeakBytes' | 'readBytes' | 'writtenBytes', number | null>> | null
   readonly scrubReceipt: ScrubReceipt | null
   /** Is on every log line about it. */
   readonly trace: string | null
@@ -63,7 +63,7 @@ export interface JobDecided {
 export type JobRecord = JobReported & JobDecided
 
 type ReportedRow = {
-  id: string; host: string; name: string; state: string
+  id: string; host: string; name: string; state: JobReported['state']
   user: string; uid: number; gid: number; group_name: string; groups: string
   requested_type: string | null; queue: string | null; project: string | null; batch_system: string | null; batch_job_id: string | null
   want_cpus: number | null; want_memory_mib: number | null; want_scratch_gib: number | null

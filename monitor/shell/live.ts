@@ -13,7 +13,7 @@ import { apply, farmOf, noFarm, type Farm } from '../model/farm.ts'
 import { read, Refused } from './api.ts'
 
 /** How often the farm is drawn at most, and how long the controller may be silent: it says something every few seconds. */
-const flushMs = 200
+const flushMs = 150
 const silenceMsMax = 12_000
 const retryMs = 1_000
 const retryMsMax = 8_000
