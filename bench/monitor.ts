@@ -28,7 +28,7 @@ const passed = async (ms: number): Promise<void> => {
   await until(() => performance.now() - startedMs >= ms, { withinMs: ms * 2 + 10_000, everyMs: 200, what: 'the end of the watch' })
 }
 
-/** Page, lists, events and watchers while the farm moves; then, when it stands still, lists against their bare queries. */
+/** Page, lists, events and watchers while the farm moves; then, when nobody reports any more, lists against their bare queries. */
 export async function monitor(size: Moving, runs: number): Promise<Found> {
   const { startBrowser } = await import('../test/harness/browser.ts') // needs a browser, which no other measurement does
   await using farm = await startSimulatedFarm(size)
@@ -48,7 +48,7 @@ export async function monitor(size: Moving, runs: number): Promise<Found> {
     await using browser = await startBrowser()
     amounts.push(...(await pageCost(farm, browser, runs, note)))
   }
-  farm.play(0)
+  await farm.silence()
   await passed(settleMs)
   return { amounts, comparisons: await againstBare(farm, runs) }
 }
@@ -226,7 +226,7 @@ async function againstBare(farm: SimulatedFarm, runs: number): Promise<readonly 
         bare.push(performance.now() - startedMs)
         ours.push(...(await timesOf(farm, [path], 1)))
       }
-      found.push(compare(`monitor: ${path}`, ours, bare, { most: 3, note: 'a page of 100, against its query on the same database; the farm stands still' }))
+      found.push(compare(`monitor: ${path}`, ours, bare, { most: 3, note: 'a page of 100, against its query on the same database; no host is heard any more' }))
     }
     return found
   } finally {

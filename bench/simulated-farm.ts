@@ -19,9 +19,10 @@ export interface SimulatedFarm extends AsyncDisposable {
   readonly home: Home
   readonly url: string
   readonly controllerPid: number
-  readonly playerPid: number
   /** From now on so many states of VWNs and jobs change in a second. */
   play(changesPerSecond: number): void
+  /** From now on no host is heard. */
+  silence(): Promise<void>
 }
 
 /** A job that comes, is decided about, runs and ends; its VWN that is busy, is cleaned and is idle. */
@@ -57,8 +58,9 @@ export async function startSimulatedFarm({ hosts, vwnsPerHost }: FarmSize): Prom
     await Promise.race([once(player, 'message', { signal: AbortSignal.timeout(fullMs) }), once(player, 'exit').then(() => { throw new Error('the player of the baits has ended') })])
     const told = (words: Told): void => void player.send(words)
     return {
-      home, url, controllerPid: pidOf(controller), playerPid: pidOf(player),
+      home, url, controllerPid: pidOf(controller),
       play: (changesPerSecond) => told({ perSecond: changesPerSecond / changesPerJob }),
+      silence: () => ended(player, 'SIGKILL'),
       [Symbol.asyncDispose]: () => undo.undo(),
     }
   } catch (error) {

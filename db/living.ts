@@ -2,6 +2,7 @@
  * What lives, in memory as it is in its rows: every turn and every watcher look at all of it, and reading ten thousand rows takes a tenth of a
  * second. Nobody else writes the database (open.ts), and whoever writes such a row says so here; decision 0019.
  */
+import { firstOf } from '../core/first.ts'
 import type { HostId } from '../core/ids.ts'
 import type { Database } from './open.ts'
 import type { Place } from './queries/past.ts'
@@ -63,8 +64,8 @@ export interface PageAsked {
 /** The newest of these that come after that place. */
 export function newestFirst<T>(rows: readonly T[], placeOf: (row: T) => Place, { afterMs = Infinity, afterId = '', limit }: PageAsked): T[] {
   const after = { atMs: afterMs, id: afterId }
-  const places = rows.toReversed().map((row) => ({ row, place: placeOf(row) })).filter(({ place }) => byAge(after, place) < 0)
-  return places.sort((a, b) => byAge(a.place, b.place)).slice(0, limit).map(({ row }) => row)
+  const younger = (a: T, b: T): number => byAge(placeOf(a), placeOf(b))
+  return firstOf(rows.filter((row) => byAge(after, placeOf(row)) < 0).reverse(), limit, younger) // they came in that order, but for a few
 }
 
 /** Younger first; numbers in ids grow. */

@@ -11,6 +11,8 @@ import { eventsFollowed } from './history.ts'
 
 /** Whoever has missed more than this fetches the farm, which is not much more. */
 export const changesMax = 4_000
+/** Where more than this has changed, all is written anew. */
+const rewrittenMax = 10_000
 
 /** What can be watched. */
 export interface WatchedFarm {
@@ -41,16 +43,16 @@ export const changesFollowed = ({ db, kit }: Pick<Parts, 'db' | 'kit'>): Followe
     const generation = farmGeneration(db)
     if (since === generation) return { upTo: generation, text: '' }
     const at = { generation, nowMs: kit.clock.nowMs() }
-    const seen = changesSince(db, since)
+    const seen = changesSince(db, since, changesMax)
     return { upTo: generation, text: seen === null ? eventText('reset', at) : eventText('change', { ...at, ...rowsOf(seen) }, generation) }
   },
 })
 
-/** What has changed since this number; null where that is very much, or not known. */
-function changesSince(db: Database, since: number): FarmSeen | null {
+/** What has changed since this number; null where that is more than so many rows, or not known. */
+function changesSince(db: Database, since: number, rowsMax: number): FarmSeen | null {
   if (since > farmGeneration(db) || since < forgottenGeneration(db)) return null
-  const seen = farmChanges(db, since, changesMax + 1)
-  return seen.hosts.length + seen.vwns.length + seen.jobs.length > changesMax ? null : seen
+  const seen = farmChanges(db, since, rowsMax + 1)
+  return seen.hosts.length + seen.vwns.length + seen.jobs.length > rowsMax ? null : seen
 }
 
 type Rows = Pick<Farm, 'hosts' | 'vwns' | 'jobs'>
@@ -67,7 +69,7 @@ function writtenRows(db: Database): () => { readonly generation: number; readonl
   return () => {
     const generation = farmGeneration(db)
     if (written?.generation === generation) return written
-    const seen = written === null ? null : changesSince(db, written.generation)
+    const seen = written === null ? null : changesSince(db, written.generation, rewrittenMax)
     if (seen === null) for (const known of Object.values(texts)) known.clear()
     write(rowsOf(seen ?? farmSeen(db)))
     const lists = Object.entries(texts).map(([name, rows]) => `"${name}":[${[...rows.values()].join(',')}]`)

@@ -8,13 +8,13 @@ import type { Vwn } from '../../core/vwn.ts'
 import type { Database } from '../../db/open.ts'
 import { vwnEvents } from '../../db/queries/event.ts'
 import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
-import { countVwns, presentVwns, presentVwnsOn, vwnFacts } from '../../db/queries/vwn.ts'
+import { countVwns, presentVwns, presentVwnsOn, vwnFacts, type VwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
 import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
-import type { KnownHost } from '../hosts.ts'
+import type { HostBook, KnownHost } from '../hosts.ts'
 import { templateOn } from '../templates.ts'
 
 /** Every host, with what its VWNs hold. */
@@ -33,9 +33,16 @@ export function hostView(db: Database, { host, facts }: KnownHost): HostView {
   }
 }
 
+/** VWNs, gone or not. */
+export function vwnViews({ book, db }: Parts, vwns: readonly Vwn[]): VwnView[] {
+  const facts = vwnFacts(db, vwns.map(({ id }) => id))
+  return vwns.map((vwn) => viewOf(book, vwn, facts.get(vwn.id)))
+}
+
 /** One VWN, gone or not. */
-export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
-  const facts = vwnFacts(db, vwn.id)
+export const vwnView = ({ book, db }: Parts, vwn: Vwn): VwnView => viewOf(book, vwn, vwnFacts(db, [vwn.id]).get(vwn.id))
+
+function viewOf(book: HostBook, vwn: Vwn, facts: VwnFacts | undefined): VwnView {
   const image = book.get(vwn.host)?.facts.images.find(({ digest }) => digest === vwn.image)
   return {
     vwn: vwn.id, host: vwn.host, type: vwn.type, image: { digest: vwn.image, name: image?.name ?? null }, contact: vwn.contact,

@@ -115,7 +115,7 @@ export interface VwnFacts {
   readonly pid: number | null
   readonly paused: boolean
 }
-type FactsRow = Row & { observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
+type FactsRow = Row & { id: string; observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
 
 const putFacts = statement(
   'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid, paused = @paused where id = @id',
@@ -127,10 +127,10 @@ export const saveVwnFacts = (db: Database, id: VwnId, facts: VwnFacts): void =>
     paused: facts.paused ? 1 : 0,
   })
 
-const takeFacts = statement<FactsRow>('select observed, boot_attempt, phases, accelerator, pid, paused from vwn where id = ? and observed is not null')
-/** What was last said about a VWN; null when nothing ever was. */
-export function vwnFacts(db: Database, id: VwnId): VwnFacts | null {
-  const row = takeFacts(db).get(id)
-  if (row === undefined) return null
-  return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 }
-}
+const takeFacts = statement<FactsRow>(
+  'select id, observed, boot_attempt, phases, accelerator, pid, paused from vwn where id in (select value from json_each(?)) and observed is not null')
+/** What was last said about each of these VWNs of which anything was. */
+export const vwnFacts = (db: Database, ids: readonly VwnId[]): ReadonlyMap<VwnId, VwnFacts> =>
+  new Map(takeFacts(db).all(JSON.stringify(ids)).map((row) => [
+    vwnId(row.id), { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 },
+  ]))

@@ -1,4 +1,5 @@
 /** What of the farm is of interest: every field that is not empty must fit. */
+import { firstOf } from '../../core/first.ts'
 import type { JobId } from '../../core/ids.ts'
 import type { FarmJob, FarmVwn } from '../../wire/farm.ts'
 import type { Farm, Tile } from './farm.ts'
@@ -63,7 +64,7 @@ export function select(farm: Farm, filter: Filter): Selected {
     if (found || (filterFields.every((field) => field === 'text' || !filter[field]) && holds(filter.text, [tile.host.host]))) tiles.push(tile)
   }
   const fitting = vwnOf === null ? [...farm.jobs.values()] : [...farm.jobs.values()].filter((job) => fitsJob(filter, job, vwnOf.get(job.job) ?? null))
-  const jobs = firstOf(fitting, jobsMax)
+  const jobs = firstOf(fitting, jobsMax, waitingFirst)
   return { tiles, jobs, jobCount: fitting.length, vwnOf: vwnOf ?? vwnsByJob(farm, new Set(jobs.map(({ job }) => job))), states }
 }
 
@@ -72,19 +73,6 @@ function vwnsByJob({ tiles }: Farm, wanted?: ReadonlySet<JobId>): ReadonlyMap<Jo
   const found = new Map<JobId, FarmVwn>()
   for (const { vwns } of tiles.values()) for (const vwn of vwns) if (vwn.job !== null && wanted?.has(vwn.job) !== false) found.set(vwn.job, vwn)
   return found
-}
-
-/** As sorting all of them would bring, but only so many: ten thousand jobs change places several times a second. */
-function firstOf(jobs: readonly FarmJob[], count: number): FarmJob[] {
-  const first: FarmJob[] = []
-  for (const job of jobs) {
-    const last = first.at(-1)
-    if (first.length === count && last !== undefined && waitingFirst(job, last) > 0) continue
-    const at = first.findLastIndex((other) => waitingFirst(other, job) < 0) + 1
-    first.splice(at, 0, job)
-    if (first.length > count) first.pop()
-  }
-  return first
 }
 
 /** Those that wait first, and among them those that wait longest. */
