@@ -1,5 +1,5 @@
 /**
- * What lives, in memory as it is in its rows: every turn and every watcher look at all of it, and reading ten thousand rows takes a tenth of a
+ * What lives, in memory as it is in its rows: every turn and every watcher look at all of it, and reading ten thousand rows takes a third of a
  * second. Nobody else writes the database (open.ts), and whoever writes such a row says so here; decision 0019.
  */
 import { firstOf } from '../core/first.ts'
