@@ -74,7 +74,7 @@ function partOf(rights: string, path: string): MemoryPart {
 }
 
 /** utime and stime of all threads, in ticks of a hundredth of a second. */
-function ticksOf(pid: number): number {
+export function ticksOf(pid: number): number {
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return Number(fields[11]) + Number(fields[12])

@@ -2,7 +2,7 @@
  * `npm run bench`: ours against the floor, in turn, in one run. The floor is the bare part doing the same work, so a ratio holds on a
  * machine whose speed drifts; single milliseconds do not and are never judged. `--draw` makes the pictures of docs/ from saved results.
  *
- *     npm run bench -- [--only NAME,…] [--runs N] [--mib N] [--idle N] [--jobs N] [--out FILE]
+ *     npm run bench -- [--only NAME,…] [--runs N] [--mib N] [--idle N] [--jobs N] [--hosts N] [--changes N] [--out FILE]
  *     npm run bench -- --draw FILE …
  */
 import { join } from 'node:path'
@@ -14,6 +14,7 @@ import { addedBare, cold, starterStart, throughput, warm } from './first-byte.ts
 import { startBenchFarm, type BenchFarm } from './farm.ts'
 import { idle } from './idle.ts'
 import { libvirt } from './libvirt.ts'
+import { monitor } from './monitor.ts'
 import { drawAll } from './pictures.ts'
 import { burst, ready, stream } from './pool.ts'
 import { print, save, type Found } from './results.ts'
@@ -21,7 +22,7 @@ import { slurm } from './slurm.ts'
 
 /** These share one farm, in which every VWN is booted; the others have their own, or none. */
 const inOneFarm = ['cold', 'warm', 'throughput'] as const
-const alone = ['starter', 'bare', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt', 'slurm'] as const
+const alone = ['starter', 'bare', 'clone', 'ready', 'idle', 'burst', 'stream', 'libvirt', 'slurm', 'monitor'] as const
 const all: readonly string[] = [...alone, ...inOneFarm]
 
 const { values: given, positionals } = parseArgs({
@@ -32,6 +33,8 @@ const { values: given, positionals } = parseArgs({
     mib: { type: 'string', default: '1024' },
     idle: { type: 'string', default: '50' },
     jobs: { type: 'string' },
+    hosts: { type: 'string', default: '1000' },
+    changes: { type: 'string', default: '200' },
     draw: { type: 'boolean', default: false },
   },
   allowPositionals: true,
@@ -49,6 +52,7 @@ const measure: Readonly<Record<(typeof alone)[number], () => Promise<Found>>> = 
   burst: () => burst(images),
   stream: () => stream(images, Number(given.jobs ?? 12)),
   libvirt: () => libvirt(images, runs),
+  monitor: () => monitor({ hosts: Number(given.hosts), vwnsPerHost: 10, changesPerSecond: Number(given.changes) }, runs),
   slurm: () => slurm(images, runs, Number(given.jobs ?? 200)),
 }
 const measureIn: Readonly<Record<(typeof inOneFarm)[number], (farm: BenchFarm) => Promise<Found>>> = {

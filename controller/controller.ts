@@ -64,8 +64,9 @@ export interface Controller extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** How often time is looked at; everything else wakes the scheduler by itself. */
+/** How often time is looked at; everything else wakes the scheduler by itself, and then it looks at all there is no more often than this. */
 const turnMs = 1_000
+const wholeTurnMs = 500
 const longTurnMs = 20
 const pruneEveryMs = 3_600_000
 /** A supervisor starts us again; a person learns soon that there is no server. */
@@ -105,9 +106,12 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const pool = openPool({ kit, db, book })
   const turn = openScheduler({ kit, db, book, lifecycle, mapping, pool, bus, patience: settings.patience })
+  let wholeMs = -Infinity
   const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, async (signal) => {
     const startedMs = kit.clock.monotonicMs()
-    turn()
+    const isWhole = startedMs - wholeMs >= wholeTurnMs
+    if (isWhole) wholeMs = startedMs
+    turn(isWhole ? 'whole' : 'jobs')
     const tookMs = kit.clock.monotonicMs() - startedMs
     counts.turn(tookMs)
     // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
@@ -140,7 +144,7 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   kit.log.info({ term, url: http.url, hosts: book.all.length, database: settings.database }, 'controller ready')
 
   const stop = (): Promise<void> => undo.undo()
-  return { term, url: http.url, get watchers() { return followers.count }, reloadMapping: () => mapping.poke(), runOnce: turn, stop, [Symbol.asyncDispose]: stop }
+  return { term, url: http.url, get watchers() { return followers.count }, reloadMapping: () => mapping.poke(), runOnce: () => turn('whole'), stop, [Symbol.asyncDispose]: stop }
 }
 
 /** A report that comes under another host's name is a lie: a bait's credentials only allow its own subject. */

@@ -15,7 +15,7 @@ export type KnownHost = HostRecord<HostFacts>
 const nothing: HostFacts = { capacity: { cpus: 0, memoryMib: 0, scratchGib: 0 }, hypervisor: '', accelerators: [], broken: null, images: [], version: '', templates: [], templatesMibMax: 0 }
 
 /** How long the database may lag behind in what only counts heartbeats. */
-const lagMs = 10_000
+const lagMs = 60_000
 
 export interface HostBook {
   readonly all: readonly KnownHost[]
@@ -33,12 +33,13 @@ export interface HostBook {
 
 /** The hosts of this database as a controller finds them that starts at `nowMs`. */
 export function openHosts(db: Database, nowMs: number): HostBook {
-  let known: ReadonlyMap<HostId, KnownHost> = new Map(
+  const known = new Map<HostId, KnownHost>(
     allHosts<HostFacts>(db).map((record) => [record.host.id, { ...record, facts: { ...nothing, ...record.facts }, host: afterRestart(record.host, nowMs) }]),
   )
   // What people see is what is on record, and on record none of them may stay alive that is never heard again.
   transaction(db, () => { for (const record of known.values()) saveHost(db, record) })
-  let before = known
+  /** What the change under way has replaced. */
+  const before = new Map<HostId, KnownHost | undefined>()
   const writtenAtMs = new Map<HostId, number>()
   return {
     get all() { return [...known.values()] },
@@ -47,14 +48,18 @@ export function openHosts(db: Database, nowMs: number): HostBook {
     getOrNew: (id) => known.get(id) ?? { host: newHost(id), facts: nothing, generation: 0 },
     put(next, durable) {
       const { id, heardAtMs } = next.host
-      known = new Map(known).set(id, next)
+      if (!before.has(id)) before.set(id, known.get(id))
+      known.set(id, next)
       const now = heardAtMs ?? 0
       if (!durable && now - (writtenAtMs.get(id) ?? 0) < lagMs) return
       saveHost(db, next)
       writtenAtMs.set(id, now)
     },
-    begin() { before = known },
-    keep() { before = known },
-    drop() { known = before },
+    begin: () => before.clear(),
+    keep: () => before.clear(),
+    drop() {
+      for (const [id, was] of before) if (was === undefined) known.delete(id); else known.set(id, was)
+      before.clear()
+    },
   }
 }

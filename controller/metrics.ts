@@ -98,8 +98,8 @@ function workFamilies({ db, kit, mapping }: Parts): readonly ReadFamily[] {
   const liveStates = vwnStates.filter((state) => state !== 'gone')
   const kinds = (): readonly Labels[] => typeLabels(mapping).flatMap((type) => liveStates.map((state) => ({ state, ...type })))
   const oldestMs = (): number => {
-    const waiting = liveJobs(db).find(({ state }) => state === 'waiting') // the oldest comes first
-    return waiting === undefined ? 0 : Math.max(0, kit.clock.nowMs() - waiting.submittedAtMs)
+    const nowMs = kit.clock.nowMs()
+    return liveJobs(db).reduce((most, { state, submittedAtMs }) => (state === 'waiting' ? Math.max(most, nowMs - submittedAtMs) : most), 0)
   }
   return [
     { name: 'wnod_vwns', help: 'VWNs that are there.', labels: ['state', 'type'], read: () => sums([...zeros(kinds()), ...presentVwns(db).map(({ state, type }): Sample => [{ state, type }, 1])]) },

@@ -84,9 +84,11 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
     const demandFor = (host: HostId, type: TypeName): Demand => demands.get(keyOf(host, type)) ?? noDemand
     const pendingFor = (type: TypeName): Pick<Demand, 'pending' | 'pendingPeak'> => pendingOf(pending, type, nowMs, halfLifeMs)
     const entering = new Set(live.filter((job) => job.state === 'waiting' || job.state === 'starting').map(({ job }) => job))
+    const handOvers = new Map<HostId, number>()
+    for (const { host, state: now, job } of vwns) if (now === 'busy' && job !== null && entering.has(job)) handOvers.set(host, (handOvers.get(host) ?? 0) + 1)
     const pools = planPools({
       hosts: book.hosts, vwns, mapping, holds, demandFor, pendingFor,
-      handOversOn: (host) => vwns.filter((vwn) => vwn.host === host && vwn.state === 'busy' && vwn.job !== null && entering.has(vwn.job)).length,
+      handOversOn: (host) => handOvers.get(host) ?? 0,
       makingWith: (host, { name: type, network, shape, pool: { min } }, image) => {
         const asked = min > 0 || aged(demandFor(host, type), nowMs, halfLifeMs).arrived > demandMin || pendingFor(type).pending > 0
         const known = asked ? experience(db, host, type, kit.clock.nowMs()) : { makeMs: usualMakeMs, failing: null }

@@ -1,6 +1,7 @@
 /**
  * One turn: what time did to hosts and VWNs, which spare VWNs have no future, a decision for every job that waits, and what each host keeps
- * ready for the jobs to come; all in one transaction. A turn can be called at any time; when nothing has changed it writes nothing.
+ * ready for the jobs to come; all in one transaction. A turn can be called at any time; when nothing has changed it writes nothing. What only time
+ * and an operator bring about is looked for in a `whole` turn: of a large farm that is all hosts and VWNs, and somebody wakes us at every moment.
  *
  * Time counts against a host only while we could have heard it: not while the bus is away, and not when we ourselves have slept.
  */
@@ -15,7 +16,7 @@ import { due, isSpare, isUnclaimed, type Owner, type Vwn, type VwnEvent } from '
 import type { Database } from '../db/open.ts'
 import { settleRecords } from '../db/queries/accounting.ts'
 import { liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
-import { getVwn, goneVwnsOfWaitingJobs, presentVwns } from '../db/queries/vwn.ts'
+import { getVwn, goneVwnsOf, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import { explanationOf, groupsOf } from './explain.ts'
 import type { HostBook } from './hosts.ts'
@@ -40,31 +41,35 @@ const sleptMs = 10_000
 /** Why jobs wait while there is no mapping. */
 const noMapping = 'no mapping is in force'
 
+/** How much one turn looks at. */
+export type TurnKind = 'whole' | 'jobs'
+
 /** The scheduler of one controller: each call is one turn. */
-export function openScheduler(parts: SchedulerParts): () => void {
+export function openScheduler(parts: SchedulerParts): (kind: TurnKind) => void {
   const { kit, bus, lifecycle } = parts
   let lastMs = kit.clock.nowMs()
   let deaf = false
   let told = parts.mapping.state.version
-  return () => {
+  return (kind) => {
     const nowMs = kit.clock.nowMs()
     const pausedMs = Math.abs(nowMs - lastMs)
     const hearsAgain = bus.connected && (deaf || pausedMs > sleptMs)
     lastMs = nowMs
     deaf = !bus.connected
     const { mapping, version } = parts.mapping.state
+    const isWhole = kind === 'whole' || told !== version
     const pool = lifecycle.change((desk) => {
       if (hearsAgain) forgive(parts, desk, pausedMs)
-      if (!deaf) {
+      if (isWhole && !deaf) {
         watchHosts(parts, desk)
         endOverdue(parts, desk)
       }
       // Another mapping has other machines, and every host's orders name them.
       if (told !== version) for (const { host } of parts.book.all) desk.touch(host.id)
       told = version
-      retire(parts, desk, mapping)
+      if (isWhole) retire(parts, desk, mapping)
       const placed = placeJobs(parts, desk, mapping)
-      settleRecords(parts.db, nowMs)
+      if (isWhole) settleRecords(parts.db, nowMs)
       return placed === null ? null : parts.pool.turn(desk, placed)
     })
     if (pool !== null) parts.pool.keep(pool)
@@ -137,7 +142,7 @@ function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): 
     return null
   }
   if (waiting.length === 0) return { mapping, live, fresh: [], holds: [] }
-  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOfWaitingJobs(db)], mapping }
+  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOf(db, waiting.map(({ job }) => job))], mapping }
   const nowMs = kit.clock.nowMs()
   const startedMs = kit.clock.monotonicMs()
   const decisions = plan(waiting.map(waitingJob), farm, nowMs)

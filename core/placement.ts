@@ -1,5 +1,5 @@
 /**
- * Where one job runs: a warm VWN, a new one on some host, not yet, or never; with one sentence for each host. Same snapshot, same
+ * Where one job runs: a warm VWN, a new one on some host, not yet, or never; with one sentence for each host that it may run on. Same snapshot, same
  * answer, whatever the order of hosts and VWNs: ties end in ids.
  *
  *   feasible hosts → a warm VWN that the job may share, else a ready one that is nobody's (fewest jobs, then id)
@@ -75,9 +75,10 @@ type Answer = { readonly host: HostId; readonly why: string } & (
 
 /** The place for one job among these hosts and VWNs. */
 export function place(want: PlacementWant, hosts: readonly Host[], vwns: readonly Vwn[], holds: readonly Hold[], nowMs: number): Placement {
-  const present = vwns.filter((vwn) => vwn.state !== 'gone')
-  const snapshot: Snapshot = { want, hosts, vwns: present, holds, nowMs }
-  const answers = [...hosts].sort((a, b) => compareIds(a.id, b.id)).map((host) => answerOf(host, snapshot))
+  const looked = want.pinnedHost === null ? [...hosts].sort((a, b) => compareIds(a.id, b.id)) : hosts.filter(({ id }) => id === want.pinnedHost)
+  const counts = (vwn: Vwn): boolean => vwn.state !== 'gone' && (want.pinnedHost === null || matters(vwn, want.pinnedHost, want))
+  const snapshot: Snapshot = { want, hosts, vwns: vwns.filter(counts), holds, nowMs }
+  const answers = looked.map((host) => answerOf(host, snapshot))
   const perHost = answers.map(({ host, why }) => ({ host, why }))
   return { ...choose(want, answers), perHost }
 }
@@ -93,12 +94,9 @@ function choose(want: PlacementWant, answers: readonly Answer[]): Choice {
   const hold = later.find((answer) => answer.hold !== null)?.hold ?? null
   const [only] = later
   if (only !== undefined) return { is: 'wait', hold, why: later.length === 1 ? `${only.host}: ${only.why}` : `none of ${later.length} hosts can take it now` }
-  const never = answers.filter((answer) => answer.is === 'never')
-  const pinned = never.find((answer) => answer.host === want.pinnedHost) ?? never[0]
-  if (pinned === undefined || (want.pinnedHost !== null && pinned.host !== want.pinnedHost)) {
-    return { is: 'wait', hold: null, why: want.pinnedHost === null ? 'there is no host' : `its host ${want.pinnedHost} is not known` }
-  }
-  return { is: 'refused', failure: pinned.failure, why: `${pinned.host}: ${pinned.why}` }
+  const never = answers.find((answer) => answer.is === 'never')
+  if (never === undefined) return { is: 'wait', hold: null, why: want.pinnedHost === null ? 'there is no host' : `its host ${want.pinnedHost} is not known` }
+  return { is: 'refused', failure: never.failure, why: `${never.host}: ${never.why}` }
 }
 
 /** States in which a VWN may be given to a job, the soonest available first. */
@@ -114,7 +112,6 @@ const least = <T>(values: readonly T[], compare: (a: T, b: T) => number): T | nu
 function answerOf(host: Host, snapshot: Snapshot): Answer {
   const { want } = snapshot
   const never = (code: Parameters<typeof failure>[0], why: string): Answer => ({ is: 'never', host: host.id, why, failure: failure(code, `${host.id}: ${why}`) })
-  if (want.pinnedHost !== null && want.pinnedHost !== host.id) return never('HOST_CLOSED', `the batch system has dispatched the job to ${want.pinnedHost}`)
   if (host.want === 'closed') return never('HOST_CLOSED', 'an operator has closed it')
   const closed = closedBecause(host)
   if (closed !== null) return { is: 'later', host: host.id, why: closed, hold: null }
@@ -249,7 +246,9 @@ function gap(room: Room, vwns: readonly Vwn[], here: HostId, want: PlacementWant
 }
 
 const countsForUser = (vwn: Vwn, want: PlacementWant): boolean => vwn.owner?.uid === want.owner.uid && (want.perUser?.types.includes(vwn.type) ?? false)
-const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean => vwn.host === here || vwn.type === want.type.name || countsForUser(vwn, want)
+/** It takes room of this host, or a place under a limit. */
+const matters = (vwn: Vwn, here: HostId, want: PlacementWant): boolean =>
+  vwn.host === here || (want.type.limit !== null && vwn.type === want.type.name) || countsForUser(vwn, want)
 /** A fenced VWN goes when its job ends, and nobody knows when that will be. */
 const isGoing = (vwn: Vwn): boolean => vwn.state === 'stopping' || (vwn.state === 'fencing' && (vwn.job === null || vwn.insist))
 const byWorth = (a: Vwn, b: Vwn): number => worthOf(a) - worthOf(b) || a.stateSinceMs - b.stateSinceMs || compareIds(a.id, b.id)

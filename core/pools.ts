@@ -56,11 +56,14 @@ export interface HostPool {
 /** What every host that is heard does for its pool now; hosts come by name, and a place under a type's limit is given once. */
 export function planPools(farm: PoolFarm, settings: PoolSettings, nowMs: number): readonly HostPool[] {
   let { vwns } = farm
+  const on = new Map(farm.hosts.map(({ id }) => [id, [] as Vwn[]]))
+  for (const vwn of vwns) on.get(vwn.host)?.push(vwn)
   const alive = [...farm.hosts].filter(({ fact }) => fact === 'alive').sort((a, b) => compareIds(a.id, b.id))
   const pending = sharedPending(farm)
   const demandFor = (host: HostId, type: TypeName): Demand => withShare(aged(farm.demandFor(host, type), nowMs, settings.halfLifeMs), pending.get(type), host)
   return alive.map((host) => {
-    const pool = planHost(host, { ...farm, vwns, demandFor }, settings, nowMs)
+    const pool = planHost(host, { ...farm, vwns, demandFor, here: on.get(host.id) ?? [] }, settings, nowMs)
+    if (pool.requests.length === 0) return pool
     const asked = pool.requests.map((request, index) => requestVwn(request, vwnId(`new-${host.id}-${index}`), { term: 0, epoch: 0 }, { nowMs: 0, generation: 0 }))
     vwns = [...vwns, ...asked]
     return pool
@@ -89,8 +92,9 @@ function withShare(own: Demand, shared: SharedPending | undefined, host: HostId)
   return { ...own, pending: own.pending + shareOf(pending, host, sharing), pendingPeak: own.pendingPeak + shareOf(pendingPeak, host, sharing) }
 }
 
-function planHost(host: Host, farm: PoolFarm, settings: PoolSettings, nowMs: number): HostPool {
-  const here = farm.vwns.filter((vwn) => vwn.host === host.id)
+/** `here`: those of the VWNs that are on this host. */
+function planHost(host: Host, farm: PoolFarm & { readonly here: readonly Vwn[] }, settings: PoolSettings, nowMs: number): HostPool {
+  const { here } = farm
   const canHave = (type: VwnType): boolean => type.pool.max > 0 && imageOn(host, type.image) !== null
   const kinds = farm.mapping.types.map((type) => kindOf(type, host, here, farm)).filter(({ type, it }) => it.clones.length > 0 || canHave(type))
   const waiting = farm.holds.reduce((sum, hold) => (hold.host === host.id ? add(sum, hold.amount) : sum), noAmount)

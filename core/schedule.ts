@@ -14,7 +14,7 @@ import { compareIds, vwnId, type HostId, type JobId, type TypeName, type VwnId }
 import { allowedBy, resolveType, type Mapping, type Resolution, type Rule, type VwnType, type Who } from './mapping.ts'
 import { place, type Choice, type Hold, type HostSentence, type Made, type PlacementWant } from './placement.ts'
 import { policyIn } from './reuse.ts'
-import { isLive, isReservedFor, isSpare, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
+import { isLive, isSpare, requestVwn, type Owner, type Vwn, type VwnRequest } from './vwn.ts'
 
 /** A job without a place, and all that its placement depends on. */
 export interface WaitingJob {
@@ -57,9 +57,10 @@ export const plan = (jobs: readonly WaitingJob[], farm: Farm, nowMs: number): re
 
 /** As `plan`, with what those decisions leave behind: the VWNs as they would be, and what is kept for who waits on. */
 export function planned(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): { readonly decisions: readonly Decision[]; readonly vwns: readonly Vwn[]; readonly holds: readonly Hold[] } {
-  const waiting = jobs.filter((job) => !farm.vwns.some((vwn) => isReservedFor(vwn, job.id)))
+  const placed = new Set(farm.vwns.filter(isLive).map(({ job }) => job))
+  const waiting = jobs.filter(({ id }) => !placed.has(id))
   const queue = [...waiting].sort((a, b) => a.submittedAtMs - b.submittedAtMs || compareIds(a.id, b.id))
-  const turn: Turn = { vwns: farm.vwns, holds: [] }
+  const turn: Turn = { vwns: farm.vwns, holds: [], over: farm.vwns.filter((vwn) => !isLive(vwn)) }
   const decisions = queue.map((job) => decide(job, farm, turn, nowMs))
   return { decisions, vwns: turn.vwns, holds: turn.holds }
 }
@@ -91,6 +92,8 @@ export function explainPlacement(job: Asking & { readonly host: HostId | null },
 interface Turn {
   vwns: readonly Vwn[]
   holds: readonly Hold[]
+  /** VWNs that had come to their end, or were on the way to it, when the turn began. */
+  readonly over: readonly Vwn[]
 }
 
 function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decision {
@@ -99,7 +102,7 @@ function decide(job: WaitingJob, farm: Farm, turn: Turn, nowMs: number): Decisio
   if (resolution.is === 'refused') return { ...base, is: 'refused', why: resolution.why, failure: failure(resolution.code, resolution.why) }
   if (resolution.is === 'bare') return { ...base, ...onHost(job.host, resolution.rule, farm.hosts) }
   // A warm VWN that ends while it is kept for a job tells of the job before, not of this one: only those that never ran any count.
-  const failed = farm.vwns.filter((vwn) => vwn.job === job.id && vwn.jobsRun === 0 && !isLive(vwn))
+  const failed = turn.over.filter((vwn) => vwn.job === job.id && vwn.jobsRun === 0)
   const attempts = failed.filter(({ pooled }) => !pooled)
   if (attempts.length >= attemptsMax) return { ...base, ...fallenBack(resolution.rule, { is: 'refused', ...spent(attempts) }) }
   const want = wantOf(job, resolution, failed.length - attempts.length < readyFailuresMax)
@@ -198,5 +201,7 @@ const guestShare = 32
 export const withGuest = (jobMib: number): number => jobMib + guestMib + Math.ceil(jobMib / guestShare)
 
 /** Spare VWNs that should go although nobody needs their room: their host takes no more jobs. */
-export const retired = (vwns: readonly Vwn[], hosts: readonly Host[]): readonly VwnId[] =>
-  vwns.filter((vwn) => isSpare(vwn) && hosts.some((host) => host.id === vwn.host && host.want !== 'open')).map(({ id }) => id).sort(compareIds)
+export function retired(vwns: readonly Vwn[], hosts: readonly Host[]): readonly VwnId[] {
+  const leaving = new Set(hosts.filter(({ want }) => want !== 'open').map(({ id }) => id))
+  return vwns.filter((vwn) => leaving.has(vwn.host) && isSpare(vwn)).map(({ id }) => id).sort(compareIds)
+}

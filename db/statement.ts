@@ -33,6 +33,26 @@ export const toJson = (value: unknown): string | null => (value === null ? null 
 export const fromJson = <T>(cell: string): T => JSON.parse(cell) as T
 export const fromJsonOrNull = <T>(cell: string | null): T | null => (cell === null ? null : fromJson<T>(cell))
 
+/** What is kept in memory of each connection. */
+const memories = new WeakMap<Sqlite.Database, Map<unknown, unknown>>()
+
+/** What is read once per connection, at its first use, and then kept up to date by those who write; read again after a transaction that failed. */
+export function remembered<T>(read: (db: Database) => T): (db: Database) => T {
+  const key = {}
+  return (db) => {
+    const memory = memories.get(db.sql) ?? new Map<unknown, unknown>()
+    if (!memory.has(key)) memories.set(db.sql, memory.set(key, read(db)))
+    return memory.get(key) as T
+  }
+}
+
 /** Runs `work` as one transaction that takes the write lock at once; everything or nothing of it is kept. */
-export const transaction = <T>({ sql }: Database, work: () => T): T =>
-  sql.inTransaction ? work() : sql.transaction(work).immediate()
+export function transaction<T>({ sql }: Database, work: () => T): T {
+  if (sql.inTransaction) return work()
+  try {
+    return sql.transaction(work).immediate()
+  } catch (error) {
+    memories.delete(sql)
+    throw error
+  }
+}

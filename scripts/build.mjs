@@ -15,6 +15,7 @@ const programs = [
   { from: 'bait/main.ts', to: 'bait.js', format: 'esm', target: 'node20' },
   { from: 'images/main.ts', to: 'image.js', format: 'esm', target: 'node20' },
   { from: 'bench/main.ts', to: 'bench.js', format: 'esm', target: 'node20' },
+  { from: 'bench/player.ts', to: 'bench-player.js', format: 'esm', target: 'node20' },
   { from: 'hooks/starter.ts', to: 'starter.cjs', format: 'cjs', target: 'node20', minify: true },
   { from: 'hooks/hook.ts', to: 'hook.cjs', format: 'cjs', target: 'node20', minify: true },
   { from: 'vwn-agent/main.ts', to: 'agent.cjs', format: 'cjs', target: 'node18', minify: true },

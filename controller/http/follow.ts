@@ -31,7 +31,7 @@ export interface Followers {
 export const eventText = (event: string, data: unknown, id?: number): string => `${id === undefined ? '' : `id: ${id}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`
 
 /** A watcher sees a change this late at most. */
-const turnMs = 200
+const turnMs = 150
 const tickMs = 5_000
 /** What may wait to be read by one watcher before it gets more. */
 export const unreadBytesMax = 1024 * 1024

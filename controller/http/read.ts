@@ -21,7 +21,7 @@ import { eventsPage, historyBounds, pastFarm } from './history.ts'
 import { pastRoutes } from './past.ts'
 import { resourcesOf } from './resources.ts'
 import { follow, get, getText, getWritten, type Route } from './routes.ts'
-import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnView } from './views.ts'
+import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnViews } from './views.ts'
 
 /** Every address that reads. */
 export const readRoutes: readonly Route[] = [
@@ -49,7 +49,7 @@ export const readRoutes: readonly Route[] = [
   get('/v1/images', { says: 'Every OS image that some host has.', reply: { Images: imagesReplySchema } }, (parts) => ({ images: imageViews(parts) })),
   get('/v1/vwns', { says: 'VWNs, newest first, page by page.', reply: { Vwns: vwnsReplySchema }, query: vwnsQuerySchema, rows: { in: 'vwns', like: vwnViewSchema } }, (parts, { query }) => {
     const { rows, next } = page(query.limit, (limit) => listVwns(parts.db, { ...query, ...afterCursor(query.cursor), limit }), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }))
-    return { vwns: rows.map((vwn) => vwnView(parts, vwn)), next }
+    return { vwns: vwnViews(parts, rows), next }
   }),
   get('/v1/vwns/:id', { says: 'One VWN, with everything that ever happened to it.', reply: { Vwn: vwnDetailSchema } }, (parts, { id }) => vwnDetail(parts, vwnNamed(parts, id))),
   get('/v1/jobs', { says: 'Jobs, newest first, page by page.', reply: { Jobs: jobsReplySchema }, query: jobsQuerySchema, rows: { in: 'jobs', like: jobViewSchema } }, ({ db }, { query }) => {

@@ -8,7 +8,7 @@ import { removedBecause } from '../lifecycle.ts'
 import { acknowledgeRoute } from './past.ts'
 import { vwnNamed } from './read.ts'
 import { order, type Route } from './routes.ts'
-import { hostViews, vwnView } from './views.ts'
+import { hostView, vwnView } from './views.ts'
 
 /** Every address that orders something. */
 export const verbRoutes: readonly Route[] = [
@@ -29,9 +29,7 @@ function want(parts: Parts, id: string, wanted: HostWant): HostView {
     })
     parts.kit.log.info({ host, from: known.host.want, to: wanted }, 'host wanted otherwise by an operator')
   }
-  const view = hostViews(parts).find((one) => one.host === host)
-  if (view === undefined) throw new VwnError('HOST_NOT_FOUND', { host: id })
-  return view
+  return hostView(parts.db, parts.book.getOrNew(host))
 }
 
 function kill(parts: Parts, id: string): VwnView {

@@ -5,44 +5,50 @@ import { showToken } from '../../core/lease.ts'
 import type { VwnType } from '../../core/mapping.ts'
 import { held, imageOn } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
+import type { Database } from '../../db/open.ts'
 import { vwnEvents } from '../../db/queries/event.ts'
-import { countJobs, liveJobs, type JobRecord } from '../../db/queries/job.ts'
-import { countVwns, presentVwns, vwnFacts } from '../../db/queries/vwn.ts'
+import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
+import { countVwns, presentVwns, presentVwnsOn, vwnFacts, type VwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
-import { errorReply, jobViewSchema, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
-import { phaseNames, phasesSchema } from '../../wire/common.ts'
+import { phaseNames } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
-import type { KnownHost } from '../hosts.ts'
+import type { HostBook, KnownHost } from '../hosts.ts'
 import { templateOn } from '../templates.ts'
 
 /** Every host, with what its VWNs hold. */
-export function hostViews({ book, db }: Parts): HostView[] {
-  const vwns = presentVwns(db)
-  const jobs = liveJobs(db)
-  return book.all.map((known) => hostView(known, vwns, jobs))
-}
+export const hostViews = ({ book, db }: Parts): HostView[] => book.all.map((known) => hostView(db, known))
 
-function hostView({ host, facts }: KnownHost, vwns: readonly Vwn[], jobs: readonly JobRecord[]): HostView {
+/** One host, with the same. */
+export function hostView(db: Database, { host, facts }: KnownHost): HostView {
+  const vwns = presentVwnsOn(db, host.id)
   return {
     host: host.id, want: host.want, fact: host.fact, lastReportAtMs: host.heardAtMs,
     capacity: facts.capacity, used: held(vwns, host.id),
-    vwns: vwns.filter((vwn) => vwn.host === host.id).length,
-    jobs: jobs.filter((job) => job.host === host.id).length,
+    vwns: vwns.length,
+    jobs: liveJobsOn(db, host.id).length,
     version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, broken: facts.broken, images: facts.images.length,
     templates: { kept: facts.templates, diskMib: facts.templates.reduce((sum, { diskMib }) => sum + diskMib, 0), diskMibMax: facts.templatesMibMax },
   }
 }
 
+/** VWNs, gone or not. */
+export function vwnViews({ book, db }: Parts, vwns: readonly Vwn[]): VwnView[] {
+  const facts = vwnFacts(db, vwns.map(({ id }) => id))
+  return vwns.map((vwn) => viewOf(book, vwn, facts.get(vwn.id)))
+}
+
 /** One VWN, gone or not. */
-export function vwnView({ book, db }: Parts, vwn: Vwn): VwnView {
-  const facts = vwnFacts(db, vwn.id)
+export const vwnView = ({ book, db }: Parts, vwn: Vwn): VwnView => viewOf(book, vwn, vwnFacts(db, [vwn.id]).get(vwn.id))
+
+function viewOf(book: HostBook, vwn: Vwn, facts: VwnFacts | undefined): VwnView {
   const image = book.get(vwn.host)?.facts.images.find(({ digest }) => digest === vwn.image)
   return {
     vwn: vwn.id, host: vwn.host, type: vwn.type, image: { digest: vwn.image, name: image?.name ?? null }, contact: vwn.contact,
     shape: vwn.shape, network: vwn.network, state: vwn.state, sinceMs: vwn.stateSinceMs, deadlineAtMs: vwn.deadlineMs,
     token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
-    jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: phasesSchema.parse(facts?.phases ?? {}),
+    jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: facts?.phases ?? {},
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
     paused: vwn.state !== 'gone' && facts?.paused === true, cause: vwn.cause,
   }
@@ -57,12 +63,12 @@ export const vwnDetail = (parts: Parts, vwn: Vwn): VwnDetail => ({
 /** One job, ended or not. */
 export function jobView(job: JobRecord): JobView {
   const { identity, want } = job
-  return jobViewSchema.parse({
+  return {
     job: job.job, host: job.host, name: job.name, state: job.state, user: identity.user, uid: identity.uid, group: identity.group,
     queue: want.queue, project: want.project, batchSystem: want.batchSystem, batchJobId: want.batchJobId, requestedType: want.type,
     type: job.type, rule: job.rule, vwn: job.vwn, reused: job.reused, made: job.made, why: job.why, outcome: job.outcome,
     submittedAtMs: job.submittedAtMs, endedAtMs: job.endedAtMs, phases: phasesOf(job), usage: job.usage, trace: job.trace,
-  } satisfies Record<keyof JobView, unknown>)
+  }
 }
 
 const phasesOf = ({ phases, placementMs }: JobRecord): Readonly<Record<string, number>> =>

@@ -7,6 +7,7 @@ import type { Made } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import type { Database } from '../open.ts'
 import { fromJsonOrNull, statement, type Row } from '../statement.ts'
+import type { JobReported } from './job.ts'
 
 export interface HostSeen {
   readonly host: HostId
@@ -38,7 +39,7 @@ export interface JobSeen {
   readonly host: HostId
   readonly user: string
   readonly queue: string | null
-  readonly state: string
+  readonly state: JobReported['state']
   readonly type: TypeName | null
   readonly vwn: VwnId | null
   readonly batchSystem: string | null
@@ -81,7 +82,7 @@ const vwnFrom = (row: VwnRow): VwnSeen => ({
 })
 
 type JobRow = Row & {
-  id: string; name: string; host: string; user: string; queue: string | null; state: string; type: string | null; vwn: string | null
+  id: string; name: string; host: string; user: string; queue: string | null; state: JobReported['state']; type: string | null; vwn: string | null
   batch_system: string | null; batch_job_id: string | null; submitted_at_ms: number; ended_at_ms: number | null; made: Made | null; why: string | null; outcome: string | null
 }
 const jobColumns = 'id, name, host, user, queue, state, type, vwn, batch_system, batch_job_id, submitted_at_ms, ended_at_ms, made, why, outcome'

@@ -1,8 +1,10 @@
 /** Jobs, living and ended: who wanted what, what they got, how it ended, and where the time went. */
 import type { Failure, Outcome } from '../../core/failure.ts'
 import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { JobState } from '../../core/job.ts'
 import type { Made } from '../../core/placement.ts'
 import type { ScrubReceipt } from '../../core/reuse.ts'
+import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
 
@@ -11,8 +13,7 @@ export interface JobReported {
   readonly job: JobId
   readonly host: HostId
   readonly name: string
-  /** A state of the job's life, or `ended`. */
-  readonly state: string
+  readonly state: Exclude<JobState, 'done' | 'lost'> | 'ended'
   readonly identity: {
     readonly user: string
     readonly uid: number
@@ -36,7 +37,7 @@ export interface JobReported {
   readonly outcome: Outcome | null
   readonly endedAtMs: number | null
   readonly reused: boolean | null
-  readonly usage: Readonly<Record<string, number | null>> | null
+  readonly usage: Readonly<Record<'cpuUserMs' | 'cpuSystemMs' | 'memoryPeakBytes' | 'readBytes' | 'writtenBytes', number | null>> | null
   readonly scrubReceipt: ScrubReceipt | null
   /** Is on every log line about it. */
   readonly trace: string | null
@@ -62,7 +63,7 @@ export interface JobDecided {
 export type JobRecord = JobReported & JobDecided
 
 type ReportedRow = {
-  id: string; host: string; name: string; state: string
+  id: string; host: string; name: string; state: JobReported['state']
   user: string; uid: number; gid: number; group_name: string; groups: string
   requested_type: string | null; queue: string | null; project: string | null; batch_system: string | null; batch_job_id: string | null
   want_cpus: number | null; want_memory_mib: number | null; want_scratch_gib: number | null
@@ -106,10 +107,32 @@ export function fromRow(row: JobRow): JobRecord {
   }
 }
 
+const readLive = statement<JobRow>(`select * from job where state <> 'ended' order by submitted_at_ms, length(id), id`)
+const live = living((db) => readLive(db).all().map(fromRow), ({ job }: JobRecord) => job)
+
+const get = statement<JobRow>('select * from job where id = ?')
+const onRecord = (db: Database, id: JobId): JobRecord | null => {
+  const row = get(db).get(id)
+  return row === undefined ? null : fromRow(row)
+}
+/** The job with this id, ended or not. */
+export const getJob = (db: Database, id: JobId): JobRecord | null => live.get(db, id) ?? onRecord(db, id)
+
+/** What lives is as its row is now. */
+function look(db: Database, id: JobId): void {
+  const job = onRecord(db, id)
+  if (job === null || job.state === 'ended') live.drop(db, id)
+  else live.put(db, job)
+}
+
 // An ended job is history: whatever is said of it later, by whomever, changes nothing.
 const save = statement(`${upsert('job', 'id', columns)} where job.state <> 'ended'`)
 /** The job is on record as reported; false when it had ended before, and nothing was changed. */
-export const saveJob = (db: Database, job: JobReported): boolean => save(db).run(toRow(job)).changes === 1
+export function saveJob(db: Database, job: JobReported): boolean {
+  const isNews = save(db).run(toRow(job)).changes === 1
+  if (isNews) look(db, job.job)
+  return isNews
+}
 
 // What a bait learns only after the end (the scrub) is added; what is known stays, and so does what is in an accounting record.
 const grow = statement(`update job set phases = json_patch(@phases, phases)
@@ -120,26 +143,20 @@ export const addPhases = (db: Database, { job, submittedAtMs, phases }: Pick<Job
 
 const decide = statement('update job set type = @type, rule = @rule, why = @why, refusal = @refusal, bare = @bare, placement_ms = @placementMs, made = @made where id = @id')
 /** What was decided about a job is on record. */
-export const saveDecision = (db: Database, id: JobId, decided: JobDecided): void => void decide(db).run({ ...decided, id, refusal: toJson(decided.refusal), bare: Number(decided.bare) })
-
-const get = statement<JobRow>('select * from job where id = ?')
-/** The job with this id, ended or not. */
-export function getJob(db: Database, id: JobId): JobRecord | null {
-  const row = get(db).get(id)
-  return row === undefined ? null : fromRow(row)
+export function saveDecision(db: Database, id: JobId, decided: JobDecided): void {
+  decide(db).run({ ...decided, id, refusal: toJson(decided.refusal), bare: Number(decided.bare) })
+  look(db, id)
 }
 
 const trace = statement<Row & { trace: string | null }>('select trace from job where id = ?')
 /** What every log line about this job carries; null where that is not known. */
 export const traceOf = (db: Database, id: string): string | null => trace(db).get(id)?.trace ?? null
 
-const live = statement<JobRow>(`select * from job where state <> 'ended' order by submitted_at_ms, length(id), id`)
-/** Every job that has not ended, oldest first. */
-export const liveJobs = (db: Database): JobRecord[] => live(db).all().map(fromRow)
+/** Every job that has not ended, in the order in which they came. */
+export const liveJobs = (db: Database): JobRecord[] => live.all(db)
 
-const liveOn = statement<JobRow>(`select * from job where state <> 'ended' and host = ? order by submitted_at_ms, length(id), id`)
 /** As `liveJobs`, of one host. */
-export const liveJobsOn = (db: Database, host: HostId): JobRecord[] => liveOn(db).all(host).map(fromRow)
+export const liveJobsOn = (db: Database, host: HostId): JobRecord[] => live.on(db, host)
 
 /** A job that got a fresh VWN, as far as it tells who will come next. */
 export type Arrival = Pick<JobReported['want'], 'cpus' | 'memoryMib' | 'scratchGib'> & { readonly host: HostId; readonly type: TypeName; readonly atMs: number }
@@ -159,28 +176,31 @@ const list = statement<JobRow>(`
   select * from job
   where (@user is null or user = @user) and (@host is null or host = @host) and (@vwn is null or vwn = @vwn)
     and (@type is null or type = @type) and (@state is null or state = @state)
-    and (@only is null or (state = 'ended') = (@only = 'ended'))
     and submitted_at_ms <= @afterMs and (submitted_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
   order by submitted_at_ms desc, length(id) desc, id desc limit @limit`)
-export interface JobFilter {
+export interface JobFilter extends PageAsked {
   readonly user?: string | undefined
   readonly host?: string | undefined
   readonly vwn?: string | undefined
   readonly type?: string | undefined
   readonly state?: string | undefined
   readonly only?: 'live' | 'ended' | undefined
-  /** Where the page before ended. */
-  readonly afterMs?: number | undefined
-  readonly afterId?: string | undefined
-  readonly limit: number
 }
 /** The newest jobs that fit the filter. */
-export const listJobs = (db: Database, filter: JobFilter): JobRecord[] =>
-  list(db).all({ user: null, host: null, vwn: null, type: null, state: null, only: null, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
+export function listJobs(db: Database, { only, ...filter }: JobFilter): JobRecord[] {
+  const { user = null, host = null, vwn = null, type = null, state = only === 'ended' ? 'ended' : null } = filter
+  if (only === 'live' || (state !== null && state !== 'ended')) {
+    const fits = (job: JobRecord): boolean =>
+      only !== 'ended' && (user === null || job.identity.user === user) && (host === null || job.host === host) && (vwn === null || job.vwn === vwn) &&
+      (type === null || job.type === type) && (state === null || job.state === state)
+    return newestFirst(liveJobs(db).filter(fits), ({ submittedAtMs, job }) => ({ atMs: submittedAtMs, id: job }), filter)
+  }
+  return list(db).all({ user, host, vwn, type, state, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
+}
 
-const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from job group by state')
+const count = statement<Row & { n: number }>('select count(*) as n from job')
 /** How many jobs there are in each state. */
-export const countJobs = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
+export const countJobs = (db: Database): Record<string, number> => countStates(liveJobs(db), 'ended', count(db).get()?.n ?? 0)
 
 const explain = statement(`insert into explanation (job, at_ms, body) values (@job, @atMs, @body)
   on conflict (job) do update set at_ms = excluded.at_ms, body = excluded.body`)

@@ -1,7 +1,8 @@
 /** VWNs: the row that core decides on, and beside it what the bait last said about the VM, which nothing is decided on. */
 import type { Failure } from '../../core/failure.ts'
-import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type TypeName, type VwnId } from '../../core/ids.ts'
+import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
 import type { Vwn } from '../../core/vwn.ts'
+import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
 import type { Database } from '../open.ts'
 import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
 
@@ -47,57 +48,63 @@ function fromRow(row: VwnRow): Vwn {
   }
 }
 
+const readPresent = statement<VwnRow>(`select * from vwn where state <> 'gone' order by created_at_ms, length(id), id`)
+const present = living((db) => readPresent(db).all().map(fromRow), ({ id }: Vwn) => id)
+
 const save = statement(upsert('vwn', 'id', columns))
 /** The row is as given, whether it existed or not. */
-export const saveVwn = (db: Database, vwn: Vwn): void => void save(db).run(toRow(vwn))
+export function saveVwn(db: Database, vwn: Vwn): void {
+  save(db).run(toRow(vwn))
+  if (vwn.state === 'gone') present.drop(db, vwn.id)
+  else present.put(db, vwn)
+}
 
 const get = statement<VwnRow>('select * from vwn where id = ?')
 /** The VWN with this id, gone or not. */
 export function getVwn(db: Database, id: VwnId): Vwn | null {
+  const there = present.get(db, id)
+  if (there !== null) return there
   const row = get(db).get(id)
   return row === undefined ? null : fromRow(row)
 }
 
-const present = statement<VwnRow>(`select * from vwn where state <> 'gone' order by created_at_ms, length(id), id`)
-/** Every VWN that is not gone, oldest first. */
-export const presentVwns = (db: Database): Vwn[] => present(db).all().map(fromRow)
+/** Every VWN that is not gone, in the order in which they came. */
+export const presentVwns = (db: Database): Vwn[] => present.all(db)
 
-const presentOn = statement<VwnRow>(`select * from vwn where host = ? and state <> 'gone' order by created_at_ms, length(id), id`)
 /** As `presentVwns`, of one host. */
-export const presentVwnsOn = (db: Database, host: HostId): Vwn[] => presentOn(db).all(host).map(fromRow)
+export const presentVwnsOn = (db: Database, host: HostId): Vwn[] => present.on(db, host)
 
-const failedFor = statement<VwnRow>(`select * from vwn where state = 'gone' and job in (select id from job where state = 'waiting')`)
-/** VWNs that were made for jobs which still wait, and are gone: attempts that failed. */
-export const goneVwnsOfWaitingJobs = (db: Database): Vwn[] => failedFor(db).all().map(fromRow)
+const failedFor = statement<VwnRow>(`select * from vwn where job = ? and state = 'gone'`)
+/** VWNs that were made for these jobs, and are gone: attempts that failed. */
+export const goneVwnsOf = (db: Database, jobs: readonly JobId[]): Vwn[] => jobs.flatMap((job) => failedFor(db).all(job).map(fromRow))
 
 const list = statement<VwnRow>(`
   select * from vwn
   where (@host is null or host = @host) and (@type is null or type = @type) and (@state is null or state = @state)
-    and (@gone or state <> 'gone')
     and created_at_ms <= @afterMs and (created_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
   order by created_at_ms desc, length(id) desc, id desc limit @limit`)
-export interface VwnFilter {
+export interface VwnFilter extends PageAsked {
   readonly host?: string | undefined
   readonly type?: string | undefined
   readonly state?: string | undefined
   readonly gone: boolean
-  /** Where the page before ended. */
-  readonly afterMs?: number | undefined
-  readonly afterId?: string | undefined
-  readonly limit: number
 }
 /** The newest VWNs that fit the filter. */
-export const listVwns = (db: Database, filter: VwnFilter): Vwn[] =>
-  list(db).all({ host: null, type: null, state: null, afterMs: Infinity, afterId: '', ...given(filter), gone: Number(filter.gone || filter.state === 'gone') }).map(fromRow)
+export function listVwns(db: Database, filter: VwnFilter): Vwn[] {
+  const { host = null, type = null, state = null, gone } = filter
+  if (gone || state === 'gone') return list(db).all({ host, type, state, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
+  const fits = (vwn: Vwn): boolean => (host === null || vwn.host === host) && (type === null || vwn.type === type) && (state === null || vwn.state === state)
+  return newestFirst(presentVwns(db).filter(fits), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }), filter)
+}
 
 const newest = statement<VwnRow & { phases: string }>('select * from vwn where host = @host and type = @type order by created_at_ms desc, length(id) desc, id desc limit @limit')
 /** The newest VWNs of this type on this host, gone or not, each with the phases of its making; newest first. */
 export const newestVwns = (db: Database, host: HostId, type: TypeName, limit: number): { readonly vwn: Vwn; readonly phases: VwnFacts['phases'] }[] =>
   newest(db).all({ host, type, limit }).map((row) => ({ vwn: fromRow(row), phases: fromJson(row.phases) }))
 
-const counts = statement<Row & { state: string; n: number }>('select state, count(*) as n from vwn group by state')
+const count = statement<Row & { n: number }>('select count(*) as n from vwn')
 /** How many VWNs there are in each state. */
-export const countVwns = (db: Database): Record<string, number> => Object.fromEntries(counts(db).all().map(({ state, n }) => [state, n]))
+export const countVwns = (db: Database): Record<string, number> => countStates(presentVwns(db), 'gone', count(db).get()?.n ?? 0)
 
 /** What the bait said last about the VM behind a VWN; for people, and for the record. */
 export interface VwnFacts {
@@ -108,7 +115,7 @@ export interface VwnFacts {
   readonly pid: number | null
   readonly paused: boolean
 }
-type FactsRow = Row & { observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
+type FactsRow = Row & { id: string; observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
 
 const putFacts = statement(
   'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid, paused = @paused where id = @id',
@@ -120,10 +127,10 @@ export const saveVwnFacts = (db: Database, id: VwnId, facts: VwnFacts): void =>
     paused: facts.paused ? 1 : 0,
   })
 
-const takeFacts = statement<FactsRow>('select observed, boot_attempt, phases, accelerator, pid, paused from vwn where id = ? and observed is not null')
-/** What was last said about a VWN; null when nothing ever was. */
-export function vwnFacts(db: Database, id: VwnId): VwnFacts | null {
-  const row = takeFacts(db).get(id)
-  if (row === undefined) return null
-  return { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 }
-}
+const takeFacts = statement<FactsRow>(
+  'select id, observed, boot_attempt, phases, accelerator, pid, paused from vwn where id in (select value from json_each(?)) and observed is not null')
+/** What was last said about each of these VWNs of which anything was. */
+export const vwnFacts = (db: Database, ids: readonly VwnId[]): ReadonlyMap<VwnId, VwnFacts> =>
+  new Map(takeFacts(db).all(JSON.stringify(ids)).map((row) => [
+    vwnId(row.id), { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 },
+  ]))

@@ -1,4 +1,5 @@
 /** What of the farm is of interest: every field that is not empty must fit. */
+import { firstOf } from '../../core/first.ts'
 import type { JobId } from '../../core/ids.ts'
 import type { FarmJob, FarmVwn } from '../../wire/farm.ts'
 import type { Farm, Tile } from './farm.ts'
@@ -33,32 +34,45 @@ export const stateOf = ({ state, paused }: { readonly state: string; readonly pa
 export interface Selected {
   /** Hosts with something of interest. */
   readonly tiles: readonly Tile[]
+  /** The first of them that fit: those that wait first, and among them those that wait longest. */
   readonly jobs: readonly FarmJob[]
-  /** The VWN that each job is in, or that is being made for it. */
+  /** How many fit. */
+  readonly jobCount: number
+  /** The VWN that a job is in, or that is being made for it: of each of those jobs at least. */
   readonly vwnOf: ReadonlyMap<JobId, FarmVwn>
   /** VWNs of interest, by state. */
   readonly states: ReadonlyMap<string, number>
 }
+
+/** More are counted, not listed: whoever looks for one filters. */
+const jobsMax = 100
 
 /** What of this farm fits. A host fits by its name too, where only text is asked for. */
 export function select(farm: Farm, filter: Filter): Selected {
   const all = isEmpty(filter)
   const jobOf = ({ job }: FarmVwn): FarmJob | null => (job === null ? null : (farm.jobs.get(job) ?? null))
   const states = new Map<string, number>()
-  const vwnOf = new Map<JobId, FarmVwn>()
+  const vwnOf = all ? null : vwnsByJob(farm)
   const tiles: Tile[] = []
   for (const tile of farm.tiles.values()) {
     let found = all
     for (const vwn of tile.vwns) {
-      if (vwn.job !== null) vwnOf.set(vwn.job, vwn)
       if (!all && !fitsVwn(filter, vwn, jobOf(vwn))) continue
       found = true
       states.set(stateOf(vwn), (states.get(stateOf(vwn)) ?? 0) + 1)
     }
     if (found || (filterFields.every((field) => field === 'text' || !filter[field]) && holds(filter.text, [tile.host.host]))) tiles.push(tile)
   }
-  const jobs = [...farm.jobs.values()].filter((job) => all || fitsJob(filter, job, vwnOf.get(job.job) ?? null))
-  return { tiles, jobs: jobs.sort(waitingFirst), vwnOf, states }
+  const fitting = vwnOf === null ? [...farm.jobs.values()] : [...farm.jobs.values()].filter((job) => fitsJob(filter, job, vwnOf.get(job.job) ?? null))
+  const jobs = firstOf(fitting, jobsMax, waitingFirst)
+  return { tiles, jobs, jobCount: fitting.length, vwnOf: vwnOf ?? vwnsByJob(farm, new Set(jobs.map(({ job }) => job))), states }
+}
+
+/** Of all jobs, or of these. */
+function vwnsByJob({ tiles }: Farm, wanted?: ReadonlySet<JobId>): ReadonlyMap<JobId, FarmVwn> {
+  const found = new Map<JobId, FarmVwn>()
+  for (const { vwns } of tiles.values()) for (const vwn of vwns) if (vwn.job !== null && wanted?.has(vwn.job) !== false) found.set(vwn.job, vwn)
+  return found
 }
 
 /** Those that wait first, and among them those that wait longest. */

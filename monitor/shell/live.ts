@@ -13,7 +13,7 @@ import { apply, farmOf, noFarm, type Farm } from '../model/farm.ts'
 import { read, Refused } from './api.ts'
 
 /** How often the farm is drawn at most, and how long the controller may be silent: it says something every few seconds. */
-const flushMs = 200
+const flushMs = 150
 const silenceMsMax = 12_000
 const retryMs = 1_000
 const retryMsMax = 8_000
@@ -30,6 +30,7 @@ let heardMs = 0
 let source: EventSource | null = null
 let waiting: FarmRows[] = []
 let flushing = false
+let flushedMs = 0
 let retries = 0
 let stopRetry: (() => void) | null = null
 
@@ -89,7 +90,7 @@ function listen(): void {
     waiting.push(change)
     if (flushing) return
     flushing = true
-    after(flushMs, flush)
+    after(Math.max(0, flushedMs + flushMs - monotonicMs()), flush)
   })
   following.addEventListener('reset', () => {
     leave()
@@ -100,6 +101,7 @@ function listen(): void {
 
 function flush(): void {
   flushing = false
+  flushedMs = monotonicMs()
   const news = waiting
   waiting = []
   farm.value = apply(farm.value, news)

@@ -12,9 +12,6 @@ import { go, place } from '../shell/place.ts'
 import { JobLink } from './bits.tsx'
 import { Tiles } from './tiles.tsx'
 
-/** More are counted, not listed: whoever looks for one filters. */
-const jobsShown = 100
-
 /** `atMs`: the moment shown; null: now. */
 export function FarmView({ farm, atMs }: { readonly farm: Farm; readonly atMs: number | null }): JSX.Element {
   const { filter } = place.value
@@ -79,11 +76,21 @@ function Choice({ field, label, value = '', choices }: {
   )
 }
 
-function choicesOf(farm: Farm): Readonly<Record<'users' | 'types' | 'queues', readonly (readonly [string, string])[]>> {
-  const vwns = [...farm.tiles.values()].flatMap((tile) => tile.vwns)
-  const jobs = [...farm.jobs.values()]
-  const listed = (names: readonly (string | null)[]): readonly (readonly [string, string])[] => [...new Set(names)].filter((name) => name !== null).sort().map((name) => [name, name])
-  return { users: listed([...vwns.map(({ user }) => user), ...jobs.map(({ user }) => user)]), types: listed([...vwns, ...jobs].map(({ type }) => type)), queues: listed(jobs.map(({ queue }) => queue)) }
+function choicesOf({ tiles, jobs }: Farm): Readonly<Record<'users' | 'types' | 'queues', readonly (readonly [string, string])[]>> {
+  const names = { users: new Set<string | null>(), types: new Set<string | null>(), queues: new Set<string | null>() }
+  for (const { vwns } of tiles.values()) {
+    for (const { user, type } of vwns) {
+      names.users.add(user)
+      names.types.add(type)
+    }
+  }
+  for (const { user, type, queue } of jobs.values()) {
+    names.users.add(user)
+    names.types.add(type)
+    names.queues.add(queue)
+  }
+  const listed = (some: ReadonlySet<string | null>): readonly (readonly [string, string])[] => [...some].filter((name) => name !== null).sort().map((name) => [name, name])
+  return { users: listed(names.users), types: listed(names.types), queues: listed(names.queues) }
 }
 
 /** What the signs mean and how many there are; each is a filter too. */
@@ -100,13 +107,13 @@ function Legend({ counts, filter }: { readonly counts: ReadonlyMap<string, numbe
   )
 }
 
-function Jobs({ selected: { jobs, vwnOf }, atMs }: { readonly selected: Selected; readonly atMs: number | null }): JSX.Element {
+function Jobs({ selected: { jobs, jobCount, vwnOf }, atMs }: { readonly selected: Selected; readonly atMs: number | null }): JSX.Element {
   return (
     <section class="jobs" role="region" aria-label="jobs" tabIndex={0}>
-      <h2>Jobs <span class="quiet">{jobs.length > jobsShown ? `the first ${jobsShown} of ${jobs.length}` : jobs.length}</span></h2>
+      <h2>Jobs <span class="quiet">{jobCount > jobs.length ? `the first ${jobs.length} of ${jobCount}` : jobCount}</span></h2>
       {jobs.length === 0 && <p class="quiet">None.</p>}
       <ol>
-        {jobs.slice(0, jobsShown).map((job) => (
+        {jobs.map((job) => (
           <li key={job.job} data-job={job.job}>
             <div><JobLink job={job.job} /> <b>{job.name}</b> {job.user}{job.queue === null ? '' : `, ${job.queue}`}{job.batchJobId === null ? '' : `, ${job.batchSystem ?? ''} ${job.batchJobId}`} <span class="quiet">{ago(job.submittedAtMs, atMs ?? nowMs.value)}</span></div>
             <div class="why">{jobSentence(job, vwnOf.get(job.job) ?? null)}</div>

@@ -1,6 +1,6 @@
 /** The monitor's files over HTTP; and the page itself on a farm as large as farms get, of which only the API is played. */
 import { fastify, type FastifyInstance } from 'fastify'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { sendError } from '../../controller/http/errors.ts'
@@ -34,6 +34,11 @@ test('a monitor that was not built says so, and what to run', async () => {
   await using app = served(folder.path)
   const page = await app.inject('/')
   expect([page.statusCode, page.headers['content-type'], page.body]).toEqual([503, 'text/plain; charset=utf-8', expect.stringMatching(/^the monitor is not built \(folder=.*\): run `npm run build`.*\n$/)])
+})
+
+test('docs/monitor.md leads to every picture that there is, and to no other', () => {
+  const named = readFileSync('docs/monitor.md', 'utf8').match(/(?<=\(monitor\/)[\w-]+\.webp/g)
+  expect([...new Set(named)].sort()).toEqual(readdirSync('docs/monitor').sort())
 })
 
 const hosts = 1_000

@@ -316,7 +316,8 @@ export interface FakeBait extends FakeHost, AsyncDisposable {
 }
 
 export interface FakeBaitOptions extends FakeHostOptions {
-  readonly url: string
+  /** Of the bus; or a connection to it that many of them share, which stays theirs to close. */
+  readonly url: string | NatsConnection
   readonly heartbeatMs?: number
 }
 
@@ -324,7 +325,7 @@ export interface FakeBaitOptions extends FakeHostOptions {
 export async function startFakeBait(options: FakeBaitOptions): Promise<FakeBait> {
   const { url, heartbeatMs = 200, clock = systemClock } = options
   const host = createFakeHost(options)
-  const connection = await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50, ignoreClusterUpdates: true })
+  const connection = typeof url === 'string' ? await connect({ servers: url, maxReconnectAttempts: -1, reconnectTimeWait: 50, ignoreClusterUpdates: true }) : url
   let muted = false
   let ordersTaken = 0
   let sending: Promise<void> | null = null
@@ -361,7 +362,7 @@ export async function startFakeBait(options: FakeBaitOptions): Promise<FakeBait>
   const stop = async (): Promise<void> => {
     beat.cancel()
     host.close()
-    await connection.close()
+    if (typeof url === 'string') await connection.close()
     await sending
   }
   return Object.create(host, Object.getOwnPropertyDescriptors({

@@ -1,9 +1,10 @@
 /** Pictures of the monitor, for docs/: always the same small farm, as far as a running thing can be the same. */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { JobId } from '../../core/ids.ts'
+import { Undo } from '../../kit/undo.ts'
 import { until } from '../../kit/until.ts'
-import { startBrowser, type TestPage } from './browser.ts'
+import { startBrowser } from './browser.ts'
 import { startTestController, type TestController } from './controller.ts'
 import { startFakeBait, type FakeBait } from './fake-bait.ts'
 import { startNats } from './nats.ts'
@@ -13,37 +14,53 @@ const jobs = 34
 const users = ['alice', 'bob', 'carol', 'dan']
 const names = ['simulate.sh', 'fit', 'render', 'blast']
 
-/** The files written. */
+/** Wide and narrow: what stands on a desk, and what is in a hand. */
+const sizes = [{ width: 1280, height: 800 }, { width: 390, height: 844 }] as const
+const themes = ['light', 'dark'] as const
+const quality = 60
+
+/** Every page at every size in every theme, in a folder that has nothing else afterwards; the files. */
 export async function makeScreens(folder: string): Promise<readonly string[]> {
+  rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   await using nats = await startNats()
   await using controller = await startTestController({ natsUrl: nats.url })
-  const baits: FakeBait[] = []
+  await using baits = new Undo()
+  const played: FakeBait[] = []
   for (let nth = 1; nth <= hosts; nth += 1) {
-    baits.push(await startFakeBait({ url: nats.url, host: `node${nth}`, jobMs: null, capacity: { cpus: 6, memoryMib: 8_192, scratchGib: 200 }, boot: nth % 5 === 0 ? 'hang' : 'ready' }))
+    const bait = await startFakeBait({ url: nats.url, host: `node${nth}`, jobMs: null, capacity: { cpus: 6, memoryMib: 8_192, scratchGib: 200 }, boot: nth % 5 === 0 ? 'hang' : 'ready' })
+    baits.push('bait', () => bait.stop())
+    played.push(bait)
   }
-  const ended = await fill(controller, baits)
+  const { job, vwn, ranAtMs } = await fill(controller, played)
+  const pages = {
+    farm: ['', /live[^]*node12/],
+    vwn: [`?page=vwn&id=${vwn}`, /Its life[^]*Clean when/],
+    job: [`?page=job&id=${job}`, /Why it got this[^]*decided/],
+    types: ['?page=types', /standard[^]*Images[^]*debian12/],
+    times: ['?page=times&hours=1', /jobs? ended[^]*standard/],
+    rewind: [`?at=${ranAtMs}`, /as it was at[^]*Around this moment[^]*busy/],
+  } as const
   await using browser = await startBrowser()
   const shown = await browser.open(controller.now.url)
   const written: string[] = []
-  const shoot = async (name: string, query: string, wanted: RegExp): Promise<void> => {
+  for (const [name, [query, wanted]] of Object.entries(pages)) {
     await shown.page.goto(`${controller.now.url}/${query}`)
-    await shown.untilText(wanted)
-    written.push(await picture(shown, join(folder, `${name}.png`)))
+    for (const size of sizes) {
+      for (const theme of themes) {
+        await shown.look({ ...size, theme })
+        await shown.untilText(wanted)
+        const path = join(folder, `${name}-${size.width}-${theme}.webp`) as `${string}.webp`
+        await shown.page.screenshot({ path, type: 'webp', quality })
+        written.push(path)
+      }
+    }
   }
-  await shoot('farm', '', /live[^]*node12/)
-  await shown.look({ theme: 'dark', height: 800 })
-  await shoot('filtered', '?user=alice', /live[^]*alice/)
-  await shown.look({ theme: 'light', height: 800 })
-  await shoot('job', `?page=job&id=${ended}`, /Why it got this[^]*decided/)
-  await shoot('vwn', `?page=vwn&id=${(await controller.job(ended)).vwn}`, /Its life[^]*Clean when/)
-  await shoot('times', '?page=times&hours=1', /jobs? ended[^]*standard/)
-  for (const bait of baits) await bait.stop()
   return written
 }
 
-/** Jobs of several users run, wait and have ended; the one that has. */
-async function fill(controller: TestController, baits: readonly FakeBait[]): Promise<JobId> {
+/** Jobs of several users run, wait and have ended; the one that has, with its VWN and a moment when it ran. */
+async function fill(controller: TestController, baits: readonly FakeBait[]): Promise<{ readonly job: JobId; readonly vwn: string; readonly ranAtMs: number }> {
   const given = Array.from({ length: jobs }, (_, nth) => {
     const bait = baits[nth % baits.length]
     const user = users[nth % users.length] ?? ''
@@ -56,10 +73,8 @@ async function fill(controller: TestController, baits: readonly FakeBait[]): Pro
   first.bait?.finish(first.job)
   await controller.untilJob(first.job, ({ state }) => state === 'ended')
   await until(async () => (await controller.jobs('?state=running')).length >= jobs / 2, { withinMs: 30_000, what: 'half of the jobs run' })
-  return first.job
-}
-
-async function picture({ page }: TestPage, path: string): Promise<string> {
-  await page.screenshot({ path: path as `${string}.png`, optimizeForSpeed: false })
-  return path
+  const { vwn } = await controller.job(first.job)
+  const busy = vwn === null ? undefined : (await controller.vwn(vwn)).events.find(({ to }) => to === 'busy')
+  if (vwn === null || busy === undefined) throw new Error(`${first.job} has ended and was in no VWN`)
+  return { job: first.job, vwn, ranAtMs: Math.ceil(busy.atMs) }
 }

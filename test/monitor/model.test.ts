@@ -45,6 +45,12 @@ describe('a filter', () => {
     const selected = select(farm, filter)
     expect([selected.tiles.map(({ host }) => host.host), selected.jobs.map(({ job }) => job)]).toEqual([hosts, jobs])
   })
+  test('lists the first jobs of many, as if all were sorted', () => {
+    const many = Array.from({ length: 250 }, (_, nth) => aJob({ job: jobId(`h1-${nth + 1}`), state: nth % 3 === 0 ? 'waiting' : 'running', submittedAtMs: (nth * 7_919) % 83 }))
+    const order = many.toSorted((a, b) => Number(b.state === 'waiting') - Number(a.state === 'waiting') || a.submittedAtMs - b.submittedAtMs || (a.job < b.job ? -1 : 1))
+    const { jobs, jobCount } = select(farmOf(rows({ generation: 1, jobs: many })), {})
+    expect([jobs, jobCount]).toEqual([order.slice(0, 100), 250])
+  })
   test('counts VWNs by state', () => {
     expect([...select(farm, {}).states]).toEqual([['busy', 1], ['paused', 1]])
     expect([...select(farm, { user: 'alice' }).states]).toEqual([['busy', 1]])

@@ -1,5 +1,5 @@
 /** What controller and bait say to Prometheus, read by Prometheus itself; and what docs/monitoring makes of it. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
@@ -78,14 +78,28 @@ test('no label tells a user, a job or a VWN', async () => {
 const used = (texts: readonly string[]): readonly string[] =>
   [...new Set(texts.flatMap((text) => text.match(/(?<![\w:])(?:wnod|process|nodejs)_\w+(?!:)\b/g) ?? []))]
 
+interface Panel {
+  readonly panels?: readonly Panel[]
+  readonly targets?: readonly { readonly expr: string }[]
+}
+const expressionsOf = ({ panels = [], targets = [] }: Panel): readonly string[] => [...targets.map(({ expr }) => expr), ...panels.flatMap(expressionsOf)]
+/** What the dashboard asks for, in the order of its panels, with an interval where Grafana chooses one. */
+const shown = expressionsOf(JSON.parse(readFileSync('docs/monitoring/dashboard.json', 'utf8')) as Panel).map((text) => text.replaceAll('$__rate_interval', '5m'))
+
+test('promtool understands every expression of the dashboard', async () => {
+  await using folder = await tempFolder()
+  const file = join(folder.path, 'dashboard.yml')
+  const group = { name: 'dashboard', rules: shown.map((expr, nth) => ({ record: `dashboard:panel_${nth}`, expr })) }
+  writeFileSync(file, JSON.stringify({ groups: [group] })) // which is YAML
+  expect((await run('promtool', ['check', 'rules', file])).stdout).toContain(`${shown.length} rules found`)
+})
+
 test('every metric of the dashboard and of the rules exists', async () => {
   const live = await Promise.all([controller.now.url, baitUrl].map((url) => textOf(url)))
   const families = live.flatMap((text) => [...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)]).flatMap(([, name = '', type]) =>
     (type === 'histogram' ? ['_bucket', '_sum', '_count'].map((end) => name + end) : [name]))
-  const { panels } = JSON.parse(readFileSync('docs/monitoring/dashboard.json', 'utf8')) as { panels: { targets?: { expr: string }[] }[] }
   const { groups } = parse(readFileSync(rules, 'utf8')) as { groups: { rules: { expr: string; record?: string }[] }[] }
   const ruled = groups.flatMap((group) => group.rules)
-  const shown = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
   const names = used([...ruled.map(({ expr }) => expr), ...shown])
   expect(names.length).toBeGreaterThan(30)
   expect(names.filter((name) => !families.includes(name))).toEqual([])
