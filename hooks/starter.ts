@@ -27,7 +27,7 @@ import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
-import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
+import { given, leaveGone, look, readerIsGone, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
 import { decoded, lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
@@ -295,7 +295,7 @@ function openStreams(state: State, via: JobStream, stage: boolean): void {
   const { stdio, run, command } = state
   if (run.tty !== null) void import('./starter/terminal.ts').then(({ takeTerminal }) => (state.terminal = takeTerminal()))
   if (run.stdin === 'stream') {
-    const input = command.stdin === undefined ? source(stdio.stdin, () => sender) : given(command.stdin, () => sender)
+    const input = command.stdin === undefined ? source(stdio.stdin, () => sender, run.tty !== null) : given(command.stdin, () => sender)
     const sender: Sender = via.outgoing(stream.stdin, input)
   }
   if (run.stdout === 'stream') receive(state, via, stream.stdout, stdio.stdout)
@@ -305,7 +305,7 @@ function openStreams(state: State, via: JobStream, stage: boolean): void {
 
 function receive(state: State, via: JobStream, streamId: number, facts: FdFacts): void {
   const to = sink(facts, (error) => {
-    if (error.code !== 'EPIPE' && error.code !== 'ENXIO') state.unwritten ??= error
+    if (!readerIsGone(facts, error)) state.unwritten ??= error
     receiver.stop()
   })
   // Stderr stays open for what we may have to say when the job is over; our own end closes it.
@@ -426,6 +426,7 @@ function end(state: State, go: () => void): void {
   for (const file of state.command.removes ?? []) tryUnlink(file)
   report(state)
   unlisten()
+  leaveGone(Object.values(state.stdio))
   go()
 }
 

@@ -11,7 +11,7 @@ import { until } from '../../kit/until.ts'
 import { missingPower } from '../agent/harness.ts'
 import { nearPlaces, type Places } from '../conformance/near.ts'
 import { buildStarter, starterFolder } from '../handover/desk.ts'
-import { htcondor, lsf, pbs, replay, torque, type Bait, type Player, type ReplayCase } from './replay.ts'
+import { htcondor, lsf, pbs, replay, replayAtTerminal, torque, type Bait, type Player, type ReplayCase, type TerminalCase, type Typist } from './replay.ts'
 
 let places: Places
 let bait: Bait
@@ -176,6 +176,65 @@ function pbsCases(): readonly ReplayCase[] {
   ]
 }
 
+const prompt = '\r\nready> '
+/** Without what a shell shows before it has this prompt: another, of its host. */
+const fromPrompt = (shown: string): string => shown.slice(shown.indexOf(prompt))
+
+/** A line for the shell at the terminal, once it has the prompt. */
+async function say({ type, shows }: Typist, line: string, ...answers: readonly string[]): Promise<void> {
+  type(`${line}\n`)
+  for (const answer of answers) await shows(answer)
+}
+
+const atTerminal = (name: string, talk: TerminalCase['talk']): TerminalCase => ({
+  name, tidy: fromPrompt,
+  async talk(typist) {
+    await typist.shows('$ ')
+    await say(typist, "PS1='ready> '", prompt)
+    await talk(typist)
+  },
+})
+
+/** `bsub -Is bash`, `qsub -I`: a shell at a terminal, and somebody who types. */
+const terminalCases: readonly TerminalCase[] = [
+  atTerminal('is one for all three, has its size, keys and exit code', async (typist) => {
+    await say(typist, 'test -t 0 && test -t 1 && test -t 2 && stty size', '33 101', prompt)
+    await say(typist, 'echo up; until [ "$(stty size)" = "40 120" ]; do sleep 0.05; done', '\nup')
+    typist.resize(40, 120)
+    await typist.shows(prompt)
+    await say(typist, "sh -c 'echo up; exec sleep 600'", '\nup')
+    typist.type('\x03')
+    await typist.shows(prompt)
+    await say(typist, 'echo "ended $?"', 'ended 130', prompt)
+    await say(typist, "sh -c 'echo up; read word; echo got $word'", '\nup')
+    typist.type('\x1a')
+    await typist.shows('Stopped')
+    await typist.shows(prompt)
+    await say(typist, 'fg', 'sh -c')
+    await say(typist, 'it', 'got it', prompt)
+    await say(typist, "sh -c 'echo up; exec cat'", '\nup')
+    await say(typist, 'one', 'one\r\none')
+    typist.type('\x04')
+    await typist.shows(prompt)
+    typist.type('exit 42\n')
+  }),
+  atTerminal('the system’s TERM', async (typist) => {
+    await say(typist, 'echo up; exec sleep 600', '\nup')
+    typist.signal('SIGTERM')
+  }),
+  atTerminal('a terminal that the job leaves raw, and a death by KILL', async ({ type }) => type('stty raw -echo; kill -KILL $$\n')),
+  atTerminal('the terminal goes away', async (typist) => typist.hangUp()),
+]
+
+/** `bsub -Ip`: what its user's own terminal makes of the interrupt key, LSF sends to the job's processes. */
+const byLsf: TerminalCase = {
+  name: 'the interrupt key of bsub -Ip', script: 'trap "echo got; exit 3" INT; echo up; while :; do sleep 0.1; done', tidy: (shown) => shown,
+  async talk({ shows, signal }) {
+    await shows('up')
+    signal('SIGINT')
+  },
+}
+
 /** What the farm itself does wrong is no failure of the job: each system hears of it in its own way. */
 const away: readonly (readonly [Player, ReplayCase, string, readonly string[]])[] = [
   [lsf, { name: '', script: 'true' }, 'exit 75', []],
@@ -200,6 +259,15 @@ describe.skipIf(missingPower !== null)(`played batch systems${missingPower === n
       const onHost: Bait = { ...bait, socket: '/nonexistent.sock', unreachable: 'bare' }
       const [native, ours] = await Promise.all([replay(player, one, null), replay(player, one, onHost)])
       expect(ours).toEqual(native)
+    }, 60_000)
+  })
+
+  describe.each([lsf, pbs, torque])('$name, at a terminal', (player) => {
+    test.each(player === lsf ? [...terminalCases, byLsf] : terminalCases)('$name', async (one) => {
+      const onHost: Bait = { ...bait, socket: '/nonexistent.sock', unreachable: 'bare' }
+      const [native, ours, become] = await Promise.all([null, bait, onHost].map((where) => replayAtTerminal(player, one, where)))
+      expect(ours).toEqual({ ...native, restored: native?.restored === null ? null : true })
+      expect(become).toEqual(native)
     }, 60_000)
   })
 
