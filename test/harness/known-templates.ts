@@ -7,9 +7,10 @@ import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { templateFileNames, templateIdPattern } from '../../bait/templates/files.ts'
+import { folderOfRun } from './temp.ts'
 
-/** Made in vitest.config.ts for one run; empty where somebody else runs these tests. */
-const known = process.env['WNOD_TEST_TEMPLATES'] ?? ''
+/** Of one run; empty where somebody else runs these tests. */
+const known = process.env['WNOD_TEST_RUN'] === undefined ? '' : folderOfRun('templates')
 
 /** Before all tests, in the process that runs them, once for each project that needs it. */
 export const setup = (): void => void mkdirSync(known, { mode: 0o700, recursive: true })
