@@ -9,5 +9,5 @@ export function playedSession(): GuestSession & { breakOff(): void; readonly sti
   const never = (): never => {
     throw new Error('not played')
   }
-  return { closed, close, breakOff: close, openAgent: () => Promise.resolve(new PassThrough()), exec: never, listen: never, stand: (now) => void (still = now), get still() { return still }, get client() { return never() } }
+  return { closed, close, breakOff: close, openAgent: () => Promise.resolve(new PassThrough()), exec: never, listen: never, stand: (now) => void (still = now), get still() { return still }, carried: { toGuestBytes: 0, fromGuestBytes: 0 }, get client() { return never() } }
 }
