@@ -18,8 +18,8 @@ export interface Polled<T> {
   readonly problem: Refused | null
 }
 
-/** After a refusal; a host that is away is asked as seldom as this. */
-const refusedMs = 5_000
+/** After a refusal: a host that is away is back sooner or later. */
+const refusedMs = 3_000
 
 /** What is known by now. Another `id` begins anew; null asks for nothing, and neither does a page that nobody sees. */
 export function usePolled<T, Reply>(id: string | null, { first, path, gather, everyMs }: Polling<T, Reply>): Polled<T> {
@@ -39,7 +39,7 @@ export function usePolled<T, Reply>(id: string | null, { first, path, gather, ev
         if (ending.signal.aborted) return
         if (!(problem instanceof Refused)) throw problem
         setPolled({ known, asked: true, problem })
-        again(Math.max(everyMs, refusedMs))
+        again(refusedMs)
       }
     }
     const again = (ms: number): void => { stop = after(ms, () => void ask()) }
