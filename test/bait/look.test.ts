@@ -6,10 +6,12 @@ import { fakeClock } from '../../kit/clock.ts'
 import { silentLog } from '../../kit/log.ts'
 import { until } from '../../kit/until.ts'
 import { openSamples } from '../../bait/samples.ts'
+import { keepLine } from '../../bait/vwns/line.ts'
 import type { LiveVwn } from '../../bait/vwns/vwn.ts'
 import { consoleSeenSchema, lookVersion, sampleEveryMs, samplesMax, samplesSeenSchema } from '../../wire/look.ts'
 import { subjects } from '../../wire/subjects.ts'
 import { baitLab, host } from './lab.ts'
+import { playedSession } from './played-session.ts'
 
 const v = lookVersion
 
@@ -59,4 +61,17 @@ test('an hour of samples is kept of each VWN, and none of one that is no more', 
   await clock.advance(sampleEveryMs)
   expect(samples.of(vwnId('v1'), 0)).toEqual([])
   await samples.stop()
+})
+
+test('what was carried to a guest and from it counts on over a connection that broke', async () => {
+  const key = { shared: '', secret: '' }
+  const meeting = { host, vwn: vwnId('v1'), token: { term: 1, epoch: 1 }, portSocket: '', sshPort: 1, hostKey: key, clientKey: key }
+  const [first, second] = [playedSession({ toGuestBytes: 10, fromGuestBytes: 1 }), playedSession({ toGuestBytes: 5, fromGuestBytes: 100 })]
+  const ending = new AbortController()
+  const line = keepLine({ clock: fakeClock(), log: silentLog, signal: ending.signal }, first, { meeting, connectGuest: () => Promise.resolve(second), onBroken: () => undefined, signal: ending.signal })
+  expect(line.carried).toEqual({ toGuestBytes: 10, fromGuestBytes: 1 })
+  first.breakOff()
+  await first.closed
+  expect(await line.open()).toBe(second)
+  expect(line.carried).toEqual({ toGuestBytes: 15, fromGuestBytes: 101 })
 })

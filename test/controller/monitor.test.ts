@@ -38,6 +38,9 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     const colours = new Set(new Uint32Array(canvas.getContext('2d').getImageData(60, 0, canvas.width - 60, canvas.height - 30).data.buffer))
     return curve.querySelectorAll('.u-axis:not(.u-off)').length === 2 && colours.size > 2
   })`) as Promise<boolean>
+  /** From now on `window.shifts` has everything of the page that moves by itself. */
+  const watchShifts = (page: TestPage['page']): Promise<unknown> =>
+    page.evaluate('window.shifts = []; new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) => value + " " + sources.map(({ node }) => node?.className)))).observe({ type: "layout-shift" })')
   const block = (vwn: string | null): string => `[data-vwn="${vwn}"]`
 
   test('a job is seen to wait, to run and to end, and a click leads from its VWN to it', async () => {
@@ -141,7 +144,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     const { page, untilText, complaints } = await browser.open(url(`?page=vwn&id=${vwn}`))
     await untilText(/What it uses[^]*processors 0\.75[^]*memory 96 MiB[^]*read 0\.00 MiB\/s, written 5\.00 MiB\/s[^]*to the guest not known[^]*Its console[^]*a line of the guest[^]*What its bait was told[^]*make it/)
     await until(async () => (await page.$$('.diagrams .curve canvas')).length === 4 && drawn(page), { withinMs: 20_000, what: 'four diagrams' })
-    await page.evaluate('window.shifts = []; new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) => value + " " + sources.map(({ node }) => node?.className)))).observe({ type: "layout-shift" })')
+    await watchShifts(page)
     const place = (): Promise<readonly [number, boolean]> => page.evaluate('(() => { const { scrollTop, scrollHeight, clientHeight } = document.querySelector(".console"); return [scrollTop, scrollTop + clientHeight >= scrollHeight - 4] })()') as Promise<readonly [number, boolean]>
     expect((await place())[1]).toBe(true)
     bait.consoles.set(id, `${said}comes last\n`)
@@ -182,7 +185,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
   test('nothing of it moves while the farm changes', async () => {
     const { page, untilText } = await browser.open(url())
     await untilText(/live/, '.fresh')
-    await page.evaluate('window.shifts = []; new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) => value + " " + sources.map(({ node }) => node?.className)))).observe({ type: "layout-shift" })')
+    await watchShifts(page)
     const job = bait.submit({ name: 'moves.sh', want: { type: 'small' } })
     await untilText(/moves\.sh/, '.jobs')
     await controller.untilJob(job, ({ state }) => state === 'running')
