@@ -15,12 +15,12 @@ export function makingDiagrams({ types, fromMs, stepMs, toMs }: MakingReply, nam
   const shown = failures.slice(0, causesMax)
   return [
     {
-      title: 'Making a VWN', unit: 'seconds that half of them took at most, within the last day', names: ways.map((way) => way.name),
+      title: 'Making a VWN', unit: 'seconds, for half of them, in the last day', names: ways.map((way) => way.name),
       lines: [atS, ...ways.map(({ halfMs = [] }) => halfMs.map((ms) => (ms === null ? null : ms / 1_000)))],
       says: ways.length === 0 ? 'None was made.' : ways.map((way) => `${way.vwns} ${way.name}, half of them at last within ${duration(way.halfMs?.findLast((ms) => ms !== null))}`).join('; '),
     },
     {
-      title: 'VWNs that failed', unit: 'in each half hour, by cause, within the last day', names: shown.map(({ code }) => code),
+      title: 'VWNs that failed', unit: 'by cause, each half hour of the last day', names: shown.map(({ code }) => code),
       lines: [atS, ...shown.map(({ counts }) => counts)],
       says: failures.length === 0 ? 'None has failed.' : failures.map(({ code, counts }) => `${counts.reduce((sum, count) => sum + count, 0)} ${code}`).join(', '),
     },

@@ -36,6 +36,11 @@ export function rateOf(perMinute: TimesReply['perMinute']): Rate {
   return [atS, rate]
 }
 
+/** A curve that has only begun is not drawn wider than these seconds, so that the times below it differ. */
+const widthSMin = 600
+/** From when to when a curve of these moments is drawn; one without any has null for both. */
+export const timeRange = (fromS: number | null, toS: number | null): [number, number] | [null, null] => (fromS === null || toS === null ? [null, null] : [Math.min(fromS, toS - widthSMin), toS])
+
 const dayS = 86_400
 /** What stands below these moments, in seconds since 1970: the time of day, and the day too where they are of several. */
 export const axisWords = (atS: readonly number[]): string[] =>

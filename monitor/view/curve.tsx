@@ -3,7 +3,7 @@ import type { JSX } from 'preact'
 import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { axisWords, type Lines } from '../model/times.ts'
+import { axisWords, timeRange, type Lines } from '../model/times.ts'
 import { theme } from '../shell/theme.ts'
 
 const heightPx = 180
@@ -26,7 +26,7 @@ export function Curve({ of, says, names = [], sparse = false }: { readonly of: L
     const axis = { stroke: colour('--quiet'), grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1 } }
     const shown = new uPlot({
       width: element.clientWidth, height: heightPx, legend: { show: false }, cursor: { show: false },
-      scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
+      scales: { x: { range: (_, from, to) => timeRange(from, to) }, y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
       axes: [{ ...axis, values: (_, splits) => axisWords(splits) }, { ...axis, size: 46 }],
       series: [{}, ...of.slice(1).map((_, index) => ({ stroke: colour('--link'), width: 2, dash: dash(index), points: sparse ? dots(index, colour) : { show: false } }))],
     }, aligned(of), element)

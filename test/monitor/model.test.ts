@@ -9,7 +9,7 @@ import { around, pastFarm } from '../../monitor/model/past.ts'
 import { addressOf, pages, placeOf } from '../../monitor/model/place.ts'
 import { makingDiagrams } from '../../monitor/model/making.ts'
 import { diagramsOf, gathered } from '../../monitor/model/samples.ts'
-import { axisWords, madeWords, rateOf, readyShare, spans } from '../../monitor/model/times.ts'
+import { axisWords, madeWords, rateOf, readyShare, spans, timeRange } from '../../monitor/model/times.ts'
 import { layOut, noLayout, overlap, shareOf } from '../../monitor/model/tiles.ts'
 import { waterfall } from '../../monitor/model/waterfall.ts'
 import { seen } from '../../monitor/model/window.ts'
@@ -199,6 +199,7 @@ describe('times', () => {
     expect(axisWords([atS(22, 3), atS(22, 4)])).toEqual(['03:30', '04:30'])
     expect(axisWords([atS(20, 3), atS(22, 4)])).toEqual(['11-20 03:30', '11-22 04:30'])
     expect(axisWords([])).toEqual([])
+    expect([timeRange(0, 3_600), timeRange(1_000, 1_000), timeRange(null, null)]).toEqual([[0, 3_600], [400, 1_000], [null, null]])
   })
   test('how jobs came by their VWNs is told, most frequent first', () => {
     expect(madeWords({ new: 2, ready: 6, reused: 9, bare: 0 })).toBe('9 used before, 6 fresh and ready, 2 made for it')
