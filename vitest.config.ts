@@ -7,11 +7,15 @@ import { chooseImageStore } from './kit/image-store.ts'
 const sideBySide = 2
 const slow = ['integration', 'conformance', 'batch', 'e2e'].map((ring) => `test/${ring}/**/*.test.ts`)
 
-// What promises milliseconds holds them on a host that has nothing else to do, and batch systems end what is late there: these run alone.
-const alone = ['test/integration/fifty.test.ts', 'test/integration/pause.test.ts', 'test/e2e/suspend.test.ts', 'test/batch/slurm.test.ts', 'test/batch/slurm-batch.test.ts', 'test/batch/gridengine.test.ts']
+// Batch systems end what is late, so each has the machine but for the other: both wait more than they compute.
+const batch = ['gridengine', 'slurm', 'slurm-batch'].map((system) => `test/batch/${system}.test.ts`)
+
+// What promises milliseconds holds them on a host that has nothing else to do: these run alone.
+const alone = ['test/integration/fifty.test.ts', 'test/integration/pause.test.ts', 'test/e2e/suspend.test.ts']
 
 // Every case of Slurm on the host itself: run by whoever changes how the starter becomes a job, with WNOD_BATCH=1.
-const onHost = process.env['WNOD_BATCH'] === undefined ? ['test/batch/slurm-host.test.ts'] : []
+const onHost = 'test/batch/slurm-host.test.ts'
+const batchToday = process.env['WNOD_BATCH'] === undefined ? batch : [...batch, onHost]
 
 // Seventy ways to leave something behind take a guest seven minutes: run by whoever changes the scrub, with WNOD_HOSTILE=1.
 const hostile = 'test/hostile/**/*.test.ts'
@@ -59,7 +63,11 @@ export default defineConfig({
         test: { name: 'unit', env, include: ['test/**/*.test.ts'], exclude: [...slow, hostile], maxWorkers: availableParallelism(), testTimeout: 10_000, hookTimeout: 10_000 },
       },
       ...(process.env['WNOD_HOSTILE'] === undefined
-        ? [partsProject('parts', { include: slow, exclude: [...alone, ...onHost], maxWorkers: sideBySide }, 1), partsProject('alone', { include: alone, maxWorkers: 1 }, 2)]
+        ? [
+            partsProject('parts', { include: slow, exclude: [...alone, ...batch, onHost], maxWorkers: sideBySide }, 1),
+            partsProject('batch', { include: batchToday, maxWorkers: sideBySide }, 2),
+            partsProject('alone', { include: alone, maxWorkers: 1 }, 3),
+          ]
         : [partsProject('parts', { include: [hostile], maxWorkers: 1 }, 1)]),
     ],
   },

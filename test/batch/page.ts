@@ -16,7 +16,7 @@ export function page(): string {
 
 Printed from \`test/batch/cases.ts\` by \`npm run docs\`. Each case runs on the real batch system twice, natively and in a VWN, and what its owner can see is compared:
 the system's own record (state, exit code, signal, restarts), stdout and stderr. A test fails where they differ, and where a difference that is named here is no more.
-\`npm test\` runs two of each group; \`WNOD_BATCH=1 npx vitest run --project alone test/batch\` all of them, in some minutes.
+\`npm test\` runs two of each group; \`WNOD_BATCH=1 npx vitest run --project batch\` all of them, in some minutes.
 
 ${groups.map((group) => `## ${group[0]?.toUpperCase()}${group.slice(1)}\n\n${table(cases.filter((one) => one.group === group))}`).join('\n')}`
 }

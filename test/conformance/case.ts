@@ -45,6 +45,8 @@ export interface Case {
   readonly files?: boolean
   /** What a VWN must give where no bare run can be compared. */
   readonly expected?: { readonly code: number; readonly stdout?: string; readonly files?: string }
+  /** Differs from those beside it by a number or a name alone. */
+  readonly oneOfMany?: true
   /** Guests that cannot honour this, and why; and where a starter on the host itself does as its batch system, not as env(1). */
   readonly unless?: Partial<Record<Contact | 'host', string>>
 }

@@ -9,7 +9,7 @@ const lines = (text: string): string => text.split('\n').sort().join('\n')
 const sha = (text: string): string => createHash('sha256').update(text).digest('hex')
 
 const exits: readonly Case[] = [
-  ...[0, 1, 7, 127, 128, 137, 255].map((code): Case => ({ group: 'exit', name: `exit ${code}`, argv: sh(`exit ${code}`) })),
+  ...[0, 1, 7, 127, 128, 137, 255].map((code): Case => ({ group: 'exit', name: `exit ${code}`, oneOfMany: true, argv: sh(`exit ${code}`) })),
   { group: 'exit', name: 'a command that is not there', argv: ['no-such-command'], stderr: false },
   { group: 'exit', name: 'a file that cannot be executed', argv: ['/etc/passwd'], stderr: false },
   { group: 'exit', name: 'a child that lives on does not hold up the end', argv: sh('sleep 3 >/dev/null 2>&1 & exit 4') },
@@ -19,7 +19,7 @@ const exits: readonly Case[] = [
 const deadly = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 24, 25, 26, 27, 29, 30, 31]
 const deaths: readonly Case[] = [
   ...deadly.map((signal): Case => ({
-    group: 'death', name: `by signal ${signal}`, before: 'ulimit -c 0', argv: sh(`kill -${signal} $$; sleep 5`),
+    group: 'death', name: `by signal ${signal}`, oneOfMany: true, before: 'ulimit -c 0', argv: sh(`kill -${signal} $$; sleep 5`),
     ...(signal === 3 && { unless: { ssh: 'the shell of the tiny image (busybox) ignores SIGQUIT for itself; a program of its own dies of it, see signals' } }),
   })),
   { group: 'death', name: 'by a real-time signal', call: '(run); echo $?', stderr: false, argv: sh('kill -40 $$; sleep 5') },
@@ -45,7 +45,7 @@ const signals: readonly Case[] = [
     },
   },
   ...(['TERM', 'INT', 'HUP', 'USR1', 'QUIT'] as const).map((name): Case => ({
-    group: 'signals', name: `${name} kills a job that makes no arrangements`, stdin: null, before: 'ulimit -c 0', argv: sh('echo up; exec sleep 600'),
+    group: 'signals', name: `${name} kills a job that makes no arrangements`, oneOfMany: true, stdin: null, before: 'ulimit -c 0', argv: sh('echo up; exec sleep 600'),
     async talk({ child, says }) {
       await says('up\n')
       child.kill(`SIG${name}`)
@@ -154,7 +154,7 @@ const environment: readonly Case[] = [
 const surroundings: readonly Case[] = [
   { group: 'surroundings', name: 'user, group and groups', argv: sh('id -u; id -g; id -G; id -un; id -gn') },
   { group: 'surroundings', name: 'the directory, where the guest has it', before: 'cd /tmp', argv: ['pwd'] },
-  ...['000', '022', '027', '077'].map((mask): Case => ({ group: 'surroundings', name: `umask ${mask}`, before: `umask ${mask}`, options: ['--stage'], argv: sh('umask; : >f; ls -l f | cut -c1-10') })),
+  ...['000', '022', '027', '077'].map((mask): Case => ({ group: 'surroundings', name: `umask ${mask}`, oneOfMany: true, before: `umask ${mask}`, options: ['--stage'], argv: sh('umask; : >f; ls -l f | cut -c1-10') })),
   { group: 'surroundings', name: 'nice 5', wrap: 'nice -n 5', argv: sh('read -r l </proc/$$/stat; set -- ${l##*) }; echo ${17}') },
   { group: 'surroundings', name: 'leads its own process group', argv: sh('read -r l < /proc/$$/stat; set -- ${l##*) }; [ $3 = $$ ] && echo leader') },
   // No pipe and no other program: both would be descriptors of the shell for a moment.

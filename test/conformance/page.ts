@@ -41,7 +41,8 @@ export function page(): string {
 Printed from \`test/conformance/cases.ts\` by \`npm run docs\`. ${cases.length} cases; ${compared} of them run bare, in a guest with the agent and in one
 that has ssh alone, and what their caller can see is compared byte for byte: output, exit code, signal, files. The same cases also run on the host
 itself by a job starter that becomes the job, where all of them hold (a script that is no program is as Slurm has it). The others have no
-bare counterpart and are held against what is written down.
+bare counterpart and are held against what is written down. Of cases that differ by a number alone \`npm test\` runs one of four in a guest that has ssh alone;
+\`WNOD_CONFORMANCE=all npx vitest run test/conformance\` all of them.
 
 ${sections.join('\n')}
 ## Differences that are known

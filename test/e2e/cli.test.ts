@@ -118,8 +118,8 @@ test('kill shows what it would do, and does it with --yes: the job ends as lost'
 })
 
 test('a job has the memory that it asks for, and no more; for want of it it is killed, and that is said everywhere', async () => {
-  const full = await farm.run(['node', '-e', 'console.log(Buffer.alloc(200 * 2 ** 20, 1).length / 2 ** 20)'], { options: ['--memory', '256'] })
-  expect(full).toMatchObject({ code: 0, stdout: '200\n', stderr: '' })
+  const full = await farm.run(['sh', '-c', 'dd if=/dev/zero bs=200M count=1 status=none | wc -c'], { options: ['--memory', '256'] })
+  expect(full).toMatchObject({ code: 0, stdout: `${200 * 2 ** 20}\n`, stderr: '' })
   const end = await farm.run(['tail', '/dev/zero'], { options: ['--memory', '256'] })
   expect(end).toMatchObject({ signal: 'SIGKILL', stderr: 'wnod: a process of the job was killed because the 256 MiB of memory that the job asked for ran out\n', report: { outcome: { is: 'signalled', signal: 'SIGKILL', outOfMemory: true } } })
   const job = end.report?.job ?? ''

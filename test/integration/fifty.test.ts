@@ -41,12 +41,13 @@ const offsetMsMax = 50
 /** The clock is asked until it is known this well, at most so often: on a busy host few answers are quick. */
 const clockAsked = { knownMs: 10, times: 200 } as const
 
-/** 318 is getrandom(2) on x86-64. Then what must be its own, one line each; then the time, whenever it is asked. */
-const ask = `exec perl -MTime::HiRes=time -e '
-  $| = 1; my $random = "\\0" x ${randomBytes}; syscall(318, $random, ${randomBytes}, 0) == ${randomBytes} or die;
-  print unpack("H*", $random), "\\n";
-  for (qw(/proc/sys/kernel/hostname /etc/machine-id /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid)) { open my $file, "<", $_; print scalar <$file> }
-  printf "%.6f\\n", time while <STDIN>'`
+/**
+ * Random bytes, which are those of getrandom(2) (since Linux 5.18 one function gives both: random.c, get_random_bytes_user); then what must be its own, one
+ * line each; then the time, whenever it is asked. Small programs alone: each clone has to translate what it runs.
+ */
+const ask = `head -c ${randomBytes} /dev/urandom | base64 -w 0; echo
+  cat /proc/sys/kernel/hostname /etc/machine-id /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid
+  while read -r asked; do echo "$EPOCHREALTIME"; done`
 const names = ['hostname', 'machine-id', 'MAC', 'boot_id', 'uuid'] as const
 
 interface Facts {
@@ -71,7 +72,7 @@ async function factsOf(session: GuestSession): Promise<Facts> {
     rest = rest.slice(end + 1)
     return said
   }
-  const random = Buffer.from(await line(), 'hex')
+  const random = Buffer.from(await line(), 'base64')
   const own: string[] = []
   for (const _ of names) own.push(await line())
   // The guest looks at its clock between our question and its answer: each pair is a bound from either side, and the closest ones count.
