@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { controllerApi } from '../../cli/client.ts'
 import type { Context } from '../../cli/context.ts'
 import { printConsole, printSamples } from '../../cli/look.ts'
+import { showOne } from '../../cli/show/one.ts'
 import { roll } from '../../cli/table.ts'
 import { vwnId } from '../../core/ids.ts'
 import { until } from '../../kit/until.ts'
@@ -74,5 +75,8 @@ test('of a VWN that is gone there is nothing to see but what its bait was told',
   expect(await controller.call('GET', '/v1/vwns/v1/console?from=-1')).toMatchObject({ status: 400, body: { code: 'REQUEST_INVALID' } })
   const { orders, events } = await controller.vwn('v1')
   expect(orders.map(({ does, job, event }) => [does, job, event])).toEqual([['make', 'h1-1', 'requested'], ['kill', null, 'kill'], ['forget', null, 'reclaimed']])
+  const { context, printed } = commandLine()
+  await showOne(context, 'v1')
+  expect(printed()).toMatch(/TOLD AT +ORDER +JOB +BECAUSE OF +WHY\n.* make it +h1-1 +requested .*\n.* end it, and the job in it +- +kill .*\n.* forget it +- +reclaimed /)
   expect(orders.map(({ atMs }) => atMs)).toEqual(['requested', 'kill', 'reclaimed'].map((kind) => events.find(({ event }) => event === kind)?.atMs))
 })
