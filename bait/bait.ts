@@ -16,6 +16,7 @@ import { openMetrics } from '../kit/metrics.ts'
 import { claimPidFile } from '../kit/pid-file.ts'
 import { bootId } from '../kit/process.ts'
 import { loop, service, type Kit, type Loop, type Service } from '../kit/service.ts'
+import { lookSchema } from '../wire/look.ts'
 import { subjects } from '../wire/subjects.ts'
 import { openCgroups } from './cgroup.ts'
 import type { BaitSettings } from './config.ts'
@@ -28,9 +29,11 @@ import { qemu } from './hypervisor/qemu.ts'
 import { countedFamilies, stateFamilies, type Counts } from './metrics.ts'
 import { openPending, type PendingBook } from './pending.ts'
 import type { AcceleratorFact } from './probe.ts'
+import { lookAt } from './look.ts'
 import { createReconciler, type Reconciler } from './reconcile.ts'
 import { recoverVwns } from './recovery.ts'
 import { reporter, type Reporter } from './report.ts'
+import { openSamples, type Samples } from './samples.ts'
 import { beginSession } from './session.ts'
 import { connectGuest } from './ssh/session.ts'
 import type { Door } from './starter-socket.ts'
@@ -66,7 +69,7 @@ export interface BaitDeps {
 
 export interface Bait extends Service {
   /** For tests; there once it has started. */
-  readonly parts: { readonly vwns: Vwns; readonly reconciler: Reconciler; readonly jobs: Jobs; readonly templates: Templates }
+  readonly parts: { readonly vwns: Vwns; readonly reconciler: Reconciler; readonly jobs: Jobs; readonly templates: Templates; readonly samples: Samples }
 }
 
 const reconcileMs = 5_000
@@ -125,12 +128,14 @@ export function createBait(plain: Kit, home: Home, settings: BaitSettings, deps:
     if (bus === null) return
     report = reporter(guarded, { who, bus, settings: settings.report, state: () => ({ facts: { ...known.facts(), templates: [...theParts().templates.facts()], templatesMibMax: settings.templates.disk_gib * 1024 }, pending, ...theParts() }) })
     await report.start()
+    bus.answer(subjects.look(settings.host), lookSchema, (look) => lookAt(look, { samples, paths, isHere: (vwn) => theParts().vwns.get(vwn) !== null }))
   }
   const theParts = (): Bait['parts'] => {
     if (parts === null) throw new Error('the bait has not started')
     return parts
   }
   let connected: Promise<void> = Promise.resolve()
+  const samples = openSamples(guarded, () => theParts().vwns.all())
 
   const life = service({
     async start() {
@@ -163,13 +168,14 @@ export function createBait(plain: Kit, home: Home, settings: BaitSettings, deps:
       const vwns: Vwns = vwnsOf(vwnDeps, await recoverVwns(vwnDeps), known.accelerator)
       await templates.start()
       const reconciler = createReconciler({ session: who.session, vwns, jobs, clean: counts.timed(clean), log: kit.log, clock: kit.clock, wake: onChange, onMachines: () => stock?.wake() })
-      parts = { vwns, jobs, templates, reconciler }
+      parts = { vwns, jobs, templates, reconciler, samples }
       stock = templateStock(guarded, { templates, machines: () => reconciler.machines, accelerator: known.accelerator, image: vwnDeps.image })
       jobs.onChange(onChange)
       pending.onChange(() => report?.wake())
       await turns.start()
       await known.start()
       await stock.start()
+      await samples.start()
       await http.start()
       await door.start()
       doorOpen = true
@@ -181,7 +187,7 @@ export function createBait(plain: Kit, home: Home, settings: BaitSettings, deps:
       ended.abort()
       await connected
       await report?.stop()
-      await Promise.all([turns.stop(), known.stop(), stock?.stop(), parts?.templates.stop()])
+      await Promise.all([turns.stop(), known.stop(), samples.stop(), stock?.stop(), parts?.templates.stop()])
       await parts?.vwns.release() // closes the sessions, so that nothing waits for a job any more
       if (parts !== null) await Promise.race([parts.reconciler.settled(), kit.clock.sleep(settleMs)])
       await http.stop()

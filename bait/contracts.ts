@@ -30,6 +30,12 @@ export interface Incoming {
   refuse(): void
 }
 
+/** Bytes as they were on the wire. */
+export interface Carried {
+  readonly toGuestBytes: number
+  readonly fromGuestBytes: number
+}
+
 /** One open, authenticated ssh connection to a guest; many jobs' channels go over it. */
 export interface GuestSession {
   /** Resolves once, when the connection is gone for whatever reason; never rejects. */
@@ -44,6 +50,8 @@ export interface GuestSession {
   close(): void
   /** While its guest stands still the connection is not asked whether it is alive; safe to repeat. */
   stand(still: boolean): void
+  /** What it has carried. */
+  readonly carried: Carried
   /** The library's own client, for measurements. */
   readonly client: Client
 }

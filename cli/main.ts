@@ -375,11 +375,22 @@ verb('kill', 'end a VWN at once, and the job in it')
     await (await import('./orders.ts')).kill(await contextOf(command), vwn, command.opts<{ yes?: boolean }>().yes ?? false)
   })
 
-verb('console', "the serial log of a VWN of this machine's baits")
+// ---------------------------------------------------------------- one VWN, looked at now
+
+listing('console', 'what the guest of a VWN has said on its console')
   .argument('<vwn>')
   .option('--follow', 'go on printing until the VWN is gone')
   .action(async (vwn: string, _options: unknown, command: Command) => {
-    await (await import('./orders.ts')).printConsole(await contextOf(command), vwn, command.opts<{ follow?: boolean }>().follow ?? false)
+    const enough = new AbortController()
+    const follow = command.opts<{ follow?: boolean }>().follow ?? false
+    if (follow) process.once('SIGINT', () => enough.abort())
+    await (await import('./look.ts')).printConsole(await contextOf(command), vwn, follow ? enough.signal : null)
+  })
+
+listing('samples', 'processors, memory, disk and network of a VWN within the last hour, as its host measures them')
+  .argument('<vwn>')
+  .action(async (vwn: string, _options: unknown, command: Command) => {
+    await (await import('./look.ts')).printSamples(await contextOf(command), vwn)
   })
 
 /** Commander has said what was wrong; asking for help or the version is no failure. */

@@ -152,4 +152,4 @@ const turnAway = ({ job }: LiveJob): Answer => ({ job, is: 'refused', failure: f
 const keptAway = (last: Said, { job }: LiveJob): readonly Answer[] => last.turnedAway.filter((answer) => answer.job === job)
 
 const factsOf = (vwn: ObservedVwn): Parameters<typeof saveVwnFacts>[2] =>
-  ({ observed: vwn.state, bootAttempt: vwn.bootAttempt, phases: vwn.phases, accelerator: vwn.accelerator, pid: vwn.pid, paused: vwn.paused })
+  ({ observed: vwn.state, bootAttempt: vwn.bootAttempt, phases: vwn.phases, accelerator: vwn.accelerator, pid: vwn.pid, paused: vwn.paused, madeBy: vwn.madeBy })

@@ -60,6 +60,8 @@ export const catalogue = {
   MAPPING_ABSENT: { http: 503, exit: 75, retry: 'same', say: 'no mapping is in force', hint: 'the mapping file was refused or is missing; see `wnod types` for the reason' },
   IMAGE_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such OS image', hint: 'list images with `wnod images`; build one with `wnod image build RECIPE`' },
   HOST_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such host', hint: 'list hosts with `wnod hosts`' },
+  HOST_AWAY: { http: 503, exit: 75, retry: 'same', say: 'the bait of that host does not answer', hint: 'what runs there runs on; it is down, cut off, of an older version, or has the NATS credentials of one: `wnod hosts` says when it was last heard' },
+  VWN_UNSEEN: { http: 404, exit: 1, retry: 'never', say: 'its host has nothing of this VWN to show', hint: 'figures and console begin when the host begins to make it, and go with it; its life and its jobs stay on record: `wnod show VWN`' },
   VWN_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such VWN', hint: 'list VWNs with `wnod vwns`' },
   JOB_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such job', hint: 'list jobs with `wnod jobs`' },
   RECORD_NOT_FOUND: { http: 404, exit: 1, retry: 'never', say: 'no such accounting record', hint: '`wnod accounting export` says which record it has written last' },

@@ -16,11 +16,12 @@ export interface ProcessRef {
 }
 
 /** Fields of /proc/PID/stat by proc(5)'s numbers, of which the name may hold blanks and parentheses. */
-export function parseStat(text: string): { readonly state: string; readonly parent: number; readonly threads: number; readonly startTicks: number } | null {
+export function parseStat(text: string): { readonly state: string; readonly parent: number; readonly cpuTicks: number; readonly threads: number; readonly startTicks: number } | null {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ') // the first of these is field 3
   const [state, parent, threads, startTicks] = [fields[0], Number(fields[1]), Number(fields[17]), Number(fields[19])]
+  const cpuTicks = Number(fields[11]) + Number(fields[12])
   if (state === undefined || !Number.isSafeInteger(parent) || !Number.isSafeInteger(startTicks)) return null
-  return { state, parent, threads, startTicks }
+  return { state, parent, cpuTicks, threads, startTicks }
 }
 
 /** The process that has this pid now, or null when none has or it has ended and only waits for its parent. */
@@ -32,6 +33,17 @@ export function processOf(pid: number): ProcessRef | null {
 /** True while that very process runs. */
 export function isAlive(ref: ProcessRef): boolean {
   return processOf(ref.pid)?.startTicks === ref.startTicks
+}
+
+/** Of the kernel's interface, whatever its own clock is. */
+const tickMs = 10
+
+/** The processor time that this very process has taken, and the memory that is its own and shared with no other; null when it is gone. */
+export function usageOf(ref: ProcessRef): { readonly cpuMs: number; readonly memoryBytes: number } | null {
+  const stat = parseStat(readProc(ref.pid, 'stat')?.toString('latin1') ?? '')
+  const own = [...(readProc(ref.pid, 'status')?.toString('latin1') ?? '').matchAll(/^Rss(?:Anon|Shmem):\s+(\d+) kB$/gm)]
+  if (stat?.startTicks !== ref.startTicks || own.length === 0) return null
+  return { cpuMs: stat.cpuTicks * tickMs, memoryBytes: own.reduce((sum, [, kib]) => sum + Number(kib) * 1024, 0) }
 }
 
 /** The program and its arguments, or null when the process is gone. */

@@ -5,11 +5,12 @@
  *   POST /v1/accounting/acknowledge/:id                                          operator's socket: records up to this one are taken
  *   GET  /v1/history/export?after=&limit=                                        all that is over, oldest first
  *   GET  /v1/times?hours=                                                        waits and hand-overs of late
+ *   GET  /v1/making?hours=                                                       how VWNs came up, and why they failed
  */
 import { z } from 'zod'
 import { causes, type AccountingRecord } from '../core/accounting.ts'
 import { mades } from '../core/placement.ts'
-import { jobViewSchema, vwnDetailSchema } from './api.ts'
+import { jobViewSchema, vwnPastSchema } from './api.ts'
 import { digestSchema, hostIdSchema, jobIdSchema, timeMsSchema, typeNameSchema, vwnIdSchema } from './common.ts'
 
 const whole = z.int().nonnegative()
@@ -93,7 +94,7 @@ export const acknowledgedSchema = z.object({ acknowledged: whole })
 /** One thing that is over. */
 export const historyEntrySchema = z.discriminatedUnion('kind', [
   jobViewSchema.extend({ kind: z.literal('job') }),
-  vwnDetailSchema.extend({ kind: z.literal('vwn') }),
+  vwnPastSchema.extend({ kind: z.literal('vwn') }),
 ])
 export type HistoryEntry = z.output<typeof historyEntrySchema>
 export const historyExportReplySchema = z.object({
@@ -131,3 +132,20 @@ export const timesReplySchema = z.object({
 })
 export type TimesReply = z.output<typeof timesReplySchema>
 export const timesQuerySchema = z.strictObject({ hours: z.coerce.number().positive().max(168).default(24) })
+
+const madeSchema = z.object({ vwns: whole, halfMs: z.array(z.number().nullable()) })
+/** By type, in steps of equal length. */
+export const makingReplySchema = z.object({
+  /** Later than was asked for where there are more VWNs than one answer looks at. */
+  fromMs: timeMsSchema,
+  toMs: timeMsSchema,
+  stepMs: z.number().positive(),
+  types: z.array(z.object({
+    type: typeNameSchema,
+    /** So many VWNs in all, and for each step how long half of them took at most, from being begun to being available; null where there were none. */
+    made: z.object({ clone: madeSchema, boot: madeSchema }),
+    /** For each cause, the most frequent first, how many failed in each step. */
+    failures: z.array(z.object({ code: z.string(), counts: z.array(whole) })),
+  })),
+})
+export type MakingReply = z.output<typeof makingReplySchema>

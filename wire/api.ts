@@ -7,6 +7,8 @@
 import { z } from 'zod'
 import { directoryPolicies } from '../core/directory.ts'
 import type { VwnError } from '../core/errors.ts'
+import { ways } from '../core/making.ts'
+import { orderKinds } from '../core/orders.ts'
 import { mades } from '../core/placement.ts'
 import { acceleratorSchema, contactSchema, liveJobStates, mountSchema, networkSchema, reusePolicySchema, scrubReceiptSchema, templateFactSchema, templateStates } from './bait.ts'
 import {
@@ -78,6 +80,8 @@ export const vwnViewSchema = z.object({
   pid: z.int().nullable(),
   /** It stands still: ready and nobody's, or with a job that is suspended. */
   paused: z.boolean().default(false),
+  /** How its guest came to be; null until that is known. */
+  madeBy: z.enum(ways).nullable().default(null),
   cause: failureSchema.nullable(),
 })
 export type VwnView = z.output<typeof vwnViewSchema>
@@ -92,7 +96,23 @@ export const vwnEventViewSchema = z.object({
 })
 export type VwnEventView = z.output<typeof vwnEventViewSchema>
 
-export const vwnDetailSchema = vwnViewSchema.extend({ events: z.array(vwnEventViewSchema) })
+/** One VWN with everything that ever happened to it. */
+export const vwnPastSchema = vwnViewSchema.extend({ events: z.array(vwnEventViewSchema) })
+export type VwnPast = z.output<typeof vwnPastSchema>
+
+export const vwnDetailSchema = vwnPastSchema.extend({
+  /** What its bait was told to do with it, first to last. */
+  orders: z.array(z.object({
+    atMs: timeMsSchema,
+    does: z.enum(orderKinds),
+    job: jobIdSchema.nullable(),
+    /** The event that led to it. */
+    event: z.string(),
+    why: z.string().nullable(),
+  })),
+  /** Its bait has taken in all of that. */
+  ordersTaken: z.boolean(),
+})
 export type VwnDetail = z.output<typeof vwnDetailSchema>
 
 export const jobStates = [...liveJobStates, 'ended'] as const

@@ -13,6 +13,7 @@ import {
   tokenSchema, traceSchema, typeNameSchema, usageSchema, vwnIdSchema,
 } from './common.ts'
 import { directoryPolicies } from '../core/directory.ts'
+import { ways } from '../core/making.ts'
 import { formerOwners, reusePolicies } from '../core/reuse.ts'
 import { pendingCountsSchema, wantSchema } from './hook.ts'
 
@@ -51,6 +52,8 @@ export const observedVwnSchema = z.strictObject({
   pid: z.int().positive().nullable(),
   /** Its VM stands still: ready and nobody's, or with a job that is suspended. */
   paused: z.boolean().default(false),
+  /** How its guest came to be. */
+  madeBy: z.enum(ways).nullable().default(null),
 })
 export type ObservedVwn = z.output<typeof observedVwnSchema>
 

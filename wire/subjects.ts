@@ -11,6 +11,9 @@ export const subjects = {
   /** controller → one bait. */
   orders: (host: HostId): string => `${root}.orders.${host}`,
   anyOrders: `${root}.orders.*`,
+  /** controller → one bait, request; answered with what is to be seen there. */
+  look: (host: HostId): string => `${root}.look.${host}`,
+  anyLook: `${root}.look.*`,
   /** Prefix of the subjects where answers to requests of this program arrive; a private inbox per identity. */
   inbox: (program: string): string => `_INBOX.${program}`,
 } as const
@@ -19,16 +22,19 @@ export const subjects = {
 export interface Permissions {
   readonly publish: readonly string[]
   readonly subscribe: readonly string[]
+  /** It may answer whoever has asked it, once and soon, wherever that waits for the answer. */
+  readonly answers?: true
 }
 
 /** The least that a bait needs. */
 export const baitPermissions = (host: HostId): Permissions => ({
   publish: [subjects.report(host)],
-  subscribe: [subjects.orders(host), `${subjects.inbox(`bait-${host}`)}.>`],
+  subscribe: [subjects.orders(host), subjects.look(host), `${subjects.inbox(`bait-${host}`)}.>`],
+  answers: true,
 })
 
 /** The least that the controller needs: it answers into the private inboxes of baits. */
 export const controllerPermissions: Permissions = {
-  publish: [subjects.anyOrders, `${root}.feed.>`, '_INBOX.>', '$JS.API.>'],
+  publish: [subjects.anyOrders, subjects.anyLook, `${root}.feed.>`, '_INBOX.>', '$JS.API.>'],
   subscribe: [subjects.anyReport, `${subjects.inbox('controller')}.>`],
 }

@@ -145,6 +145,7 @@ function vmOf(life: Life): Vm {
       return life.end({ code: 0, signal: null, said: '' })
     }),
     kill: () => life.end(killed),
+    used: () => Promise.resolve(life.state === 'ended' ? null : { cpuMs: Math.round(life.ranMs()), memoryBytes: life.spec.memoryMib * 1024 ** 2, readBytes: life.words.scratch.length, writtenBytes: null }),
     release: () => undefined,
   }
 }

@@ -85,6 +85,16 @@ export interface VmExit {
   readonly said: string
 }
 
+/** What a VM has used of its host since it was started, as its host sees it. */
+export interface VmUsage {
+  readonly cpuMs: number
+  /** Of the host's memory, without what it shares with others. */
+  readonly memoryBytes: number
+  /** Of its disks, by its guest; null where the hypervisor does not say at present. */
+  readonly readBytes: number | null
+  readonly writtenBytes: number | null
+}
+
 export interface Vm {
   readonly handle: VmHandle
   /** Resolves once, never rejects. */
@@ -99,6 +109,8 @@ export interface Vm {
   pause(): Promise<void>
   /** Lets them run again, from where they stood; the guest's clock is the caller's to repair. */
   resume(): Promise<void>
+  /** Null when it is gone. A VM that stands still is not disturbed. */
+  used(): Promise<VmUsage | null>
   /** Lets go of a VM that runs on: no connection, no timer is left of it here, and `exit` may never be known. */
   release(): void
 }

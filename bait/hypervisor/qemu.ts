@@ -6,13 +6,14 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:fs'
 import { open, readFile, stat } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import { z } from 'zod'
 import { VwnError, isVwnError } from '../../core/errors.ts'
 import type { Clock } from '../../kit/clock.ts'
 import { tail, run } from '../../kit/command.ts'
-import { commandLine, findProcesses, isAlive, killAndWait, processOf, signalProcess, type ProcessRef } from '../../kit/process.ts'
+import { commandLine, findProcesses, isAlive, killAndWait, processOf, signalProcess, usageOf, type ProcessRef } from '../../kit/process.ts'
 import { tryUnlink } from '../../kit/atomic-file.ts'
 import { until } from '../../kit/until.ts'
-import type { BlankVm, FileMemorySpec, Fingerprint, Hypervisor, TemplateVm, Vm, VmExit, VmHandle, VmSpec } from './hypervisor.ts'
+import type { BlankVm, FileMemorySpec, Fingerprint, Hypervisor, TemplateVm, Vm, VmExit, VmHandle, VmSpec, VmUsage } from './hypervisor.ts'
 import { controlInArgs, nameInArgs, qemuArgs } from './qemu-args.ts'
 import { giveState, orAborted, takeState } from './qemu-state.ts'
 import { openQmp, type Qmp } from './qmp.ts'
@@ -293,13 +294,28 @@ function find(namePrefix: string): readonly VmHandle[] {
 function vmOf({ handle, qmp, exit, clock, release, awaited }: Parts): Vm {
   void exit.then(() => qmp.close())
   const command = async (name: string): Promise<void> => void (await qmp.execute(name))
+  let still = false
+  /** While it stands still it reads and writes nothing: it is asked once. */
+  let stood: Promise<DiskUsage> | null = null
   return {
     handle,
     exit,
     release,
     start: () => command('cont'),
-    pause: () => command('stop'),
-    resume: () => command('cont'),
+    async pause() {
+      await command('stop')
+      still = true
+    },
+    resume() {
+      still = false
+      stood = null
+      return command('cont')
+    },
+    async used() {
+      const usage = usageOf(handle)
+      if (usage === null) return null
+      return { ...usage, ...(await (still ? (stood ??= diskUsage(qmp)) : diskUsage(qmp))) }
+    },
     // The scratch disk is thrown away with the VM: there is nothing for the guest to put in order first.
     shutdown: () => command('quit').catch((error: unknown) => {
       if (isAlive(handle)) throw error
@@ -310,6 +326,17 @@ function vmOf({ handle, qmp, exit, clock, release, awaited }: Parts): Vm {
       await exit
     },
   }
+}
+
+type DiskUsage = Pick<VmUsage, 'readBytes' | 'writtenBytes'>
+const blockStatsSchema = z.array(z.object({ stats: z.object({ rd_bytes: z.number(), wr_bytes: z.number() }) }))
+
+/** All disks together. */
+async function diskUsage(qmp: Qmp): Promise<DiskUsage> {
+  const answer = await qmp.execute('query-blockstats').then((said) => blockStatsSchema.safeParse(said), () => null)
+  if (answer?.success !== true) return { readBytes: null, writtenBytes: null }
+  const sum = (of: 'rd_bytes' | 'wr_bytes'): number => answer.data.reduce((total, { stats }) => total + stats[of], 0)
+  return { readBytes: sum('rd_bytes'), writtenBytes: sum('wr_bytes') }
 }
 
 /** No TERM first: it would let the guest's disks be flushed, which are thrown away. */

@@ -88,7 +88,7 @@ export async function connectGuest(address: GuestAddress, signal: AbortSignal, o
     socket.destroy()
     throw loginFailure(address, error, keyWrong)
   }
-  return session(client, closed, { agentSocket, life: keepAlive(client, closed, clock) })
+  return session(client, closed, { socket, agentSocket, life: keepAlive(client, closed, clock) })
 }
 
 /** Logs in as soon as the guest's server is up; gives up on a wrong key, and with the last failure when `signal` aborts. */
@@ -131,7 +131,7 @@ function keepAlive(client: Client, closed: Promise<void>, clock: Clock): (still:
   return stand
 }
 
-function session(client: Client, closed: Promise<void>, { agentSocket, life }: { agentSocket: string; life: (still: boolean) => void }): GuestSession {
+function session(client: Client, closed: Promise<void>, { socket, agentSocket, life }: { socket: Socket; agentSocket: string; life: (still: boolean) => void }): GuestSession {
   const channel = (what: string, ask: (answer: (error: Error | undefined, channel: ClientChannel) => void) => void, signal?: AbortSignal): Promise<ClientChannel> =>
     new Promise((resolve, reject) => {
       const refuse = (cause: unknown): void => reject(new VwnError('GUEST_CHANNEL_REFUSED', { what }, { cause }))
@@ -169,6 +169,9 @@ function session(client: Client, closed: Promise<void>, { agentSocket, life }: {
     listen: (take) => listen(client, closed, take),
     close: () => client.destroy(),
     stand: life,
+    get carried() {
+      return { toGuestBytes: socket.bytesWritten, fromGuestBytes: socket.bytesRead }
+    },
   }
 }
 

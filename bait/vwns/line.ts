@@ -1,7 +1,7 @@
 /** The ssh connection to one guest, for as long as the VWN lives: when it breaks, it is opened again, or the guest is given up. */
 import { VwnError } from '../../core/errors.ts'
 import type { Kit } from '../../kit/service.ts'
-import type { GuestSession } from '../contracts.ts'
+import type { Carried, GuestSession } from '../contracts.ts'
 import { sessionTo, type Connect, type Meeting } from './guest.ts'
 
 export interface Line {
@@ -9,6 +9,8 @@ export interface Line {
   open(): Promise<GuestSession>
   /** While its guest stands still, whether the session lives is not asked. */
   stand(still: boolean): void
+  /** All that sessions have carried since it is kept. */
+  readonly carried: Carried
   close(): void
 }
 
@@ -18,6 +20,7 @@ const reconnectMs = 30_000
 export function keepLine(kit: Kit, first: GuestSession, how: { meeting: Meeting; connectGuest: Connect; onBroken: () => void; signal: AbortSignal }): Line {
   const { meeting, connectGuest, onBroken, signal } = how
   let session = first
+  let before: Carried = { toGuestBytes: 0, fromGuestBytes: 0 }
   let broken = false
   let opening: Promise<GuestSession> | null = null
 
@@ -29,11 +32,14 @@ export function keepLine(kit: Kit, first: GuestSession, how: { meeting: Meeting;
       if (!signal.aborted) onBroken()
     })
   }
+  const carried = (): Carried => ({ toGuestBytes: before.toGuestBytes + session.carried.toGuestBytes, fromGuestBytes: before.fromGuestBytes + session.carried.fromGuestBytes })
   const again = async (): Promise<GuestSession> => {
     const late = new AbortController()
     using _deadline = kit.clock.after(reconnectMs, () => late.abort())
     try {
-      watch(await sessionTo(kit, meeting, connectGuest, AbortSignal.any([late.signal, signal])))
+      const next = await sessionTo(kit, meeting, connectGuest, AbortSignal.any([late.signal, signal]))
+      before = carried()
+      watch(next)
       return session
     } catch (cause) {
       throw new VwnError('VWN_SILENT', { vwn: meeting.vwn, reconnectMs }, { cause })
@@ -47,6 +53,9 @@ export function keepLine(kit: Kit, first: GuestSession, how: { meeting: Meeting;
       return opening
     },
     stand: (still) => session.stand(still),
+    get carried() {
+      return carried()
+    },
     close: () => session.close(),
   }
 }

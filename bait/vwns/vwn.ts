@@ -16,8 +16,9 @@ import type { JobId, VwnId } from '../../core/ids.ts'
 import type { Local, LocalState } from '../../core/reconcile.ts'
 import type { Sharer } from '../../core/reuse.ts'
 import type { ObservedVwn } from '../../wire/bait.ts'
-import type { Clean, CleanReport, ReadyVwn, Stillness } from '../contracts.ts'
+import type { Carried, Clean, CleanReport, ReadyVwn, Stillness } from '../contracts.ts'
 import { failureOf, withConsole } from '../failures.ts'
+import type { VmUsage } from '../hypervisor/hypervisor.ts'
 import { serialTail } from '../serial-log.ts'
 import type { EffectName, Means, Running } from './boot.ts'
 import type { Meeting } from './guest.ts'
@@ -35,6 +36,8 @@ export interface LiveVwn {
   local(): Local
   /** For the Report. */
   observed(): ObservedVwn
+  /** What it has used by now; null while no guest of it is available. */
+  used(): Promise<Used | null>
   /** idle → busy, on record; null when it is not idle (any more), or its guest turned out to be out of reach. */
   attach(job: JobId, who: Sharer): Promise<ReadyVwn | null>
   /** The job has let go of it. */
@@ -48,6 +51,9 @@ export interface LiveVwn {
   /** Lets go of everything here; the VM runs on for the next bait. */
   release(): Promise<void>
 }
+
+/** By the VM, and over the connection to its guest since this bait holds it. */
+export type Used = VmUsage & Carried
 
 /** What one VWN needs beside what it works with. */
 export interface VwnDeps extends Means {
@@ -279,6 +285,10 @@ function liveVwn(deps: VwnDeps, from: Beginning): LiveVwn {
     },
     local: () => ({ token: handle.token, state, job: state === 'busy' ? handle.job : null, jobOver: state === 'busy' && job.over }),
     observed: () => observedOf(handle, state, { madeFor: from.madeFor, paused: nap?.still === true }),
+    async used() {
+      const usage = await running?.vm.used()
+      return usage && line !== null ? { ...usage, ...line.carried } : null
+    },
     async attach(wanted, who) {
       if (!is('idle')) return null
       job = { over: false, mustClean: true }
@@ -324,7 +334,7 @@ export function meetingOf(means: Means, handle: Handle): Meeting {
 }
 
 function observedOf(handle: Handle, state: LocalState, { madeFor, paused }: { readonly madeFor: JobId | null; readonly paused: boolean }): ObservedVwn {
-  const { vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator, vm } = handle
+  const { vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator, made, vm } = handle
   const waiting = state === 'preparing' || state === 'booting'
   return {
     vwn, token, jobsRun, bootAttempt, sinceMs, phases, cause, accelerator,
@@ -332,5 +342,6 @@ function observedOf(handle: Handle, state: LocalState, { madeFor, paused }: { re
     job: waiting ? madeFor : state === 'idle' || state === 'gone' ? null : handle.job,
     pid: state === 'gone' ? null : (vm?.pid ?? null),
     paused: paused && (state === 'idle' || state === 'busy'),
+    madeBy: made,
   }
 }

@@ -23,6 +23,8 @@ interface Signed {
 
 const unlimited = { conn: -1, subs: -1, data: -1, payload: -1, imports: -1, exports: -1, wildcards: true, leaf: -1 } as const
 const jetStream = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 } as const
+/** One answer to each request; the time is in nanoseconds. */
+const answers = { max: 1, ttl: 30e9 } as const
 const v2 = { algorithm: Algorithms.v2 }
 
 /** Fresh keys and claims for a controller and these hosts. */
@@ -32,7 +34,7 @@ export async function makeCreds(hosts: readonly HostId[]): Promise<FarmCreds> {
   const programs = new Map<string, string>()
   const add = async (program: string, may: Permissions): Promise<void> => {
     const user = createUser()
-    const jwt = await encodeUser(program, user, farm, { pub: { allow: [...may.publish] }, sub: { allow: [...may.subscribe] } }, v2)
+    const jwt = await encodeUser(program, user, farm, { pub: { allow: [...may.publish] }, sub: { allow: [...may.subscribe] }, ...(may.answers && { resp: answers }) }, v2)
     programs.set(program, Buffer.from(fmtCreds(jwt, user)).toString('utf8'))
   }
   await add('controller', controllerPermissions)

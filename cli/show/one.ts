@@ -1,6 +1,7 @@
 /** One thing in full: `wnod show | explain | receipt`. */
 import { VwnError } from '../../core/errors.ts'
 import { idPatterns } from '../../core/ids.ts'
+import { orderWords } from '../../core/orders.ts'
 import { duration, moment, outcomeWords } from '../../core/words.ts'
 import { explanationSchema, hostsReplySchema, jobViewSchema, receiptSchema, vwnDetailSchema } from '../../wire/api.ts'
 import type { Explanation, HostView, JobView, Receipt, VwnDetail } from '../../wire/api.ts'
@@ -57,9 +58,11 @@ export const vwnText = (vwn: VwnDetail): string =>
     ['reuse', vwn.reuse],
     ['jobs run', vwn.jobsRun],
     ['made', moment(vwn.createdAtMs)],
+    ['made by', vwn.madeBy],
     ['boot', `${duration(vwn.phases.boot)}, then contact in ${duration(vwn.phases.contact)}${vwn.bootAttempt > 1 ? `, attempt ${vwn.bootAttempt}` : ''}`],
     ['process', vwn.pid === null ? null : `${vwn.pid} (${vwn.accelerator ?? '?'})`],
     ['cause', vwn.cause === null ? null : `${vwn.cause.message} (${vwn.cause.code})`],
+    ['orders', vwn.ordersTaken ? 'all taken in by its bait' : 'the last not taken in by its bait yet'],
   ]) +
   '\n' +
   table(
@@ -72,6 +75,18 @@ export const vwnText = (vwn: VwnDetail): string =>
       { title: 'WHY', cell: (event) => event.why },
     ],
     vwn.events,
+    roll,
+  ) +
+  '\n' +
+  table(
+    [
+      { title: 'TOLD AT', cell: (order) => moment(order.atMs) },
+      { title: 'ORDER', cell: (order) => orderWords[order.does] },
+      { title: 'JOB', cell: (order) => order.job },
+      { title: 'BECAUSE OF', cell: (order) => order.event },
+      { title: 'WHY', cell: (order) => order.why },
+    ],
+    vwn.orders,
     roll,
   )
 

@@ -1,28 +1,29 @@
 /** The past over HTTP: accounting records, history and times. Each answer looks at a bounded number of rows. */
 import { accountOf, isAskedFor } from '../../core/accounting.ts'
 import { VwnError } from '../../core/errors.ts'
+import { makingIn } from '../../core/making.ts'
 import { timesBook } from '../../core/times.ts'
-import type { Database } from '../../db/open.ts'
 import { recordsAfter, recordsBetween } from '../../db/queries/accounting.ts'
 import { beforeAll, pastAfter, type Past, type Place } from '../../db/queries/past.ts'
 import { getJob } from '../../db/queries/job.ts'
 import { acknowledgedRecord, acknowledgeRecord, newestRecord } from '../../db/queries/meta.ts'
-import { timedJobsBefore, vwnFailuresSince } from '../../db/queries/times.ts'
+import { madeVwnsBefore, timedJobsBefore, vwnFailuresSince } from '../../db/queries/times.ts'
 import { getVwn } from '../../db/queries/vwn.ts'
 import {
-  accountingQuerySchema, accountingReplySchema, acknowledgedSchema, historyExportQuerySchema, historyExportReplySchema, timesQuerySchema, timesReplySchema,
-  type AccountingQuery, type AccountingReply, type HistoryEntry, type HistoryExportReply, type TimesReply,
+  accountingQuerySchema, accountingReplySchema, acknowledgedSchema, historyExportQuerySchema, historyExportReplySchema, makingReplySchema, timesQuerySchema, timesReplySchema,
+  type AccountingQuery, type AccountingReply, type HistoryEntry, type HistoryExportReply, type MakingReply, type TimesReply,
 } from '../../wire/accounting.ts'
 import type { Clock } from '../../kit/clock.ts'
 import type { Parts } from '../controller.ts'
 import { get, order, type Route } from './routes.ts'
-import { jobView, vwnDetail } from './views.ts'
+import { jobView, vwnPast } from './views.ts'
 
 /** The addresses that read the past. */
 export const pastRoutes: readonly Route[] = [
   get('/v1/accounting', { says: 'Accounting records of ended jobs, in the order of their numbers, page by page.', reply: { Accounting: accountingReplySchema }, query: accountingQuerySchema }, (parts, { query }) => accounting(parts, query)),
   get('/v1/history/export', { says: 'All that is over, oldest first, page by page.', reply: { HistoryExport: historyExportReplySchema }, query: historyExportQuerySchema }, (parts, { query }) => historyPage(parts, query)),
   get('/v1/times', { says: 'How long jobs have waited of late, by type and host, and what went wrong.', reply: { Times: timesReplySchema }, query: timesQuerySchema }, (parts, { query }) => times(parts, query.hours)),
+  get('/v1/making', { says: 'How long the making of VWNs has taken of late, by type and time, and why VWNs failed.', reply: { Making: makingReplySchema }, query: timesQuerySchema }, (parts, { query }) => making(parts, query.hours)),
 ]
 
 /** Said by whoever does the accounts; it may be repeated. */
@@ -62,35 +63,49 @@ function placeIn(text: string): Place {
 function entryOf(parts: Parts, past: Past): HistoryEntry | null {
   if (past.kind === 'vwn') {
     const vwn = getVwn(parts.db, past.id)
-    return vwn === null ? null : { kind: 'vwn', ...vwnDetail(parts, vwn) }
+    return vwn === null ? null : { kind: 'vwn', ...vwnPast(parts, vwn) }
   }
   const job = getJob(parts.db, past.id)
   return job === null ? null : { kind: 'job', ...jobView(job) }
 }
 
 /** Rows that one answer looks at, and at one go: the controller works on between. */
-const timedJobsMax = 100_000
-const timedJobsAtOnce = 2_000
+const rowsMax = 100_000
+const rowsAtOnce = 2_000
+const hourMs = 3_600_000
 
 async function times({ db, kit }: Parts, hours: number): Promise<TimesReply> {
   const toMs = kit.clock.nowMs()
-  const { fromMs, jobs } = await timedJobs(db, kit.clock, toMs - hours * 3_600_000, toMs)
+  const { fromMs, rows: jobs } = await newestFirst(kit.clock, toMs - hours * hourMs, toMs, (place, page) => timedJobsBefore(db, place, page))
   const book = timesBook(fromMs, toMs)
   for (const job of jobs) book.add(job)
-  for (const code of vwnFailuresSince(db, fromMs, toMs, timedJobsMax)) book.addFailure(code)
+  for (const { code } of vwnFailuresSince(db, fromMs, toMs, rowsMax)) book.addFailure(code)
   const { byType, byHost, perMinute, errors } = book.totals()
   return { fromMs, toMs, byType: [...byType], byHost: [...byHost], perMinute: [...perMinute], errors: [...errors] }
 }
 
-async function timedJobs(db: Database, clock: Clock, sinceMs: number, toMs: number): Promise<{ fromMs: number; jobs: ReturnType<typeof timedJobsBefore> }> {
-  const jobs: ReturnType<typeof timedJobsBefore> = []
+/** How many points the curves of one answer have. */
+const makingSteps = 48
+
+async function making({ db, kit }: Parts, hours: number): Promise<MakingReply> {
+  const toMs = kit.clock.nowMs()
+  const { fromMs, rows } = await newestFirst(kit.clock, toMs - hours * hourMs, toMs, (place, page) => madeVwnsBefore(db, place, page))
+  const steps = { fromMs, stepMs: (toMs - fromMs) / makingSteps, steps: makingSteps }
+  return makingReplySchema.parse({ fromMs, toMs, stepMs: steps.stepMs, types: makingIn(steps, rows, vwnFailuresSince(db, fromMs, toMs, rowsMax)) })
+}
+
+/** What `read` finds, newest first, from `toMs` back to `sinceMs`, or to `fromMs` where there is more than one answer looks at. */
+async function newestFirst<T extends { readonly place: Place }>(
+  clock: Clock, sinceMs: number, toMs: number, read: (place: Place, page: { readonly sinceMs: number; readonly limit: number }) => readonly T[],
+): Promise<{ readonly fromMs: number; readonly rows: readonly T[] }> {
+  const rows: T[] = []
   let place: Place = { atMs: toMs, id: '' }
-  while (jobs.length < timedJobsMax) {
-    const some = timedJobsBefore(db, place, { sinceMs, limit: timedJobsAtOnce })
-    jobs.push(...some)
+  while (rows.length < rowsMax) {
+    const some = read(place, { sinceMs, limit: rowsAtOnce })
+    rows.push(...some)
     place = some.at(-1)?.place ?? place
-    if (some.length < timedJobsAtOnce) return { fromMs: sinceMs, jobs }
+    if (some.length < rowsAtOnce) return { fromMs: sinceMs, rows }
     await clock.sleep(1)
   }
-  return { fromMs: place.atMs, jobs }
+  return { fromMs: place.atMs, rows }
 }

@@ -13,11 +13,13 @@ import { changesQuerySchema, farmSchema, resetSchema, tickSchema } from '../../w
 import {
   eventsQuerySchema, eventsReplySchema, eventsResetSchema, farmEventSchema, followQuerySchema, historyBoundsSchema, historyQuerySchema, pastFarmSchema,
 } from '../../wire/history.ts'
+import { consoleQuerySchema, consoleReplySchema, samplesQuerySchema, samplesReplySchema } from '../../wire/look.ts'
 import type { Parts } from '../controller.ts'
 import { explainQuestion, groupsOf } from '../explain.ts'
 import { userOf } from '../users.ts'
 import { afterCursor, page } from './cursor.ts'
 import { eventsPage, historyBounds, pastFarm } from './history.ts'
+import { consoleOf, samplesOf } from './look.ts'
 import { pastRoutes } from './past.ts'
 import { resourcesOf } from './resources.ts'
 import { follow, get, getText, getWritten, type Route } from './routes.ts'
@@ -51,7 +53,11 @@ export const readRoutes: readonly Route[] = [
     const { rows, next } = page(query.limit, (limit) => listVwns(parts.db, { ...query, ...afterCursor(query.cursor), limit }), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }))
     return { vwns: vwnViews(parts, rows), next }
   }),
-  get('/v1/vwns/:id', { says: 'One VWN, with everything that ever happened to it.', reply: { Vwn: vwnDetailSchema } }, (parts, { id }) => vwnDetail(parts, vwnNamed(parts, id))),
+  get('/v1/vwns/:id/samples', { says: 'What a VWN uses, as its host has measured it within the last hour; the host is asked now.', reply: { Samples: samplesReplySchema }, query: samplesQuerySchema },
+    (parts, { id, query }) => samplesOf(parts, vwnNamed(parts, id), query.since)),
+  get('/v1/vwns/:id/console', { says: 'What the guest of a VWN has said on its console; the host is asked now.', reply: { Console: consoleReplySchema }, query: consoleQuerySchema },
+    (parts, { id, query }) => consoleOf(parts, vwnNamed(parts, id), query)),
+  get('/v1/vwns/:id', { says: 'One VWN, with everything that ever happened to it and what its bait was told of it.', reply: { Vwn: vwnDetailSchema } }, (parts, { id }) => vwnDetail(parts, vwnNamed(parts, id))),
   get('/v1/jobs', { says: 'Jobs, newest first, page by page.', reply: { Jobs: jobsReplySchema }, query: jobsQuerySchema, rows: { in: 'jobs', like: jobViewSchema } }, ({ db }, { query }) => {
     const { rows, next } = page(query.limit, (limit) => listJobs(db, { ...query, ...afterCursor(query.cursor), limit }), ({ submittedAtMs, job }) => ({ atMs: submittedAtMs, id: job }))
     return { jobs: rows.map(jobView), next }

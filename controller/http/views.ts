@@ -3,14 +3,15 @@ import type { VwnError } from '../../core/errors.ts'
 import { imageDigest, type HostId, type ImageDigest, type TypeName } from '../../core/ids.ts'
 import { showToken } from '../../core/lease.ts'
 import type { VwnType } from '../../core/mapping.ts'
+import { ordersIn } from '../../core/orders.ts'
 import { held, imageOn } from '../../core/placement.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import type { Database } from '../../db/open.ts'
-import { vwnEvents } from '../../db/queries/event.ts'
+import { vwnEvents, type VwnEventTold } from '../../db/queries/event.ts'
 import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, presentVwnsOn, vwnFacts, type VwnFacts } from '../../db/queries/vwn.ts'
 import { version } from '../../kit/version.ts'
-import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnView } from '../../wire/api.ts'
+import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnEventView, type VwnPast, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
 import { phaseNames } from '../../wire/common.ts'
 import type { Parts } from '../controller.ts'
@@ -50,15 +51,22 @@ function viewOf(book: HostBook, vwn: Vwn, facts: VwnFacts | undefined): VwnView 
     token: showToken(vwn.token), job: vwn.job, owner: vwn.owner, reuse: vwn.limits.reuse,
     jobsRun: vwn.jobsRun, createdAtMs: vwn.createdAtMs, phases: facts?.phases ?? {},
     bootAttempt: facts?.bootAttempt ?? 0, accelerator: facts?.accelerator ?? null, pid: vwn.state === 'gone' ? null : (facts?.pid ?? null),
-    paused: vwn.state !== 'gone' && facts?.paused === true, cause: vwn.cause,
+    paused: vwn.state !== 'gone' && facts?.paused === true, madeBy: facts?.madeBy ?? null, cause: vwn.cause,
   }
 }
 
 /** One VWN with everything that ever happened to it. */
-export const vwnDetail = (parts: Parts, vwn: Vwn): VwnDetail => ({
-  ...vwnView(parts, vwn),
-  events: vwnEvents(parts.db, vwn.id).map(({ atMs, event, from, to, job, why }) => ({ atMs, event, from, to, job, why })),
+export const vwnPast = (parts: Parts, vwn: Vwn): VwnPast => ({
+  ...vwnView(parts, vwn), events: vwnEvents(parts.db, vwn.id).map(eventView),
 })
+const eventView = ({ atMs, event, from, to, job, why }: VwnEventTold): VwnEventView => ({ atMs, event, from, to, job, why })
+
+/** The same, with what its bait was told of it. */
+export function vwnDetail(parts: Parts, vwn: Vwn): VwnDetail {
+  const seen = parts.book.get(vwn.host)?.host.ordersSeen.generation ?? 0
+  const events = vwnEvents(parts.db, vwn.id)
+  return { ...vwnView(parts, vwn), events: events.map(eventView), orders: [...ordersIn(events)], ordersTaken: seen >= vwn.generation }
+}
 
 /** One job, ended or not. */
 export function jobView(job: JobRecord): JobView {

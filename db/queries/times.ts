@@ -1,5 +1,6 @@
 /** What ended of late, as far as it tells how long things take and what goes wrong. */
 import { hostId, typeName } from '../../core/ids.ts'
+import type { FailedVwn, MadeVwn, Way } from '../../core/making.ts'
 import type { TimedJob } from '../../core/times.ts'
 import type { Database } from '../open.ts'
 import { fromJson, statement, type Row } from '../statement.ts'
@@ -18,8 +19,19 @@ export const timedJobsBefore = (db: Database, { atMs, id }: Place, { sinceMs, li
     place: { atMs: row.ended_at_ms, id: row.id },
   }))
 
-const failed = statement<Row & { code: string }>(`
-  select json_extract(cause, '$.code') as code from vwn
+const made = statement<Row & { id: string; type: string; made_by: Way; created_at_ms: number; took: number }>(`
+  select id, type, made_by, created_at_ms, json_extract(phases, '$.boot') + json_extract(phases, '$.contact') as took from vwn
+  where (created_at_ms, id) < (@atMs, @id) and created_at_ms >= @sinceMs and made_by is not null and took is not null
+  order by created_at_ms desc, id desc limit @limit`)
+/** The VWNs that came up, begun since a moment and before this place, newest first; each with its place. */
+export const madeVwnsBefore = (db: Database, { atMs, id }: Place, { sinceMs, limit }: { readonly sinceMs: number; readonly limit: number }): (MadeVwn & { readonly place: Place })[] =>
+  made(db).all({ atMs, id, sinceMs, limit }).map((row) => ({
+    type: typeName(row.type), madeBy: row.made_by, atMs: row.created_at_ms, tookMs: row.took, place: { atMs: row.created_at_ms, id: row.id },
+  }))
+
+const failed = statement<Row & { code: string; type: string; ended_at_ms: number }>(`
+  select json_extract(cause, '$.code') as code, type, ended_at_ms from vwn
   where ended_at_ms is not null and ended_at_ms >= @sinceMs and ended_at_ms < @untilMs and code is not null and code <> 'VWN_REMOVED' order by ended_at_ms desc limit @limit`)
-/** Why VWNs went in this time, one code for each that nobody had asked to go. */
-export const vwnFailuresSince = (db: Database, sinceMs: number, untilMs: number, limit: number): string[] => failed(db).all({ sinceMs, untilMs, limit }).map(({ code }) => code)
+/** Why VWNs went in this time: those that nobody had asked to go. */
+export const vwnFailuresSince = (db: Database, sinceMs: number, untilMs: number, limit: number): FailedVwn[] =>
+  failed(db).all({ sinceMs, untilMs, limit }).map(({ code, type, ended_at_ms: atMs }) => ({ code, type: typeName(type), atMs }))

@@ -1,6 +1,7 @@
 /** VWNs: the row that core decides on, and beside it what the bait last said about the VM, which nothing is decided on. */
 import type { Failure } from '../../core/failure.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
+import type { Way } from '../../core/making.ts'
 import type { Vwn } from '../../core/vwn.ts'
 import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
 import type { Database } from '../open.ts'
@@ -114,23 +115,24 @@ export interface VwnFacts {
   readonly accelerator: string | null
   readonly pid: number | null
   readonly paused: boolean
+  readonly madeBy: Way | null
 }
-type FactsRow = Row & { id: string; observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number }
+type FactsRow = Row & { id: string; observed: string; boot_attempt: number; phases: string; accelerator: string | null; pid: number | null; paused: number; made_by: Way | null }
 
 const putFacts = statement(
-  'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid, paused = @paused where id = @id',
+  'update vwn set observed = @observed, boot_attempt = @boot_attempt, phases = @phases, accelerator = @accelerator, pid = @pid, paused = @paused, made_by = @made_by where id = @id',
 )
 /** Keeps what was said about a VWN; of an unknown one nothing is kept. */
 export const saveVwnFacts = (db: Database, id: VwnId, facts: VwnFacts): void =>
   void putFacts(db).run({
     id, observed: facts.observed, boot_attempt: facts.bootAttempt, phases: JSON.stringify(facts.phases), accelerator: facts.accelerator, pid: facts.pid,
-    paused: facts.paused ? 1 : 0,
+    paused: facts.paused ? 1 : 0, made_by: facts.madeBy,
   })
 
 const takeFacts = statement<FactsRow>(
-  'select id, observed, boot_attempt, phases, accelerator, pid, paused from vwn where id in (select value from json_each(?)) and observed is not null')
+  'select id, observed, boot_attempt, phases, accelerator, pid, paused, made_by from vwn where id in (select value from json_each(?)) and observed is not null')
 /** What was last said about each of these VWNs of which anything was. */
 export const vwnFacts = (db: Database, ids: readonly VwnId[]): ReadonlyMap<VwnId, VwnFacts> =>
   new Map(takeFacts(db).all(JSON.stringify(ids)).map((row) => [
-    vwnId(row.id), { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1 },
+    vwnId(row.id), { observed: row.observed, bootAttempt: row.boot_attempt, phases: fromJson(row.phases), accelerator: row.accelerator, pid: row.pid, paused: row.paused === 1, madeBy: row.made_by },
   ]))

@@ -9,7 +9,18 @@ export const usualSpan = 24
 /** Points that a curve of the page's width can show. */
 const pointsMax = 200
 
-/** Seconds since 1970, and beside each the jobs that ended in a minute from then on, as a mean where a point is several minutes. */
+/** Moments in seconds since 1970, and curves with one value for each of them; null is a gap. */
+export type Lines = readonly [atS: readonly number[], ...curves: readonly (readonly (number | null)[])[]]
+/** Curves by name, in one unit. */
+export interface Diagram {
+  readonly title: string
+  readonly unit: string
+  readonly names: readonly string[]
+  readonly lines: Lines
+  /** What it shows, in words. */
+  readonly says: string
+}
+/** Lines with one curve: jobs that ended in a minute from then on, as a mean where a point is several minutes. */
 export type Rate = readonly [atS: readonly number[], jobsPerMinute: readonly number[]]
 
 /** The curve of these minutes, in as many points as can be told apart. */
@@ -24,6 +35,11 @@ export function rateOf(perMinute: TimesReply['perMinute']): Rate {
   }
   return [atS, rate]
 }
+
+/** A curve that has only begun is not drawn wider than these seconds, so that the times below it differ. */
+const widthSMin = 600
+/** From when to when a curve of these moments is drawn; one without any has null for both. */
+export const timeRange = (fromS: number | null, toS: number | null): [number, number] | [null, null] => (fromS === null || toS === null ? [null, null] : [Math.min(fromS, toS - widthSMin), toS])
 
 const dayS = 86_400
 /** What stands below these moments, in seconds since 1970: the time of day, and the day too where they are of several. */

@@ -1,19 +1,24 @@
-/** One VWN: what it is, its life with the reasons, the jobs it served, and the proof that it was clean. */
+/** One VWN: what it is and uses, its console, its life with the reasons, what its bait was told, the jobs it served, and the proof that it was clean. */
 import type { JSX } from 'preact'
+import { orderWords } from '../../core/orders.ts'
 import { moment, outcomeWords } from '../../core/words.ts'
 import type { JobView, Receipt, VwnDetail, VwnEventView } from '../../wire/api.ts'
 import { vwnIn } from '../model/farm.ts'
 import { mib } from '../model/words.ts'
 import { useAsked } from '../shell/asked.ts'
-import { farm } from '../shell/live.ts'
+import { farm, nowMs } from '../shell/live.ts'
 import { linkTo, place } from '../shell/place.ts'
 import { Ago, Facts, JobLink, Shown, State, Table, Took } from './bits.tsx'
+import { ConsolePane, Uses } from './look.tsx'
+
+/** Whether its bait has taken in its orders is not in the feed: that is looked at again this often. */
+const everyMs = 5_000
 
 export function VwnPage({ id }: { readonly id: string }): JSX.Element {
   const row = vwnIn(farm.value, ({ vwn }) => vwn === id)
   const version = row === null ? 'gone' : `${row.state} ${row.sinceMs} ${row.paused} ${row.job}`
   const path = `/v1/vwns/${encodeURIComponent(id)}`
-  const detail = useAsked<VwnDetail>(path, version)
+  const detail = useAsked<VwnDetail>(path, `${version} ${Math.floor(nowMs.value / everyMs)}`)
   const jobs = useAsked<{ readonly jobs: readonly JobView[] }>(`/v1/jobs?vwn=${encodeURIComponent(id)}&limit=1000`, version)
   const last = jobs.value?.jobs.find(({ state }) => state === 'ended')
   const receipt = useAsked<Receipt>(last === undefined ? null : `/v1/jobs/${last.job}/receipt`)
@@ -30,11 +35,18 @@ export function VwnPage({ id }: { readonly id: string }): JSX.Element {
             ['template', receipt.value?.scrubReceipt?.template ?? null],
             ['shape', `${vwn.shape.cpus} cpus, ${mib(vwn.shape.memoryMib)} memory, ${vwn.shape.scratchGib} GiB scratch`],
             ['network', vwn.network], ['owner', vwn.owner?.user ?? 'nobody yet'], ['may be shared by', vwn.reuse],
-            ['job', vwn.job && <JobLink job={vwn.job} />], ['jobs run', vwn.jobsRun], ['made', moment(vwn.createdAtMs)],
+            ['job', vwn.job && <JobLink job={vwn.job} />], ['jobs run', vwn.jobsRun], ['made', moment(vwn.createdAtMs)], ['made by', vwn.madeBy],
             ['boot', vwn.phases.boot === undefined ? null : <><Took ms={vwn.phases.boot} /> ({vwn.accelerator}, attempt {vwn.bootAttempt})</>],
           ]} />
+          {vwn.state !== 'gone' && <><Uses id={id} network={vwn.network} /><ConsolePane id={id} /></>}
           <h2>Its life</h2>
           <Life events={vwn.events} />
+          <h2>What its bait was told</h2>
+          <p class="sentence">{vwn.state === 'gone' ? 'It is gone.' : vwn.ordersTaken ? 'All of it was taken in.' : 'The last of it was not taken in yet.'}</p>
+          <Table caption="orders for this VWN" empty="Nothing." rows={vwn.orders} keyOf={(_, index) => index} columns={[
+            { title: 'told', cell: ({ atMs }) => moment(atMs) }, { title: 'order', cell: ({ does }) => orderWords[does] }, { title: 'job', cell: ({ job }) => <JobLink job={job} /> },
+            { title: 'because of', cell: ({ event }) => event }, { title: 'why', cell: ({ why }) => why },
+          ]} />
         </>
       )}</Shown>
       <h2>Its jobs</h2>

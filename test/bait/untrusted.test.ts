@@ -1,12 +1,12 @@
 import { createServer, type Socket } from 'node:net'
 import { mkdtempSync } from 'node:fs'
-import { open, readFile, rm, stat } from 'node:fs/promises'
+import { readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, expect, test } from 'vitest'
 import { LineCutter } from '../../bait/lines.ts'
-import { appendBounded, serialTail } from '../../bait/serial-log.ts'
+import { openSerialFile, readSerial, serialTail } from '../../bait/serial-log.ts'
 import { openGuestPort } from '../../bait/vwns/port.ts'
 import { fakeClock } from '../../kit/clock.ts'
 import { silentLog } from '../../kit/log.ts'
@@ -50,18 +50,64 @@ test('a line without end is dropped once and costs no memory', () => {
 test('a serial log keeps how it began and how it ended, within its bounds', async () => {
   const path = join(folder, 'serial.log')
   const limits = { headBytes: 100, tailBytes: 50 }
-  const file = await open(path, 'w+')
-  for (let i = 0; i < 500; i += 1) await appendBounded(file, Buffer.from(`line ${i}\n`), limits)
-  await appendBounded(file, Buffer.alloc(1_000, 'z'), limits)
-  await appendBounded(file, Buffer.from('the end\n'), limits)
+  const file = await openSerialFile(path, limits)
+  for (let i = 0; i < 100; i += 1) await file.append(Buffer.from(`line ${i}\n`))
+  await file.append(Buffer.alloc(1_000, 'z'))
+  await file.append(Buffer.from('the end\n'))
   await file.close()
   const text = await readFile(path, 'utf8')
   expect(text.startsWith('line 0\nline 1\n')).toBe(true)
   expect(text.endsWith('zzz' + 'the end\n')).toBe(true)
-  expect(text).toMatch(/\[… \d+ bytes left out here by wnod …\]/)
+  const missing = Number(/\[… (\d+) bytes left out here by wnod …\]/.exec(text)?.[1])
+  expect(missing).toBe(Array.from({ length: 100 }, (_, i) => `line ${i}\n`).join('').length + 1_000 + 'the end\n'.length - 100 - text.slice(text.indexOf('…]\n') + 3).length)
   expect((await stat(path)).size).toBeLessThan(100 + 2 * 50 + 60)
   expect(await serialTail(path, 12)).toBe('zzzzthe end')
   expect(await serialTail(join(folder, 'none'))).toBe('')
+})
+
+test('who reads a serial log piece by piece has every byte at its place, and is told what is missing, whatever is cut meanwhile', async () => {
+  const limits = { headBytes: 40, tailBytes: 30 }
+  const chunk = fc.string({ unit: fc.constantFrom('a', 'b', 'c', '\n'), minLength: 1, maxLength: 50 })
+  await fc.assert(fc.asyncProperty(fc.array(fc.record({ chunk, looks: fc.nat(3) }), { maxLength: 12 }), fc.integer({ min: 1, max: 40 }), async (steps, bytesMax) => {
+    const path = join(folder, `pieces-${nth++}.log`)
+    const file = await openSerialFile(path, limits)
+    let all = ''
+    let at = 0
+    const look = async (): Promise<void> => {
+      const piece = await readSerial(path, at, bytesMax, limits)
+      expect(piece.said).toBe(all.length)
+      expect(piece.text).toBe(all.slice(piece.from, piece.next))
+      expect(piece.from).toBeGreaterThanOrEqual(at)
+      if (piece.from > at) expect(piece.from).toBeLessThanOrEqual(all.length) // a gap
+      expect(piece.next > at).toBe(at < all.length)
+      at = piece.next
+    }
+    for (const { chunk: said, looks } of steps) {
+      await file.append(Buffer.from(said))
+      all += said
+      for (let i = 0; i < looks; i += 1) await look()
+    }
+    while (at < all.length) await look()
+    await file.close()
+  }), { numRuns: 30 })
+})
+let nth = 0
+
+test('what is told of a console has no terminal control, and nothing of it is told half', async () => {
+  const path = join(folder, 'control.log')
+  const file = await openSerialFile(path)
+  await file.append(Buffer.from('\x1b[2J\x1b]0;title\x07hello\x07 wörld\r\n\x1b[3'))
+  const first = await readSerial(path, null, 1_000)
+  expect(first).toMatchObject({ from: 0, text: 'hello wörld\n' })
+  expect(first.said - first.next).toBe('\x1b[3'.length)
+  await file.append(Buffer.concat([Buffer.from('1mred '), Buffer.from('é').subarray(0, 1)]))
+  const second = await readSerial(path, first.next, 1_000)
+  expect(second.text).toBe('red ')
+  await file.append(Buffer.from('é').subarray(1))
+  expect((await readSerial(path, second.next, 1_000)).text).toBe('é')
+  expect((await readSerial(path, null, 4)).text).toBe('d é') // of the last lines that fit; here not even one does
+  expect(await readSerial(join(folder, 'none'), null, 8)).toEqual({ from: 0, next: 0, said: 0, text: '' })
+  await file.close()
 })
 
 test("a flooding guest is read only so fast, and its good words still arrive", async () => {

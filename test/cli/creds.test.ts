@@ -38,6 +38,13 @@ test('each program may say and hear what it needs, and nothing of the others', a
   expect((await bait.request(subjects.report(h1), 'hello', { timeout: 5_000 })).string()).toBe('heard')
   expect((await controller.jetstreamManager().then((manager) => manager.getAccountInfo())).limits.max_streams).toBe(-1)
 
+  bait.subscribe(subjects.look(h1), { callback: (_, message) => void message.respond('seen') })
+  await bait.flush()
+  expect((await controller.request(subjects.look(h1), 'show me', { timeout: 5_000 })).string()).toBe('seen')
+  const unasked = bait.status()
+  bait.publish('_INBOX.controller.of-somebody', 'nobody has asked me')
+  await expect((async () => { for await (const { type, data } of unasked) if (type === 'error') return String(data) })()).resolves.toMatch(/permission/i)
+
   await expect(bait.request(subjects.report(h2), 'I am h2', { timeout: 5_000 })).rejects.toThrow(/permission/i)
   const overheard = bait.subscribe(subjects.orders(h2))
   await expect((async () => { for await (const _ of overheard) break })()).rejects.toThrow(/permission/i)

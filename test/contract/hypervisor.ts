@@ -178,8 +178,10 @@ export function hypervisorContract(candidate: Candidate): void {
       }
       await vm.start()
       await uses(200)
+      expect(await vm.used()).toMatchObject({ cpuMs: expect.toSatisfy((ms: number) => ms >= 200), memoryBytes: expect.toSatisfy((bytes: number) => bytes > 1024 ** 2), readBytes: expect.any(Number) })
       await vm.pause()
       await vm.pause()
+      expect((await vm.used())?.readBytes).toBe((await vm.used())?.readBytes)
       const before = candidate.usedMs(vm)
       workFor(500)
       expect(candidate.usedMs(vm) - before).toBeLessThanOrEqual(10) // one tick: the hypervisor's own housekeeping
@@ -187,6 +189,7 @@ export function hypervisorContract(candidate: Candidate): void {
       await vm.resume()
       await uses(200)
       await vm.kill()
+      expect(await vm.used()).toBeNull()
     })
 
     test('destroy ends a VM that nobody holds', async () => {

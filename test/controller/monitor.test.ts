@@ -3,8 +3,9 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { freePort } from '../../kit/socket.ts'
-import { jobId } from '../../core/ids.ts'
+import { jobId, vwnId } from '../../core/ids.ts'
 import { until } from '../../kit/until.ts'
+import type { Sample } from '../../wire/look.ts'
 import { hasBrowser, startBrowser, type TestBrowser, type TestPage } from '../harness/browser.ts'
 import { startTestController, type TestController } from '../harness/controller.ts'
 import { startFakeBait, type FakeBait } from '../harness/fake-bait.ts'
@@ -31,6 +32,15 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     await controller?.[Symbol.asyncDispose]()
     await nats?.stop()
   })
+  /** Every diagram of the page has two axes, and something between them. */
+  const drawn = (page: TestPage['page']): Promise<boolean> => page.evaluate(`[...document.querySelectorAll('.curve')].every((curve) => {
+    const canvas = curve.querySelector('canvas')
+    const colours = new Set(new Uint32Array(canvas.getContext('2d').getImageData(60, 0, canvas.width - 60, canvas.height - 30).data.buffer))
+    return curve.querySelectorAll('.u-axis:not(.u-off)').length === 2 && colours.size > 2
+  })`) as Promise<boolean>
+  /** From now on `window.shifts` has everything of the page that moves by itself. */
+  const watchShifts = (page: TestPage['page']): Promise<unknown> =>
+    page.evaluate('window.shifts = []; new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) => value + " " + sources.map(({ node }) => node?.className)))).observe({ type: "layout-shift" })')
   const block = (vwn: string | null): string => `[data-vwn="${vwn}"]`
 
   test('a job is seen to wait, to run and to end, and a click leads from its VWN to it', async () => {
@@ -123,6 +133,38 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
     await page.close()
   })
 
+  test('what a VWN uses and says is shown as it comes, with what its bait was told; nothing moves, and a host that is away is named', async () => {
+    const job = bait.submit({ name: 'burn.sh', want: { type: 'small' } })
+    const { vwn } = await controller.untilJob(job, ({ state }) => state === 'running')
+    const id = vwnId(vwn ?? '')
+    const sample = (atMs: number, cpuMs: number, writtenBytes: number): Sample => ({ atMs, cpuMs, memoryBytes: 96 * 1024 ** 2, readBytes: 0, writtenBytes, toGuestBytes: null, fromGuestBytes: null })
+    bait.samples.set(id, [sample(Date.now() - 20_000, 0, 0), sample(Date.now() - 10_000, 7_500, 50 * 1024 ** 2)])
+    const said = 'a line of the guest\n'.repeat(60)
+    bait.consoles.set(id, said)
+    const { page, untilText, complaints } = await browser.open(url(`?page=vwn&id=${vwn}`))
+    await untilText(/What it uses[^]*processors 0\.75[^]*memory 96 MiB[^]*read 0\.00 MiB\/s, written 5\.00 MiB\/s[^]*to the guest not known[^]*Its console[^]*a line of the guest[^]*What its bait was told[^]*make it/)
+    await until(async () => (await page.$$('.diagrams .curve canvas')).length === 4 && drawn(page), { withinMs: 20_000, what: 'four diagrams' })
+    await watchShifts(page)
+    const place = (): Promise<readonly [number, boolean]> => page.evaluate('(() => { const { scrollTop, scrollHeight, clientHeight } = document.querySelector(".console"); return [scrollTop, scrollTop + clientHeight >= scrollHeight - 4] })()') as Promise<readonly [number, boolean]>
+    expect((await place())[1]).toBe(true)
+    bait.consoles.set(id, `${said}comes last\n`)
+    await untilText(/comes last/, '.console')
+    expect((await place())[1]).toBe(true)
+    await page.$eval('.console', (pane) => { (pane as unknown as { scrollTop: number }).scrollTop = 40 })
+    await until(async () => (await place())[0] === 40, { withinMs: 20_000 })
+    bait.consoles.set(id, `${said}comes last\nstill later\n`)
+    await untilText(/still later/, '.console')
+    expect(await place()).toEqual([40, false])
+    expect(await page.evaluate('window.shifts')).toEqual([])
+    expect(complaints).toEqual([])
+    bait.mute()
+    await untilText(/the bait of that host does not answer[^]*HOST_AWAY/)
+    bait.unmute()
+    await until(async () => !/HOST_AWAY/.test(await page.$eval('main', (main) => main.textContent ?? '')), { withinMs: 30_000, what: 'the host is back' })
+    bait.finish(job)
+    await page.close()
+  })
+
   test('where the controller wants a token, the page asks for it, and tells nothing without', async () => {
     await using folder = await tempFolder()
     const tokenFile = join(folder.path, 'token')
@@ -143,7 +185,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
   test('nothing of it moves while the farm changes', async () => {
     const { page, untilText } = await browser.open(url())
     await untilText(/live/, '.fresh')
-    await page.evaluate('window.shifts = []; new PerformanceObserver((list) => window.shifts.push(...list.getEntries().map(({ value, sources }) => value + " " + sources.map(({ node }) => node?.className)))).observe({ type: "layout-shift" })')
+    await watchShifts(page)
     const job = bait.submit({ name: 'moves.sh', want: { type: 'small' } })
     await untilText(/moves\.sh/, '.jobs')
     await controller.untilJob(job, ({ state }) => state === 'running')
@@ -156,12 +198,7 @@ describe.skipIf(!hasBrowser)('in a browser', () => {
   test('the curve of jobs that ended is drawn, with its times', async () => {
     const { page, untilText } = await browser.open(url('?page=times&hours=1'))
     await untilText(/jobs? ended/)
-    const drawn = (): Promise<boolean> => page.evaluate(`(() => {
-      const canvas = document.querySelector('.curve canvas')
-      const colours = new Set(new Uint32Array(canvas.getContext('2d').getImageData(60, 0, canvas.width - 60, canvas.height - 30).data.buffer))
-      return document.querySelectorAll('.curve .u-axis:not(.u-off)').length === 2 && colours.size > 2
-    })()`) as Promise<boolean>
-    await until(drawn, { withinMs: 20_000, what: 'lines of two axes and a curve' })
+    await until(() => drawn(page), { withinMs: 20_000, what: 'lines of two axes and a curve' })
     await page.close()
   })
 

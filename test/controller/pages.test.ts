@@ -142,7 +142,7 @@ test('the description names every address of the server and no other, and answer
     expect(addresses.sort()).toEqual(await served(method === 'call' ? [...readRoutes, ...verbRoutes] : readRoutes))
     expect(addresses.some((address) => address.startsWith('POST'))).toBe(method === 'call')
 
-    const ids: Record<string, string> = { '/v1/hosts/{id}/resources': 'h1', '/v1/vwns/{id}': 'v1' }
+    const ids: Record<string, string> = { '/v1/hosts/{id}/resources': 'h1', '/v1/vwns/{id}': 'v1', '/v1/vwns/{id}/samples': 'v1', '/v1/vwns/{id}/console': 'v1' }
     const queries: Record<string, string> = { '/v1/explain': '?user=root', '/v1/history': `?at=${(await controller.get('/v1/history/bounds', historyBoundsSchema)).toMs}` }
     for (const [path, { get }] of Object.entries(described.paths)) {
       const ref = get?.responses['200']?.content['application/json']?.schema.$ref

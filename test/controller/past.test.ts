@@ -8,7 +8,7 @@ import { controllerApi, type Api } from '../../cli/client.ts'
 import type { Context } from '../../cli/context.ts'
 import { exportHistory, times } from '../../cli/history.ts'
 import { until } from '../../kit/until.ts'
-import { accountingReplySchema, timesReplySchema } from '../../wire/accounting.ts'
+import { accountingReplySchema, makingReplySchema, timesReplySchema } from '../../wire/accounting.ts'
 import { receiptSchema } from '../../wire/api.ts'
 import { usualMapping, type TestController } from '../harness/controller.ts'
 import type { FakeBait } from '../harness/fake-bait.ts'
@@ -104,6 +104,10 @@ test('times are counted, history is exported whole', async () => {
   const shown = context()
   await times(shown, 1)
   expect(shown.printed.join('')).toMatch(/^5 jobs ended in 1 h 0 min\n\nTYPE/)
+
+  const { types } = await controller.get('/v1/making?hours=1', makingReplySchema)
+  expect(types).toMatchObject([{ type: 'small', made: { clone: { vwns: 3 }, boot: { vwns: 0 } }, failures: [] }])
+  expect(types[0]?.made.clone.halfMs.filter((ms) => ms !== null).length).toBeGreaterThan(0)
 
   await until(async () => (await controller.vwns('?state=gone')).length === 3, { withinMs: 30_000, what: 'the VWNs gone' })
   const exported = context()

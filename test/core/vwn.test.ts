@@ -4,6 +4,7 @@ import { failure } from '../../core/failure.ts'
 import {
   due, isLive, isSpare, isUnclaimed, legalNow, moves, reissue, requestVwn, step, vwnEventKinds, vwnStates, wantedOf, type Vwn, type VwnEvent, type VwnEventKind, type VwnState,
 } from '../../core/vwn.ts'
+import { ordersIn, type Move } from '../../core/orders.ts'
 import type { LeaseToken } from '../../core/lease.ts'
 import { anna, ben, cause, job, token, vwnWith } from './samples.ts'
 
@@ -99,6 +100,18 @@ describe('a VWN', () => {
     expect(due(row, { alive: true, leaseEnded: false }, 1)).toBeNull()
   })
 
+  test('shows what its bait was told of it: each change of the order once, with the event that led to it', () => {
+    const [first, second] = [job('h1-1'), job('h1-2')]
+    const moved = (event: string, to: VwnState, of: typeof first | null = null): Move => ({ atMs: 5, event, to, job: of, why: null })
+    const orders = ordersIn([
+      moved('requested', 'requested', first), moved('accepted', 'preparing', first), moved('prepared', 'booting', first), moved('ready', 'busy', first),
+      moved('released', 'cleaning', first), moved('cleaned', 'idle'), moved('assigned', 'busy', second), moved('kill', 'stopping', second), moved('deadline', 'stopping', second), moved('reclaimed', 'gone', second),
+    ])
+    expect(orders.map(({ does, job: of, event }) => [does, of, event])).toEqual([
+      ['make', first, 'requested'], ['keep', null, 'released'], ['serve', second, 'assigned'], ['kill', null, 'kill'], ['forget', null, 'reclaimed'],
+    ])
+  })
+
   test('waits as long again whenever it is asked to go once more', () => {
     const stopping = after([...up, { kind: 'kill', cause }], vwnWith(), 10)
     expect(after([{ kind: 'deadline' }], stopping, 70_000).deadlineMs).toBe(130_000)
@@ -107,7 +120,7 @@ describe('a VWN', () => {
 
 // ── the model ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Real { row: Vwn; nowMs: number }
+interface Real { row: Vwn; nowMs: number; moves: Move[] }
 /** The few facts that must hold; none of them mirrors the table. */
 interface Model { everFenced: boolean; everStopping: boolean; leasesEnded: number; owner: number | null; jobsIn: number }
 
@@ -123,6 +136,16 @@ function eventOf(kind: VwnEventKind, dice: number): VwnEvent {
     case 'fenced': return { kind, proof: 'reported' }
     default: return { kind }
   }
+}
+
+/** The orders that the moves imply have grown by what the bait is told now and was not before. */
+function toldAsWanted(all: readonly Move[], before: Vwn, next: Vwn): void {
+  const [told, more] = [ordersIn(all.slice(0, -1)), ordersIn(all)]
+  const level = (vwn: Vwn): string => (vwn.state === 'gone' ? 'forgotten' : JSON.stringify(wantedOf(vwn)))
+  expect(more.length - told.length).toBe(level(before) === level(next) ? 0 : 1)
+  const last = more.at(-1)
+  expect(last?.job).toBe(next.state === 'gone' ? null : wantedOf(next).job)
+  expect(['end', 'kill', 'forget'].includes(last?.does ?? '')).toBe(!isLive(next))
 }
 
 /** What usually happens next, so that runs get far. */
@@ -156,6 +179,8 @@ class Send implements fc.Command<Model, Real> {
     const { next, effects } = verdict
     real.row = next
     walked.add(`${before.state} ${kind} ${next.state}`)
+    real.moves.push({ atMs: real.nowMs, event: kind, to: next.state, job: next.job ?? before.job, why: null })
+    toldAsWanted(real.moves, before, next)
 
     expect(moves[before.state]).toHaveProperty(kind)
     expect(reissue(next)).toEqual(effects) // recovery is re-entry
@@ -190,7 +215,7 @@ test('no order of events breaks a promise, and every arrow is walked', { timeout
   const { owner, job: reserved, ...rest } = vwnWith()
   const model = fc.property(commands, fc.boolean(), (run, owned) => {
     const row = requestVwn({ ...rest, owner: owned ? owner : null, job: owned ? reserved : null }, rest.id, token, { nowMs: 0, generation: 1 })
-    fc.modelRun(() => ({ model: { everFenced: false, everStopping: false, leasesEnded: 0, owner: null, jobsIn: 0 }, real: { row, nowMs: 0 } }), run)
+    fc.modelRun(() => ({ model: { everFenced: false, everStopping: false, leasesEnded: 0, owner: null, jobsIn: 0 }, real: { row, nowMs: 0, moves: [{ atMs: 0, event: 'requested', to: row.state, job: row.job, why: null }] } }), run)
   })
   for (let batch = 0; batch < 30 && walked.size < arrows.length; batch += 1) fc.assert(model, { numRuns: 100 })
   expect([...walked].sort()).toEqual(arrows.sort())

@@ -1,7 +1,9 @@
 /** The monitor over a whole farm with a real guest: a job waits, runs and ends before the reader's eyes, and the controller dies meanwhile. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { until } from '../../kit/until.ts'
 import { vwnDetailSchema } from '../../wire/api.ts'
+import { samplesReplySchema, type Sample } from '../../wire/look.ts'
 import { hasBrowser, startBrowser } from '../harness/browser.ts'
 import { startFarm } from '../harness/farm.ts'
 
@@ -20,7 +22,7 @@ test.skipIf(!hasBrowser)('a job is seen to wait, to run through a restart of the
   await using browser = await startBrowser()
   const { page, text, untilText, axe, complaints } = await browser.open(`${url}/`)
   await untilText(/h1[^]*0\/1/, '.field')
-  const first = farm.start(['sh', '-c', 'read line; exit 3'])
+  const first = farm.start(['sh', '-c', 'read line; echo "burns and writes" > /dev/console; dd if=/dev/zero of=/tmp/written bs=1M count=16; sync; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read line; exit 3'])
   await untilText(/h1-1 sh[^]*Waits for v1, which is (requested|preparing|booting)/, '.jobs')
   await untilText(/Is running in v1 on h1/, '.jobs', bootMs)
   await untilText(/■/, '[data-vwn=v1]')
@@ -33,6 +35,22 @@ test.skipIf(!hasBrowser)('a job is seen to wait, to run through a restart of the
   expect(page.url()).toContain('job=h1-2')
   await page.click('.filter button')
   expect(complaints).toEqual([])
+
+  // What it does is seen where its host measures it: from one sample to the next.
+  await page.goto(`${url}/?page=vwn&id=v1`)
+  const samples = async (): Promise<readonly Sample[]> => (await farm.api.get('/vwns/v1/samples', samplesReplySchema)).samples
+  const before = await until(async () => (await samples()).at(-1), { withinMs: bootMs, what: 'a sample' })
+  first.stdin?.write('go\n')
+  await untilText(/burns and writes/, '.console', bootMs)
+  const after = await until(async () => (await samples()).find(({ writtenBytes }) => (writtenBytes ?? 0) - (before.writtenBytes ?? 0) >= 16 * 1024 ** 2), { withinMs: bootMs, what: 'what it has written' })
+  expect(after.cpuMs - before.cpuMs).toBeGreaterThan(200)
+  expect(after.memoryBytes).toBeGreaterThan(16 * 1024 ** 2)
+  expect(after.fromGuestBytes).toBeGreaterThan(0)
+  await untilText(/What it uses[^]*processors \d+\.\d\d[^]*read \d+\.\d\d MiB\/s/, 'main', bootMs)
+  expect((await farm.cli(['console', 'v1'])).stdout).toContain('burns and writes')
+  expect(complaints).toEqual([])
+  await page.goto(`${url}/`)
+  await untilText(/h1-2 true/, '.jobs')
 
   await farm.kill('controller')
   await untilText(/stale/, '.fresh')

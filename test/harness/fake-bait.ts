@@ -17,6 +17,7 @@ import {
 } from '../../wire/bait.ts'
 import type { Identity, Outcome } from '../../wire/common.ts'
 import type { Want } from '../../wire/hook.ts'
+import { lookSchema, type Look, type Sample } from '../../wire/look.ts'
 import { subjects } from '../../wire/subjects.ts'
 
 /** How the host behaves; may be changed while it runs. */
@@ -71,6 +72,11 @@ export interface FakeHost {
   finish(job: JobId, outcome?: Outcome): void
   /** The job starter goes away. */
   cancel(job: JobId): void
+  /** What its VWNs have used, and said on their consoles, for whoever looks; tests write them. */
+  readonly samples: Map<VwnId, readonly Sample[]>
+  readonly consoles: Map<VwnId, string>
+  /** What a look at a VWN shows; null: it is not here. */
+  look(look: Look): object | null
   /** What batch systems have said here of their pending jobs; tests write it. */
   readonly pending: PendingSaid[]
   /** The VM stands still, or runs again. */
@@ -120,6 +126,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     jobs: new Map<JobId, LiveJob>(),
     ended: new Map<JobId, EndedJob>(),
     answers: new Map<JobId, Answer>(), pending: [] as PendingSaid[],
+    samples: new Map<VwnId, readonly Sample[]>(), consoles: new Map<VwnId, string>(),
     bootId: randomId(), session: randomId(), startedAtMs: clock.nowMs(), seq: 0, lastJob: 0,
   }
   const closing = new AbortController()
@@ -157,7 +164,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   function boot(wanted: WantedVwn): void {
     const { vwn, token, job } = wanted
     state.vwns.set(vwn, {
-      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null, paused: false,
+      vwn, token, state: 'preparing', job, jobsRun: 0, bootAttempt: 1, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: 'tcg', pid: null, paused: false, madeBy: null,
     })
     changed()
     set(vwn, { state: 'booting', pid: 1000 + Number(vwn.slice(1)) })
@@ -165,7 +172,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     soon(state.script.bootMs, () => {
       if (stateOf(vwn) !== 'booting') return
       if (state.script.boot === 'fail') return set(vwn, { state: 'gone', pid: null, cause: failure('VWN_BOOT_TIMEOUT') })
-      set(vwn, { state: 'idle', job: null, phases: { boot: state.script.bootMs, contact: 1 } })
+      set(vwn, { state: 'idle', job: null, phases: { boot: state.script.bootMs, contact: 1 }, madeBy: 'clone' })
       serve(vwn)
     })
   }
@@ -233,7 +240,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     for (const job of orders.acknowledged) state.ended.delete(job)
   }
   const goneBefore = (wanted: WantedVwn): ObservedVwn => ({
-    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null, paused: false,
+    vwn: wanted.vwn, token: wanted.token, state: 'gone', job: null, jobsRun: 0, bootAttempt: 0, sinceMs: clock.nowMs(), phases: {}, cause: null, accelerator: null, pid: null, paused: false, madeBy: null,
   })
 
   function newSession(): void {
@@ -243,7 +250,15 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     host, facts,
     get script() { return state.script },
     get orders() { return state.orders },
-    vwns: state.vwns, jobs: state.jobs, ended: state.ended, answers: state.answers, pending: state.pending,
+    vwns: state.vwns, jobs: state.jobs, ended: state.ended, answers: state.answers, pending: state.pending, samples: state.samples, consoles: state.consoles,
+    look(look) {
+      if (!state.vwns.has(look.vwn)) return null
+      if (look.at === 'samples') return { samples: (state.samples.get(look.vwn) ?? []).filter(({ atMs }) => atMs > look.sinceMs) }
+      const all = state.consoles.get(look.vwn) ?? ''
+      const from = look.from ?? Math.max(0, all.length - look.bytesMax)
+      const text = all.slice(from, from + look.bytesMax)
+      return { from, next: from + text.length, said: all.length, text }
+    },
     submit(job = {}) {
       const id = jobId(`${host}-${++state.lastJob}`)
       state.jobs.set(id, fakeJob(id, job, clock.nowMs()))
@@ -354,6 +369,9 @@ export async function startFakeBait(options: FakeBaitOptions): Promise<FakeBait>
     sending ??= send().finally(() => { sending = null })
     return sending
   }
+  connection.subscribe(subjects.look(host.host), { callback: (_error, message) => {
+    if (!muted) message.respond(JSON.stringify(host.look(lookSchema.parse(JSON.parse(new TextDecoder().decode(message.data))))))
+  } })
   connection.subscribe(subjects.orders(host.host), { callback: (_error, message) => obey(message.data) })
   host.onChange(() => void reportNow())
   const beat = clock.every(heartbeatMs, () => void reportNow())

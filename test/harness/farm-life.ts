@@ -88,7 +88,7 @@ export function farmLife(): FarmLife {
     jobEnded: (pick) => onJob(now.db, pick, (job) => saveJob(now.db, { ...job, state: 'ended', outcome: { is: 'exited', code: pick % 256 }, endedAtMs: clock.nowMs() })),
     paused: (pick) => {
       const vwns = presentVwns(now.db)
-      if (vwns.length > 0) saveVwnFacts(now.db, one(vwns, pick).id, { observed: 'idle', bootAttempt: pick % 3, phases: { boot: pick }, accelerator: 'tcg', pid: pick, paused: pick % 2 === 0 })
+      if (vwns.length > 0) saveVwnFacts(now.db, one(vwns, pick).id, { observed: 'idle', bootAttempt: pick % 3, phases: { boot: pick }, accelerator: 'tcg', pid: pick, paused: pick % 2 === 0, madeBy: pick % 2 === 0 ? 'clone' : 'boot' })
     },
     restarted() {
       now.db.close()

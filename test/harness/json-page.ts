@@ -3,6 +3,7 @@ import { z } from 'zod'
 import {
   explanationSchema, hostViewSchema, imageViewSchema, jobViewSchema, receiptSchema, statusSchema, typeViewSchema, vwnDetailSchema, vwnViewSchema,
 } from '../../wire/api.ts'
+import { consoleReplySchema, samplesReplySchema } from '../../wire/look.ts'
 import { farmEventSchema } from '../../wire/history.ts'
 
 /** What there is to print; a thing that has all of another names it. */
@@ -15,6 +16,8 @@ const things: readonly { readonly name: string; readonly schema: z.ZodType; read
   { name: 'type', schema: typeViewSchema },
   { name: 'image', schema: imageViewSchema },
   { name: 'event', schema: farmEventSchema },
+  { name: 'samples', schema: samplesReplySchema },
+  { name: 'piece of a console', schema: consoleReplySchema },
   { name: 'status', schema: statusSchema },
   { name: 'explanation', schema: explanationSchema },
 ]
@@ -33,6 +36,8 @@ always there. \`x[]\` is each element of the list \`x\`.
 | \`wnod hosts\`, \`vwns\`, \`jobs\`, \`types\`, \`images\` | an object with a list of that name: \`{ "hosts": [host, …] }\` |
 | \`wnod show ID\` | a host, a vwn in full or a job |
 | \`wnod events\` | events |
+| \`wnod samples VWN\` | samples |
+| \`wnod console VWN\` | pieces of a console, one on each line |
 | \`wnod receipt\`, \`explain\`, \`status\` | what its name says |
 | \`wnod drain\`, \`undrain\`, \`kill\` | \`{ "host": host }\`, \`{ "vwn": vwn }\` |
 `

@@ -34,7 +34,7 @@ export function keepTemplates(from: string): void {
 function pass(template: string, to: string, id: string, passDisk: (from: string, to: string) => void): void {
   mkdirSync(to, { recursive: true, mode: 0o700 })
   const beside = mkdtempSync(join(to, 'passing-'))
-  const ways: Readonly<Record<string, typeof linkSync>> = { 'manifest.json': copyFileSync, 'scratch.qcow2': passDisk }
+  const ways: Readonly<Record<string, (from: string, to: string) => void>> = { 'manifest.json': copyFileSync, 'scratch.qcow2': passDisk }
   for (const name of templateFileNames) (ways[name] ?? linkSync)(join(template, name), join(beside, name))
   try {
     renameSync(beside, join(to, id))

@@ -2,7 +2,7 @@ import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { bootId, commandLine, findProcesses, isAlive, killAndWait, parseStat, processOf, type ProcessRef } from '../../kit/process.ts'
+import { bootId, commandLine, findProcesses, isAlive, killAndWait, parseStat, processOf, usageOf, type ProcessRef } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
 import { tempFolder } from '../harness/temp.ts'
 
@@ -17,7 +17,7 @@ const says = (process: ChildProcess): Promise<string> => new Promise((resolve) =
 
 test('a name with blanks and parentheses does not shift the fields', () => {
   const after = Array.from({ length: 30 }, (_, index) => String(index + 5)).join(' ')
-  expect(parseStat(`42 (evil) S 1 ) (x) S 7 ${after}`)).toEqual({ state: 'S', parent: 7, threads: 20, startTicks: 22 })
+  expect(parseStat(`42 (evil) S 1 ) (x) S 7 ${after}`)).toEqual({ state: 'S', parent: 7, cpuTicks: 14 + 15, threads: 20, startTicks: 22 })
   expect(parseStat('')).toBeNull()
   expect(parseStat('42 (cut) S')).toBeNull()
 })
@@ -81,4 +81,17 @@ test('processes are found by their command line', async () => {
   using marked = child(`exec tail -f /dev/null --pid=${process.pid} ${mark} 2>/dev/null`)
   const found = await until(() => findProcesses((args) => args[0] === 'tail' && args.includes(mark))[0], { withinMs: 5_000 })
   expect(found.pid).toBe(marked.pid)
+})
+
+test('what a process uses is its own time and its own memory, and nothing once it is gone', async () => {
+  using other = child('exec sleep 1000')
+  const ref = await refOf(other.pid)
+  const own = await refOf(process.pid)
+  const before = usageOf(own)
+  const ballast = Buffer.alloc(32 * 1024 ** 2, 1)
+  await until(() => (usageOf(own)?.cpuMs ?? 0) > (before?.cpuMs ?? 0), { withinMs: 20_000, what: 'this process has worked' })
+  expect((usageOf(own)?.memoryBytes ?? 0) - (before?.memoryBytes ?? 0)).toBeGreaterThan(ballast.length / 2)
+  expect(usageOf({ ...own, startTicks: own.startTicks + 1 })).toBeNull()
+  await killAndWait(ref, { termMs: 0 })
+  expect(usageOf(ref)).toBeNull()
 })

@@ -2,16 +2,21 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import { vwnStates } from '../../core/vwn.ts'
+import { moreConsole, noConsole } from '../../monitor/model/console.ts'
 import { farmOf, noFarm } from '../../monitor/model/farm.ts'
 import { filterFields, select } from '../../monitor/model/filter.ts'
 import { around, pastFarm } from '../../monitor/model/past.ts'
 import { addressOf, pages, placeOf } from '../../monitor/model/place.ts'
-import { axisWords, madeWords, rateOf, readyShare, spans } from '../../monitor/model/times.ts'
+import { makingDiagrams } from '../../monitor/model/making.ts'
+import { diagramsOf, gathered } from '../../monitor/model/samples.ts'
+import { axisWords, madeWords, rateOf, readyShare, spans, timeRange } from '../../monitor/model/times.ts'
 import { layOut, noLayout, overlap, shareOf } from '../../monitor/model/tiles.ts'
 import { waterfall } from '../../monitor/model/waterfall.ts'
 import { seen } from '../../monitor/model/window.ts'
 import { ago, bytes, jobSentence, mib, signOf, states, vwnWords } from '../../monitor/model/words.ts'
+import type { MakingReply } from '../../wire/accounting.ts'
 import type { FarmEvent, PastFarm } from '../../wire/history.ts'
+import type { Sample } from '../../wire/look.ts'
 import { aHost, aJob, aVwn, rows } from './sample.ts'
 
 describe('a filter', () => {
@@ -158,6 +163,30 @@ describe('a moment of the past', () => {
   })
 })
 
+describe('what a VWN uses', () => {
+  const sample = (atMs: number, cpuMs: number): Sample => ({ atMs, cpuMs, memoryBytes: 64 * 1024 ** 2, readBytes: 0, writtenBytes: cpuMs * 1024, toGuestBytes: null, fromGuestBytes: null })
+  test('is curves that go on, with gaps for what is not known, and words for who cannot see them', () => {
+    const known = gathered([sample(1_000, 0)], [sample(1_000, 0), sample(11_000, 5_000)])
+    expect(known.map(({ atMs }) => atMs)).toEqual([1_000, 11_000])
+    const [cpus, memory, disk, network] = diagramsOf(known)
+    expect(cpus).toMatchObject({ names: ['processors'], lines: [[11], [0.5]], says: 'processors 0.50' })
+    expect(memory?.lines[1]).toEqual([64])
+    expect(disk?.says).toBe('read 0.00 MiB/s, written 0.49 MiB/s')
+    expect(network).toMatchObject({ lines: [[11], [null], [null]], says: 'to the guest not known, from the guest not known' })
+    expect(diagramsOf([]).map(({ lines }) => lines)).toEqual([[[], []], [[], []], [[], [], []], [[], [], []]])
+    expect(gathered(known, Array.from({ length: 500 }, (_, nth) => sample(20_000 + nth, 0)))).toHaveLength(360)
+  })
+  test('what its guest says is put together, with what is missing, and is no more than can be shown', () => {
+    const piece = (from: number, text: string) => ({ from, next: from + text.length, said: 100, text })
+    const known = [piece(10, 'one\n'), piece(14, 'two\n'), piece(18, ''), piece(30, 'three\n')].reduce(moreConsole, noConsole)
+    expect(known).toEqual({ text: 'one\ntwo\n\n[… 12 bytes left out …]\nthree\n', next: 36 })
+    const much = moreConsole(known, piece(36, 'line\n'.repeat(60_000))).text
+    expect(much.length).toBeGreaterThan(199_990)
+    expect(much.length).toBeLessThanOrEqual(200_000)
+    expect(much.startsWith('line\n')).toBe(true)
+  })
+})
+
 describe('times', () => {
   const minutes = fc.array(fc.nat(1_000), { maxLength: 12_000 }).map((jobs) => jobs.map((each, nth) => ({ atMs: 1_800_000_000_000 + nth * 60_000, jobs: each })))
   test('a curve has few points, in order, and as many jobs as there were', () => {
@@ -176,9 +205,22 @@ describe('times', () => {
     expect(axisWords([atS(22, 3), atS(22, 4)])).toEqual(['03:30', '04:30'])
     expect(axisWords([atS(20, 3), atS(22, 4)])).toEqual(['11-20 03:30', '11-22 04:30'])
     expect(axisWords([])).toEqual([])
+    expect([timeRange(0, 3_600), timeRange(1_000, 1_000), timeRange(null, null)]).toEqual([[0, 3_600], [400, 1_000], [null, null]])
   })
   test('how jobs came by their VWNs is told, most frequent first', () => {
     expect(madeWords({ new: 2, ready: 6, reused: 9, bare: 0 })).toBe('9 used before, 6 fresh and ready, 2 made for it')
     expect([readyShare({ new: 2, ready: 6, reused: 9, bare: 0 }), readyShare({ new: 0, ready: 0, reused: 1, bare: 1 })]).toEqual([0.75, null])
   })
+})
+
+test('how VWNs of a type came up and why they failed is curves and a sentence', () => {
+  const making: MakingReply = {
+    fromMs: 0, toMs: 20_000, stepMs: 10_000,
+    types: [{ type: typeName('standard'), made: { clone: { vwns: 3, halfMs: [300, null] }, boot: { vwns: 0, halfMs: [null, null] } }, failures: [{ code: 'VWN_DIED', counts: [0, 2] }] }],
+  }
+  expect(makingDiagrams(making, 'standard')).toMatchObject([
+    { names: ['cloned'], lines: [[0, 10], [0.3, null]], says: '3 cloned, half of them at last within 300 ms' },
+    { names: ['VWN_DIED'], lines: [[0, 10], [0, 2]], says: '2 VWN_DIED' },
+  ])
+  expect(makingDiagrams(making, 'small')).toMatchObject([{ names: [], says: 'None was made.' }, { names: [], says: 'None has failed.' }])
 })
