@@ -43,7 +43,7 @@ const partsProject = (name: string, files: { include: string[]; exclude?: string
     env,
     ...files,
     globalSetup: ['./test/harness/known-templates.ts', './test/harness/end-of-run.ts'],
-    maxConcurrency: 8, // of cases that wait more than they compute
+    maxConcurrency: 5, // of cases that wait more than they compute, each in a VWN of its own
     testTimeout: 180_000,
     hookTimeout: 180_000,
     sequence: { groupOrder },
