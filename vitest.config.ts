@@ -1,5 +1,4 @@
-import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 import { chooseImageStore } from './kit/image-store.ts'
 
@@ -32,8 +31,8 @@ const plugins = [{
 // Guests boot from the store that scripts/setup.mjs has filled.
 const env = { WNOD_IMAGES: chooseImageStore('/nonexistent', process.env) }
 
-// Templates of this run (test/harness/known-templates.ts), for this process and those of the tests.
-process.env['WNOD_TEST_TEMPLATES'] = join(tmpdir(), `wnod-test-templates-${process.pid}`)
+// By which a run knows what is its own (test/harness/temp.ts), for this process and those of the tests.
+process.env['WNOD_TEST_RUN'] = String(process.pid)
 
 /** Tests that start guests and servers; projects of one order run after those of the order before. */
 const partsProject = (name: string, files: { include: string[]; exclude?: string[]; maxWorkers: number }, groupOrder: number) => ({
@@ -43,7 +42,7 @@ const partsProject = (name: string, files: { include: string[]; exclude?: string
     name,
     env,
     ...files,
-    globalSetup: './test/harness/known-templates.ts',
+    globalSetup: ['./test/harness/known-templates.ts', './test/harness/end-of-run.ts'],
     maxConcurrency: 8, // of cases that wait more than they compute
     testTimeout: 180_000,
     hookTimeout: 180_000,

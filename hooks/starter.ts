@@ -27,7 +27,7 @@ import { complain, die, signalNumber } from './starter/ending.ts'
 import { frontEndOf, Refusal, type Chosen, type FrontEnd, type Native, type Reading } from './starter/front-end.ts'
 import { parseOptions, usage, UsageError, type Options } from './starter/options.ts'
 import { harmless, listen, sameMs, type Forwarded } from './starter/signals.ts'
-import { given, look, sink, source, type FdFacts } from './starter/stdio.ts'
+import { given, leaveGone, look, readerIsGone, sink, source, type FdFacts } from './starter/stdio.ts'
 import type { Stager } from './starter/stage.ts'
 import { decoded, lastArguments, surroundings, variable, without, withEntries } from './starter/surroundings.ts'
 import { terminalSize, type Terminal } from './starter/terminal.ts'
@@ -181,19 +181,28 @@ function modeOf({ kind }: FdFacts): 'stream' | 'null' | 'closed' {
 
 function call(state: State): void {
   const path = baitSocket(state.options)
-  let reached = false
+  const silent = new Error(`it has said nothing for ${state.options.baitTimeoutS} s`)
+  let heard = 0
   const via: JobStream = new JobStream(connect(path), {
     onControl: (message) => {
-      reached = true
+      heard += 1
       hear(state, via, message as ToStarter)
     },
     onClose: (error) => {
       state.progress?.clear()
       if (state.phase === 'over') return
       if (state.phase === 'started') return lost(state, { code: 'JOB_BAIT_RESTARTED', message: 'the bait went away while the job ran', hint: 'the job may have run in part' })
-      withoutBait(state, unreachable(path, reached, error))
+      withoutBait(state, unreachable(path, heard > 0 && error !== silent, error))
     },
   })
+  /** Until the bait has accepted the job. A turn of the event loop late, for what has come while we were stopped. */
+  const watch = (before: number): void =>
+    void setTimeout(() => setImmediate(() => {
+      if (state.seen.job !== null || state.phase === 'over') return
+      if (heard === before) via.destroy(silent)
+      else watch(heard)
+    }), state.options.baitTimeoutS * 1_000)
+  watch(heard)
   onSignal = (signal) => pass(state, via, signal)
   if (early !== null) pass(state, via, early)
 }
@@ -275,9 +284,9 @@ const impossible: Failure = {
   hint: 'it needs `wnod-exec.node` beside `starter.cjs`: install gcc and libc6-dev on this host and say `npm run build`',
 }
 
-const unreachable = (path: string, reached: boolean, error: Error | null): Failure => ({
+const unreachable = (path: string, left: boolean, error: Error | null): Failure => ({
   code: 'BAIT_UNREACHABLE',
-  message: `the bait at ${path} ${reached ? 'went away' : 'does not answer'}${error === null ? '' : `: ${error.message}`}`,
+  message: `the bait at ${path} ${left ? 'went away' : 'does not answer'}${error === null ? '' : `: ${error.message}`}`,
   hint: 'check that `wnod bait` runs on this host',
 })
 
@@ -286,7 +295,7 @@ function openStreams(state: State, via: JobStream, stage: boolean): void {
   const { stdio, run, command } = state
   if (run.tty !== null) void import('./starter/terminal.ts').then(({ takeTerminal }) => (state.terminal = takeTerminal()))
   if (run.stdin === 'stream') {
-    const input = command.stdin === undefined ? source(stdio.stdin, () => sender) : given(command.stdin, () => sender)
+    const input = command.stdin === undefined ? source(stdio.stdin, () => sender, run.tty !== null) : given(command.stdin, () => sender)
     const sender: Sender = via.outgoing(stream.stdin, input)
   }
   if (run.stdout === 'stream') receive(state, via, stream.stdout, stdio.stdout)
@@ -296,7 +305,7 @@ function openStreams(state: State, via: JobStream, stage: boolean): void {
 
 function receive(state: State, via: JobStream, streamId: number, facts: FdFacts): void {
   const to = sink(facts, (error) => {
-    if (error.code !== 'EPIPE' && error.code !== 'ENXIO') state.unwritten ??= error
+    if (!readerIsGone(facts, error)) state.unwritten ??= error
     receiver.stop()
   })
   // Stderr stays open for what we may have to say when the job is over; our own end closes it.
@@ -417,6 +426,7 @@ function end(state: State, go: () => void): void {
   for (const file of state.command.removes ?? []) tryUnlink(file)
   report(state)
   unlisten()
+  leaveGone(Object.values(state.stdio))
   go()
 }
 

@@ -43,13 +43,13 @@ export function commandLine(pid: number): readonly string[] | null {
 }
 
 /** Every process of the machine whose command line satisfies the test. */
-export function findProcesses(wanted: (args: readonly string[]) => boolean): readonly ProcessRef[] {
+export function findProcesses(wanted: (args: readonly string[], pid: number) => boolean): readonly ProcessRef[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .flatMap((name) => {
       const ref = processOf(Number(name))
       const args = commandLine(Number(name))
-      return ref !== null && args !== null && wanted(args) ? [ref] : []
+      return ref !== null && args !== null && wanted(args, Number(name)) ? [ref] : []
     })
 }
 

@@ -50,11 +50,12 @@ async function bundle({ from, to, format, target, minify = false }) {
 }
 
 /**
- * What runs before the job starter's node, and what it becomes a job by. The starter works without them, save for what before.c says and for
- * jobs that are to run on the host itself.
+ * What runs before the job starter's node, what it becomes a job by, and what HTCondor calls. The starter works without them, save for what before.c
+ * says and for jobs that are to run on the host itself.
  */
 const compiled = [
   { from: 'hooks/starter/before.c', to: 'wnod-starter', flags: ['-static'] },
+  { from: 'hooks/htcondor/wrapper.c', to: 'wnod-wrapper', flags: ['-static'] },
   { from: 'hooks/starter/exec.c', to: 'wnod-exec.node', flags: ['-shared', '-fPIC', '-fvisibility=hidden'] },
 ]
 

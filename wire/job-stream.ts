@@ -381,7 +381,7 @@ export class Receiver {
     if (this.#stopped) return
     this.#stopped = true
     this.#queue = []
-    if (!this.#ended) this.#via.send(encodeHeader(frameType.stop, this.#stream, this.#received, 0))
+    if (!this.#endTold) this.#via.send(encodeHeader(frameType.stop, this.#stream, this.#received, 0)) // after its end too: what is left of it is never acknowledged
   }
 
   /** For the connection: bytes or the end have come. */

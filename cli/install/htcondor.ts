@@ -1,17 +1,17 @@
 /**
  * `wnod install htcondor`: what makes jobs of an execute node of HTCondor go into VWNs; it takes effect with `condor_reconfig`.
  *
- *   wnod-htcondor      calls the job starter with the settings of this host; `wnod` beside it does so for hooks
- *   wnod-wrapper       USER_JOB_WRAPPER: jobs with `+VM` to the starter, others as they were (with --all: all)
+ *   wnod-htcondor      the job starter with the settings of this host; `wnod` beside it does so for hooks
+ *   wnod-wrapper       USER_JOB_WRAPPER: jobs with `+VM` to the starter, others as they were; with --all the starter itself
  *   wnod-resources     STARTD_CRON: what this host can offer
  *   wnod-job-hook      with --job-hooks, HOOK_PREPARE_JOB and HOOK_JOB_EXIT of jobs that name no hooks of their own
  *   50-wnod.conf       says them to HTCondor
  */
 import { join } from 'node:path'
 import type { Context } from '../context.ts'
-import { mark, ownFile } from './change.ts'
+import { link, mark, ownFile } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
-import { caller, plainWord, script, scriptsFolder, wnodScript } from './sources.ts'
+import { compiledFile, namedStarter, plainWord, script, scriptsFolder, wnodScript } from './sources.ts'
 
 export interface HtcondorOptions extends InstallOptions {
   /** Folder of HTCondor's own settings. */
@@ -29,12 +29,12 @@ export async function installHtcondor(context: Context, options: HtcondorOptions
   const { home } = context.home
   const hook = await script(at('wnod-job-hook'), 'htcondor/wnod-job-hook', { WNOD: at('wnod'), ALL: all ? '--all' : '' })
   await install(context, 'htcondor', [
-    await caller(at('wnod-htcondor'), { system: 'HTCondor', frontEnd: 'htcondor', home, unreachable: options.unreachable }),
+    ...(await namedStarter(at('wnod-htcondor'), { system: 'HTCondor', home, unreachable: options.unreachable })),
     await wnodScript(at('wnod'), home),
-    await script(at('wnod-wrapper'), 'htcondor/wnod-wrapper', { STARTER: at('wnod-htcondor'), ALL: all ? '1' : '0' }),
+    link(at('wnod-wrapper'), await compiledFile('HTCondor', 'wnod-wrapper')),
     await script(at('wnod-resources'), 'htcondor/wnod-resources', { WNOD: at('wnod') }),
     ...(jobHooks || undo ? [hook] : []),
-    ownFile(join(configDir, '50-wnod.conf'), condorConfig({ wrapper: at('wnod-wrapper'), resources: at('wnod-resources'), jobHook: jobHooks ? at('wnod-job-hook') : null }), 0o644),
+    ownFile(join(configDir, '50-wnod.conf'), condorConfig({ wrapper: at(all ? 'wnod-htcondor' : 'wnod-wrapper'), resources: at('wnod-resources'), jobHook: jobHooks ? at('wnod-job-hook') : null }), 0o644),
   ], options)
 }
 

@@ -31,7 +31,7 @@ export async function installLsf(context: Context, options: LsfOptions): Promise
   const { queue, queues, serverDir = process.env['LSF_SERVERDIR'], types = '', scripts = scriptsFolder } = options
   if ((queue === undefined) !== (queues === undefined)) throw new VwnError('OPTION_INVALID', { problem: '--queue and --queues go together: a queue, and the file lsb.queues that has it' })
   const starter = plainWord(join(scripts, 'wnod-lsf'))
-  const changes = [await caller(starter, { system: 'LSF', frontEnd: 'lsf', home: context.home.home, unreachable: options.unreachable })]
+  const changes = [await caller(starter, 'lsf', { system: 'LSF', home: context.home.home, unreachable: options.unreachable })]
   const wnod = plainWord(join(scripts, 'wnod'))
   const control = plainWord(join(scripts, 'wnod-lsf-control'))
   changes.push(await wnodScript(wnod, context.home.home), await script(control, 'lsf/wnod-lsf-control', { WNOD: wnod, CONTROL: control }))

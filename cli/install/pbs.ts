@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import type { Context } from '../context.ts'
 import { lineIn, mark, ownFile } from './change.ts'
 import { install, type InstallOptions } from './install.ts'
-import { caller, plainWord, scriptsFolder, sourceFile, wnodScript } from './sources.ts'
+import { namedStarter, plainWord, scriptsFolder, sourceFile, wnodScript } from './sources.ts'
 
 export interface PbsOptions extends InstallOptions {
   /** The settings of Torque's mom (`mom_priv/config`): then it is Torque, and not OpenPBS. */
@@ -27,14 +27,14 @@ export async function installPbs(context: Context, options: PbsOptions): Promise
   const { home } = context.home
   if (momConfig !== undefined) {
     const starter = plainWord(join(scripts, 'wnod-torque'))
-    return install(context, 'pbs', [await caller(starter, { system: 'Torque', frontEnd: 'torque', home, unreachable }), lineIn(momConfig, `$job_starter ${starter}`)], options)
+    return install(context, 'pbs', [...(await namedStarter(starter, { system: 'Torque', home, unreachable })), lineIn(momConfig, `$job_starter ${starter}`)], options)
   }
   const starter = plainWord(join(scripts, 'wnod-pbs'))
   const wnod = plainWord(join(scripts, 'wnod'))
   const settings = { made: mark, starter, wnod, types: types?.split(',').filter((name) => name !== '') ?? null, default: all }
   const hook = await readFile(sourceFile('pbs/wnod_hook.py'), 'utf8')
   await install(context, 'pbs', [
-    await caller(starter, { system: 'OpenPBS', frontEnd: 'pbs', home, unreachable }),
+    ...(await namedStarter(starter, { system: 'OpenPBS', home, unreachable })),
     await wnodScript(wnod, home),
     ownFile(join(scripts, 'wnod_hook.py'), `# ${mark}\n${hook}`, 0o644),
     ownFile(join(scripts, 'wnod.json'), `${JSON.stringify(settings, null, 2)}\n`, 0o644),

@@ -3,7 +3,7 @@ import { access, readFile, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { VwnError } from '../../core/errors.ts'
 import { distFolder } from '../../kit/dist.ts'
-import { mark, ownFile, type Change } from './change.ts'
+import { link, mark, ownFile, type Change } from './change.ts'
 import type { InstallOptions } from './install.ts'
 
 /** Where our own scripts go, unless the administrator says otherwise. */
@@ -25,8 +25,11 @@ export async function script(path: string, source: string, words: Readonly<Recor
 }
 
 /** The job starter that notes what Node would take away; jobs are exact with it alone. */
-export async function starterFile(system: string): Promise<string> {
-  const file = join(distFolder(), 'wnod-starter')
+export const starterFile = (system: string): Promise<string> => compiledFile(system, 'wnod-starter')
+
+/** A program of this release that a compiler has made. */
+export async function compiledFile(system: string, name: string): Promise<string> {
+  const file = join(distFolder(), name)
   await access(file).catch((cause: unknown) => {
     throw new VwnError('INSTALL_UNSUITED', { system, why: `${file} is not there: run \`npm run build\` where gcc is` }, { cause })
   })
@@ -36,17 +39,28 @@ export async function starterFile(system: string): Promise<string> {
 export interface Called {
   /** The batch system, for people. */
   readonly system: string
-  readonly frontEnd: string
   readonly home: string
   readonly unreachable: InstallOptions['unreachable']
 }
 
-/** A script that calls the job starter as this front end, with the bait and the Node of this host: what a batch system is told to run. */
-export async function caller(path: string, { system, frontEnd, home, unreachable = 'requeue' }: Called): Promise<Change> {
-  const starter = plainWord(await starterFile(system))
+/**
+ * The job starter under a name that says its front end (`wnod-torque`), and beside it the settings of this host: what a batch system is told to run. No
+ * shell comes before it: that would take variables from the job whose names are none for a shell.
+ */
+export async function namedStarter(path: string, called: Called): Promise<readonly Change[]> {
+  const settings = [`# ${mark}: settings of the job starter beside this file, for ${called.system}`, ...settingsOf(called), '']
+  return [ownFile(`${path}.env`, settings.join('\n'), 0o644), link(plainWord(path), await starterFile(called.system))]
+}
+
+const settingsOf = ({ home, unreachable = 'requeue' }: Called): readonly string[] =>
+  [`WNOD_HOME=${plainWord(home)}`, `WNOD_NODE=${plainWord(process.execPath)}`, `WNOD_UNREACHABLE=${unreachable}`]
+
+/** A script that calls the job starter as this front end, where the batch system has a shell before it in any case. */
+export async function caller(path: string, frontEnd: string, called: Called): Promise<Change> {
+  const starter = plainWord(await starterFile(called.system))
   const text = `#!/bin/sh
-# ${mark}: what ${system} runs in the place of a job
-export WNOD_HOME=${plainWord(home)} WNOD_NODE=${plainWord(process.execPath)} WNOD_UNREACHABLE=${unreachable}
+# ${mark}: what ${called.system} runs in the place of a job
+export ${settingsOf(called).join(' ')}
 exec ${starter} --${frontEnd} "$@"
 `
   return ownFile(path, text, 0o755)

@@ -1,6 +1,6 @@
 /**
  * HTCondor, as USER_JOB_WRAPPER: our arguments are the job's executable, by its full path, and its arguments. HTCondor gives a wrapper the name
- * `condor_exec.exe`, so a link would not tell us who calls: a script of two lines (`wnod install htcondor`) calls `wnod-starter --htcondor "$@"`.
+ * `condor_exec.exe` all the same: that of the file which it executes, a link `wnod-htcondor` (before.c), is what tells us who calls.
  *
  * Who wants what is in two files beside the job: its own ad (`+VM = "type"` in the submit file) and the machine's. Where HTCondor has brought the job's
  * files, its world is the scratch directory: that is handed over, and what changed in it is brought back for HTCondor to take home.

@@ -25,6 +25,8 @@ export interface Options {
   readonly report: string | null
   /** What becomes of a job that can ask nobody, because the bait is not there. */
   readonly unreachable: 'requeue' | 'bare'
+  /** A bait that says nothing for so long, before it has accepted the job, is not there either. */
+  readonly baitTimeoutS: number
   /** Exit code when the job never ran. */
   readonly refusedCode: number
   /** The same where running it again would end in the same way: a type that there is not, a request that nobody can read. */
@@ -45,6 +47,7 @@ export const usage = `usage: wnod-starter [OPTION…] [--] COMMAND [ARG…]
   --refused-code N  --lost-code N       exit codes: the job never ran (75); nobody can tell (76)
   --denied-code N                       the job never ran, and never would (as --refused-code)
   --unreachable requeue|bare            without a bait: the job never ran (as --refused-code), or runs on this host itself
+  --bait-timeout S                      a bait that says nothing for so long is away (120)
   --progress                            on a terminal, what the job waits for until it begins
   --report FILE                         write there, as JSON, what became of the job
   --socket PATH | --home DIR            where the bait is
@@ -57,7 +60,7 @@ export class UsageError extends Error {
 }
 
 const texts = ['socket', 'home', 'type', 'queue', 'project', 'batch-system', 'batch-job-id', 'report', 'unreachable'] as const
-const numbers = ['cpus', 'memory', 'scratch', 'refused-code', 'denied-code', 'lost-code'] as const
+const numbers = ['cpus', 'memory', 'scratch', 'bait-timeout', 'refused-code', 'denied-code', 'lost-code'] as const
 const lists = ['include', 'exclude', 'env'] as const
 const flags = ['stage', 'tty', 'no-wait-stdin', 'verbose', 'progress', 'help', 'version'] as const
 const takesValue: ReadonlySet<string> = new Set([...texts, ...numbers, ...lists])
@@ -83,7 +86,7 @@ export function parseOptions(args: readonly string[], env: NodeJS.ProcessEnv, kn
     cpus: number('cpus') ?? known.cpus ?? null, memoryMib: number('memory') ?? known.memoryMib ?? null, scratchGib: number('scratch'),
     stage: flag('stage') || known.stage === true, include: all('include'), exclude: [...(known.exclude ?? []), ...all('exclude')], env: all('env').map(assignment),
     tty: flag('tty') || known.tty === true, waitStdin: !flag('no-wait-stdin'), verbose: flag('verbose'), progress: flag('progress'), report: last('report'),
-    unreachable: unreachable(last('unreachable')),
+    unreachable: unreachable(last('unreachable')), baitTimeoutS: number('bait-timeout') ?? 120,
     refusedCode: refused, deniedCode: exitCode(number('denied-code') ?? known.deniedCode ?? refused), lostCode: exitCode(number('lost-code') ?? known.lostCode ?? 76),
   }
   return { options, used, asks: flag('help') ? 'help' : flag('version') ? 'version' : null }

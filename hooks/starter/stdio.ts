@@ -43,9 +43,9 @@ export interface Source {
   onStop(): void
 }
 
-/** Sends a descriptor's bytes; the first read comes after the job has opened its stdin. */
-export function source(facts: FdFacts, sender: () => Sender): Source {
-  return facts.kind === 'file' ? fileSource(facts.fd, sender) : streamSource(facts, sender)
+/** Sends a descriptor's bytes; the first read comes after the job has opened its stdin. `isJobs`: it is the terminal of the job, every key goes there. */
+export function source(facts: FdFacts, sender: () => Sender, isJobs = false): Source {
+  return facts.kind === 'file' ? fileSource(facts.fd, sender) : streamSource(facts, sender, isJobs)
 }
 
 /** Sends bytes that were read before. */
@@ -82,15 +82,17 @@ function fileSource(fd: number, sender: () => Sender): Source {
   return { onRoom: pull, onStop: () => void ((over = true), tryClose(fd)) }
 }
 
-function streamSource(facts: FdFacts, sender: () => Sender): Source {
+function streamSource(facts: FdFacts, sender: () => Sender, isJobs: boolean): Source {
   let stream: Socket | null = null
   const open = (): Socket => {
     const opened = facts.kind === 'tty' ? new ReadStream(facts.fd) : new Socket({ fd: reopened(facts, constants.O_RDONLY) ?? facts.fd, readable: true, writable: false })
     opened.on('data', (chunk: Buffer) => {
       if (!sender().write(chunk)) opened.pause()
     })
-    opened.on('end', () => sender().end())
-    opened.on('error', () => sender().end())
+    const end = (): void => sender().end()
+    const atEnd = (): void => (isJobs ? void setTimeout(end, hangupMs) : end())
+    opened.on('end', atEnd)
+    opened.on('error', atEnd)
     return opened
   }
   return {
@@ -102,10 +104,18 @@ function streamSource(facts: FdFacts, sender: () => Sender): Source {
   }
 }
 
+/** Before an exit: node would set back the modes of a terminal that is gone, and abort over it. */
+export function leaveGone(files: readonly FdFacts[]): void {
+  for (const { fd, kind } of files) if (kind === 'tty' && !isatty(fd)) tryClose(fd)
+}
+
 /** A sink that says what went wrong, once; null: its reader has closed. */
 export function sink(facts: FdFacts, onError: (error: NodeJS.ErrnoException) => void): Sink {
   return facts.kind === 'file' ? fileSink(facts.fd, onError) : streamSink(facts, onError)
 }
+
+/** Nobody wants what is written there any more, which is no failure: a pipe without a reader, a terminal that is gone. */
+export const readerIsGone = ({ kind }: FdFacts, { code }: NodeJS.ErrnoException): boolean => code === 'EPIPE' || code === 'ENXIO' || (code === 'EIO' && kind === 'tty')
 
 function fileSink(fd: number, onError: (error: NodeJS.ErrnoException) => void): Sink {
   const put = (chunk: Buffer, done: () => void): void =>
@@ -158,6 +168,12 @@ function reopened(facts: FdFacts, mode: number): number | null {
 
 /** How long a descriptor that somebody else has made non-blocking is left alone. */
 const retryMs = 5
+
+/**
+ * A terminal of a job has an end when it is gone, and then there is a SIGHUP too, which may be heard later. It goes first: the job shall die of
+ * that, and not of what it does at the end of its input.
+ */
+const hangupMs = 1_000
 
 /**
  * Whoever is at the other end sees us gone. The number itself stays taken: libuv would refuse to close a later file that got one of

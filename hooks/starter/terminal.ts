@@ -40,4 +40,5 @@ export function takeTerminal(): Terminal {
   return { restore: () => void (before !== '' && stty(before)) }
 }
 
-const stty = (...args: string[]): string => spawnSync('stty', args, { stdio: ['inherit', 'pipe', 'ignore'], encoding: 'utf8' }).stdout ?? ''
+/** On the terminal of our stdout: a job that reads no more has taken our stdin away. */
+const stty = (...args: string[]): string => spawnSync('stty', args, { stdio: [1, 'pipe', 'ignore'], encoding: 'utf8' }).stdout ?? ''

@@ -14,6 +14,7 @@ import { newKeyPair, type KeyPair } from '../../bait/vwns/keys.ts'
 import { imageStore, kernelCommandLine } from '../../kit/image-store.ts'
 import { until } from '../../kit/until.ts'
 import { fromPortSchema, guestVersion, type FromPort } from '../../wire/guest.ts'
+import { folderOfRun } from '../harness/temp.ts'
 
 export interface GuestUnderTest extends AsyncDisposable {
   readonly heard: readonly FromPort[]
@@ -36,7 +37,7 @@ export async function missingImage(): Promise<string | null> {
 }
 
 export async function bootGuest(shape: { cpus?: number; memoryMib?: number } = {}): Promise<GuestUnderTest> {
-  const folder = await mkdtemp(join(tmpdir(), 'wnod-guest-'))
+  const folder = await mkdtemp(folderOfRun('guest'))
   const image = await imageStore(process.env['WNOD_IMAGES'] ?? '').find('debian12')
   const disks = join(folder, 'disks')
   await mkdir(disks)

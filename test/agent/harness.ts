@@ -7,7 +7,6 @@ import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { rmdirSync, existsSync, readdirSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { build } from 'esbuild'
@@ -18,6 +17,7 @@ import { until } from '../../kit/until.ts'
 import { fromAgentSchema, fromPortSchema, runTaskSchema, type FromAgent, type FromPort, type RunTask } from '../../wire/guest.ts'
 import { stream } from '../../wire/frames.ts'
 import { JobStream, type Receiver, type Sender } from '../../wire/job-stream.ts'
+import { folderOfRun } from '../harness/temp.ts'
 import type { Settings } from '../../vwn-agent/settings.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -35,7 +35,7 @@ export interface Programs extends AsyncDisposable {
 }
 
 export async function buildPrograms(): Promise<Programs> {
-  const folder = await mkdtemp(join(tmpdir(), 'wnod-agent-programs-'))
+  const folder = await mkdtemp(folderOfRun('programs'))
   const programs = { helper: join(folder, 'wnod-guest'), agent: join(folder, 'agent.cjs') }
   await run('gcc', ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror', '-static', '-o', programs.helper, join(root, 'vwn-agent/guest.c')], { timeoutMs: 60_000 })
   await build({ entryPoints: [join(root, 'vwn-agent/main.ts')], outfile: programs.agent, bundle: true, platform: 'node', format: 'cjs', target: 'node18' })
@@ -137,7 +137,7 @@ export function describeAgent(name: string, timeout: number, tests: (suite: Agen
 let jobs = 0
 
 export async function startAgent(programs: Programs, changes: Partial<Settings> = {}): Promise<AgentUnderTest> {
-  const folder = await mkdtemp(join(tmpdir(), 'wnod-agent-'))
+  const folder = await mkdtemp(folderOfRun('agent'))
   const cgroups = join(cgroupRoot ?? '', folder.slice(folder.lastIndexOf('/') + 1))
   const settings: Settings = {
     port: 'fd:4', socket: join(folder, 'run/agent.sock'), etc: join(folder, 'etc'), kernel: null, cgroups,

@@ -63,6 +63,12 @@ test('a job of an array has its task in our records as well', async () => {
   expect((await farm.cli(['jobs', '--json'])).stdout).toContain(`"${job.id}.3"`)
 })
 
+test('no clone of the template that it was given has failed', async () => {
+  const { jobs } = jobsReplySchema.parse(JSON.parse((await farm.cli(['jobs', '--json'])).stdout))
+  expect(jobs.length).toBeGreaterThan(0)
+  expect(jobs.flatMap(({ scrubReceipt }) => scrubReceipt?.bootedBecause ?? []).filter((why) => why.includes('did not start'))).toEqual([])
+})
+
 test('Grid Engine’s accounts and ours say the same of a job: how it ended, and when', async () => {
   const ends = { 'sleep 1; exit 0': { cause: 'exited', exitCode: 0 }, 'exit 3': { cause: 'exited', exitCode: 3 }, 'kill -KILL $$': { cause: 'signalled', signal: 'SIGKILL' } }
   for (const [script, end] of Object.entries(ends)) {

@@ -4,11 +4,11 @@
  */
 import { execFile } from 'node:child_process'
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { distFolder } from '../../kit/dist.ts'
 import { until } from '../../kit/until.ts'
 import type { Farm } from '../harness/farm.ts'
+import { folderOfRun } from '../harness/temp.ts'
 import { waitsOfCase, type BatchCase, type BatchSystem, type LiveJob, type Observed, type Wait } from './case.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -69,12 +69,14 @@ export interface GridEngine extends BatchSystem, GridEngineAlone {
 
 /** A case may wait for a VWN that boots, in the company of others. */
 const endMs = 150_000
+/** So often a deletion is repeated at most while a job has its two seconds of warning, and some more for a slow machine. */
+const repeatsMax = 6
 /** `failed` of a run that is followed by another: accounting(5), "migrating" and "rescheduling". */
 const runsAgain: ReadonlySet<string> = new Set(['24', '25'])
 
 /** Grid Engine alone, without us, with these queues. */
 export async function startGridEngineAlone(queues = 'all.q=unix_behavior'): Promise<GridEngineAlone> {
-  const base = mkdtempSync(join(tmpdir(), 'wnod-ge-'))
+  const base = mkdtempSync(folderOfRun('ge'))
   chmodSync(base, 0o755)
   const [node, dist] = [join(base, 'node'), join(base, 'dist')]
   const bind = [`${process.execPath}:${node}`, `${distFolder()}:${dist}`, `${join(root, 'hooks')}:${join(base, 'hooks')}`, `${join(root, 'node_modules')}:${join(base, 'node_modules')}`]
@@ -126,9 +128,26 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
   }
   const accounting = join(base, 'root/default/common/accounting')
   const accounts = (job: string): Account[] => (existsSync(accounting) ? readFileSync(accounting, 'utf8') : '').split('\n').flatMap(parseAccount).filter((one) => one.job === job)
-  const ended = (wait: Wait, job: string, tasks: number): Promise<readonly Account[]> => {
-    const all = (): readonly Account[] | null => (accounts(job).filter(({ failed }) => !runsAgain.has(failed)).length < tasks ? null : accounts(job))
+  const ended = (wait: Wait, job: string, tasks: number, meanwhile = (): void => undefined): Promise<readonly Account[]> => {
+    const all = (): readonly Account[] | null => {
+      meanwhile()
+      return accounts(job).filter(({ failed }) => !runsAgain.has(failed)).length < tasks ? null : accounts(job)
+    }
     return wait(all, `${tasks} records of job ${job}`)
+  }
+  const active = (job: string, file: string): string => readFileSync(join(base, `spool/execd/bait0/active_jobs/${job}.1/${file}`), 'utf8')
+  const toJob = (job: string, signal: string, all: 'all' | 'top'): boolean => process.kill(Number(active(job, 'job_pid').trim()) * (all === 'all' ? -1 : 1), signal)
+  /**
+   * Grid Engine repeats a deletion with each load report, once a second here. A shepherd that hears it in the moment in which its `-notify` is over takes the one for the other
+   * and never sends KILL, with us or without us: this gives the job what its shepherd owes it.
+   */
+  const payKill = (job: string): void => {
+    try {
+      const trace = active(job, 'trace')
+      if (trace.split('ignoring repeated KILL').length > repeatsMax && !trace.includes('delivering postponed signal')) toJob(job, 'SIGKILL', 'all')
+    } catch {
+      // it has ended
+    }
   }
   /** What a case that has failed leaves to run would be in the way of others. */
   const clear = async (job: string): Promise<void> => {
@@ -169,14 +188,11 @@ function over(alone: GridEngineAlone, install: GridEngine['install']): GridEngin
         await wait(async () => !(await engine.stateOf(id)).includes('s'), `job ${id} is running`)
       },
       requeue: async () => void (await must(['qmod', '-rj', id])),
-      async signal(name) {
-        const pid = readFileSync(join(base, `spool/execd/bait0/active_jobs/${id}.1/job_pid`), 'utf8').trim()
-        process.kill(Number(pid), `SIG${name}`)
-      },
+      signal: async (name) => void toJob(id, `SIG${name}`, 'top'),
       endsIn: () => Promise.reject(new Error('Grid Engine does not move the limit of a job that runs')),
       async observed() {
         if (deleted) return { record: { deleted: 'before it ran' }, stdout: read(out), stderr: read(err) }
-        const tasks = await ended(wait, id, tasksOf(one.options?.['gridengine'] ?? []))
+        const tasks = await ended(wait, id, tasksOf(options), options.includes('-notify') ? () => payKill(id) : undefined)
         const all = (what: 'failed' | 'exitStatus'): string => tasks.map((each) => each[what]).sort().join(' ')
         return { record: { failed: all('failed'), exit_status: all('exitStatus') }, stdout: tidied(read(out)), stderr: tidied(read(err)) }
       },

@@ -3,15 +3,15 @@
  * with a real bait door and the real agent in namespaces of this host; and by a starter that becomes the job, on the host itself. What is compared is
  * what the system and the job's owner see.
  */
-import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { until } from '../../kit/until.ts'
 import { missingPower } from '../agent/harness.ts'
 import { nearPlaces, type Places } from '../conformance/near.ts'
 import { buildStarter, starterFolder } from '../handover/desk.ts'
-import { htcondor, lsf, pbs, replay, torque, type Bait, type Player, type ReplayCase } from './replay.ts'
+import { htcondor, lsf, pbs, replay, replayAtTerminal, torque, type Bait, type Player, type ReplayCase, type TerminalCase, type Typist } from './replay.ts'
 
 let places: Places
 let bait: Bait
@@ -19,14 +19,8 @@ let bait: Bait
 beforeAll(async () => {
   if (missingPower !== null) return
   buildStarter()
-  symlinkSync('wnod-starter', join(starterFolder, 'wnod-torque'))
-  const script = (name: string, text: string): void => {
-    writeFileSync(join(starterFolder, name), text)
-    chmodSync(join(starterFolder, name), 0o755)
-  }
-  for (const system of ['pbs', 'htcondor']) script(`wnod-${system}`, `#!/bin/sh\nexec ${starterFolder}/wnod-starter --${system} "$@"\n`)
-  const wrapper = readFileSync(join(import.meta.dirname, '../../hooks/htcondor/wnod-wrapper'), 'utf8')
-  script('wnod-wrapper', wrapper.replace('@STARTER@', join(starterFolder, 'wnod-htcondor')).replace('@ALL@', '0'))
+  for (const system of ['pbs', 'torque', 'htcondor']) symlinkSync('wnod-starter', join(starterFolder, `wnod-${system}`))
+  execFileSync('gcc', ['-O1', '-o', join(starterFolder, 'wnod-wrapper'), join(import.meta.dirname, '../../hooks/htcondor/wrapper.c')])
   places = await nearPlaces({ scriptRoots: ['/var/tmp'] })
   bait = { starter: starterFolder, socket: places.socket, type: places.typeOf.agent }
 }, 120_000)
@@ -108,6 +102,9 @@ const otherInPbs = ['USR1 reaches it once']
 const left: Readonly<Record<Player['name'], readonly string[]>> = { lsf: otherInLsf, pbs: otherInPbs, torque: otherInPbs, htcondor: [] }
 const of = (player: Player): readonly ReplayCase[] => [...common.filter(({ name }) => !left[player.name].includes(name)), ...own[player.name]]
 
+/** Of functions that bash exports, and of modules: LSF's own shell takes them away. */
+const oddNames: ReplayCase = { name: 'variables whose names are none for a shell', script: "cat /proc/$$/environ | tr '\\0' '\\n' | grep -c -e '^a[.]b=c d$' -e '^BASH_FUNC_x%%=() { :; }$'", env: { 'a.b': 'c d', 'BASH_FUNC_x%%': '() { :; }' } }
+
 const own: Readonly<Record<Player['name'], readonly ReplayCase[]>> = {
   lsf: [
     { name: 'stdin from a file (-i)', script: 'cat; echo end', stdin: 'one\ntwo' },
@@ -153,12 +150,14 @@ const own: Readonly<Record<Player['name'], readonly ReplayCase[]>> = {
     { name: 'files that it makes and changes are there for HTCondor', script: 'pwd; ls; echo new >made; mkdir d; rmdir d; echo "$TMPDIR"', files: true },
     { name: 'its ads lie beside it', script: 'grep -c "^ClusterId" "$_CONDOR_JOB_AD"; cat "$_CONDOR_MACHINE_AD"' },
     { name: 'the wrapper’s own variable is not there', script: 'env | grep -c WRAPPER' },
+    oddNames,
     { name: 'a program by its full path', script: 'echo "$0" | sed "s/.*dir_12/DIR/"' },
   ],
 }
 
 function pbsCases(): readonly ReplayCase[] {
   return [
+    oddNames,
     { name: 'the script’s own name, and its bytes', script: '#!/bin/bash\necho "${0##*/}"; wc -c <"$0"' },
     { name: 'a script of another language', script: '#!/usr/bin/perl\nprint "perl\\n"; exit 7' },
     { name: 'its shell is a login shell', script: 'echo "${#PATH}" >/dev/null; tr "\\0" "\\n" </proc/$PPID/cmdline | head -n 1 | grep -c "sh"' },
@@ -175,6 +174,65 @@ function pbsCases(): readonly ReplayCase[] {
     },
     { name: 'sandbox=private', script: 'echo done', call: { sandbox: 'private' } },
   ]
+}
+
+const prompt = '\r\nready> '
+/** Without what a shell shows before it has this prompt: another, of its host. */
+const fromPrompt = (shown: string): string => shown.slice(shown.indexOf(prompt))
+
+/** A line for the shell at the terminal, once it has the prompt. */
+async function say({ type, shows }: Typist, line: string, ...answers: readonly string[]): Promise<void> {
+  type(`${line}\n`)
+  for (const answer of answers) await shows(answer)
+}
+
+const atTerminal = (name: string, talk: TerminalCase['talk']): TerminalCase => ({
+  name, tidy: fromPrompt,
+  async talk(typist) {
+    await typist.shows('$ ')
+    await say(typist, "PS1='ready> '", prompt)
+    await talk(typist)
+  },
+})
+
+/** `bsub -Is bash`, `qsub -I`: a shell at a terminal, and somebody who types. */
+const terminalCases: readonly TerminalCase[] = [
+  atTerminal('is one for all three, has its size, keys and exit code', async (typist) => {
+    await say(typist, 'test -t 0 && test -t 1 && test -t 2 && stty size', '33 101', prompt)
+    await say(typist, 'echo up; until [ "$(stty size)" = "40 120" ]; do sleep 0.05; done', '\nup')
+    typist.resize(40, 120)
+    await typist.shows(prompt)
+    await say(typist, "sh -c 'echo up; exec sleep 600'", '\nup')
+    typist.type('\x03')
+    await typist.shows(prompt)
+    await say(typist, 'echo "ended $?"', 'ended 130', prompt)
+    await say(typist, "sh -c 'echo up; read word; echo got $word'", '\nup')
+    typist.type('\x1a')
+    await typist.shows('Stopped')
+    await typist.shows(prompt)
+    await say(typist, 'fg', 'sh -c')
+    await say(typist, 'it', 'got it', prompt)
+    await say(typist, "sh -c 'echo up; exec cat'", '\nup')
+    await say(typist, 'one', 'one\r\none')
+    typist.type('\x04')
+    await typist.shows(prompt)
+    typist.type('exit 42\n')
+  }),
+  atTerminal('the system’s TERM', async (typist) => {
+    await say(typist, 'echo up; exec sleep 600', '\nup')
+    typist.signal('SIGTERM')
+  }),
+  atTerminal('a terminal that the job leaves raw, and a death by KILL', async ({ type }) => type('stty raw -echo; kill -KILL $$\n')),
+  atTerminal('the terminal goes away', async (typist) => typist.hangUp()),
+]
+
+/** `bsub -Ip`: what its user's own terminal makes of the interrupt key, LSF sends to the job's processes. */
+const byLsf: TerminalCase = {
+  name: 'the interrupt key of bsub -Ip', script: 'trap "echo got; exit 3" INT; echo up; while :; do sleep 0.1; done', tidy: (shown) => shown,
+  async talk({ shows, signal }) {
+    await shows('up')
+    signal('SIGINT')
+  },
 }
 
 /** What the farm itself does wrong is no failure of the job: each system hears of it in its own way. */
@@ -201,6 +259,15 @@ describe.skipIf(missingPower !== null)(`played batch systems${missingPower === n
       const onHost: Bait = { ...bait, socket: '/nonexistent.sock', unreachable: 'bare' }
       const [native, ours] = await Promise.all([replay(player, one, null), replay(player, one, onHost)])
       expect(ours).toEqual(native)
+    }, 60_000)
+  })
+
+  describe.each([lsf, pbs, torque])('$name, at a terminal', (player) => {
+    test.each(player === lsf ? [...terminalCases, byLsf] : terminalCases)('$name', async (one) => {
+      const onHost: Bait = { ...bait, socket: '/nonexistent.sock', unreachable: 'bare' }
+      const [native, ours, become] = await Promise.all([null, bait, onHost].map((where) => replayAtTerminal(player, one, where)))
+      expect(ours).toEqual({ ...native, restored: native?.restored === null ? null : true })
+      expect(become).toEqual(native)
     }, 60_000)
   })
 

@@ -52,6 +52,33 @@ export interface ReplayCase {
   readonly call?: Readonly<Record<string, string>>
 }
 
+/** What is done at the terminal of an interactive job, and to that job. */
+export interface Typist {
+  type(text: string): void
+  resize(rows: number, cols: number): void
+  /** By the system, to all of the job. */
+  signal(name: NodeJS.Signals): void
+  /** The terminal goes away. */
+  hangUp(): void
+  /** Resolves when this was shown since the last time. */
+  shows(text: string): Promise<void>
+}
+
+/** An interactive job: a shell at a terminal (`bsub -Is bash`, `qsub -I`), or this text of LSF's. */
+export interface TerminalCase {
+  readonly name: string
+  readonly script?: string
+  readonly talk: (typist: Typist) => Promise<void>
+  readonly tidy: (shown: string) => string
+}
+
+export interface ObservedTerminal {
+  readonly record: string
+  readonly shown: string
+  /** Whether it was as before when the job was over; null where it was gone. */
+  readonly restored: boolean | null
+}
+
 export interface Observed {
   /** As the system would record it: an exit code, or `signal N`. */
   readonly record: string
@@ -101,13 +128,7 @@ interface Group {
 
 /** One case, as its owner and the system see it. */
 export async function replay(player: Player, one: ReplayCase, bait: Bait | null): Promise<Observed> {
-  const folder = mkdtempSync(join(tmpdir(), 'wnod-replay-'))
-  const spool = mkdtempSync('/var/tmp/wnod-replay-')
-  for (const path of [folder, spool, ...['work', 'home'].map((name) => join(folder, name))]) {
-    mkdirSync(path, { recursive: true })
-    chownSync(path, user.uid, user.gid)
-    chmodSync(path, 0o755)
-  }
+  const { folder, spool } = madePlace()
   const start = player.start(one, { folder, spool }, bait)
   const outputs = ['out', 'err'].map((name) => {
     const path = join(folder, name)
@@ -116,12 +137,10 @@ export async function replay(player: Player, one: ReplayCase, bait: Bait | null)
     return openSync(path, 'a')
   })
   const [out = 1, err = 2] = outputs
-  const ignoring = start.ignores === undefined ? [] : ['bash', '-c', `trap '' ${start.ignores.join(' ')}; exec ${start.argv0 === undefined ? '' : '-a "$0"'} "$@"`, start.argv0 ?? 'bash']
-  const [file = '', ...args] = [...ignoring, start.file, ...start.args]
-  const argv0 = ignoring.length === 0 && start.argv0 !== undefined ? { argv0: start.argv0 } : {}
+  const { file, args, argv0 } = ignoring(start)
   const line = one.call?.['LSB_INTERACTIVE'] === undefined ? null : await interactive(one.stdin ?? '')
   const [program, ...words] = line === null ? [file, ...args] : ['bash', '-c', 'exec 0<>/dev/tcp/127.0.0.1/$0 1>&0 2>&0; exec "$@"', String(line.port), file, ...args]
-  const child = spawn(program, words, { ...argv0, cwd: start.cwd, env: { ...start.env }, detached: true, stdio: [start.stdin, out, err], ...user })
+  const child = spawn(program, words, { ...(argv0 !== undefined && { argv0 }), cwd: start.cwd, env: { ...start.env }, detached: true, stdio: [start.stdin, out, err], ...user })
   for (const fd of [start.stdin, ...outputs]) closeSync(fd)
   try {
     const end = await play(player, one, child, () => readFileSync(join(folder, 'out'), 'latin1'))
@@ -134,6 +153,65 @@ export async function replay(player: Player, one: ReplayCase, bait: Bait | null)
     for (const path of [folder, spool]) rmSync(path, { recursive: true, force: true })
   }
 }
+
+function madePlace(): Place {
+  const folder = mkdtempSync(join(tmpdir(), 'wnod-replay-'))
+  const spool = mkdtempSync('/var/tmp/wnod-replay-')
+  for (const path of [folder, spool, ...['work', 'home'].map((name) => join(folder, name))]) {
+    mkdirSync(path, { recursive: true })
+    chownSync(path, user.uid, user.gid)
+    chmodSync(path, 0o755)
+  }
+  return { folder, spool }
+}
+
+/** By a shell that ignores signals first, where the system does. */
+function ignoring({ file, args, argv0, ignores }: Start): Pick<Start, 'file' | 'args' | 'argv0'> {
+  if (ignores === undefined) return { file, args, ...(argv0 !== undefined && { argv0 }) }
+  return { file: '/bin/bash', args: ['-c', `trap '' ${ignores.join(' ')}; exec ${argv0 === undefined ? '' : '-a "$0"'} "$@"`, argv0 ?? 'bash', file, ...args] }
+}
+
+/** A shell at a terminal of 33 rows and 101 columns, as this system starts one for an interactive job. */
+export async function replayAtTerminal(player: Player, { script = 'bash', talk, tidy }: TerminalCase, bait: Bait | null): Promise<ObservedTerminal> {
+  const place = madePlace()
+  const start = player.start({ name: '', script, call: interactiveCall }, place, bait)
+  closeSync(start.stdin)
+  const { file, args, argv0 = file } = ignoring(start)
+  const modes = player.name === 'lsf' ? 'plain' : 'mom'
+  const child = spawn('python3', ['-B', join(import.meta.dirname, 'terminal.py'), modes, '33', '101', argv0, file, ...args], { cwd: start.cwd, env: { ...start.env, TERM: 'dumb' }, stdio: 'pipe', ...user })
+  let [shown, report, seen] = ['', '', 0]
+  child.stdout.on('data', (chunk: Buffer) => (shown += chunk.toString('latin1')))
+  child.stderr.on('data', (chunk: Buffer) => (report += chunk.toString('latin1')))
+  child.stdin.on('error', () => undefined) // the job may be over
+  const closed = once(child, 'close')
+  const act = (what: object): void => void child.stdin.write(`${JSON.stringify(what)}\n`)
+  const missing = (what: string) => (cause: unknown): never => {
+    throw new Error(`${what}; since then the terminal has shown ${JSON.stringify(shown.slice(seen))}`, { cause })
+  }
+  try {
+    await talk({
+      type: (text) => act({ type: text }),
+      resize: (rows, cols) => act({ rows, cols }),
+      signal: (name) => act({ signal: name }),
+      hangUp: () => act({ hangup: true }),
+      async shows(text) {
+        const at = await until(() => shown.indexOf(text, seen) + 1, { withinMs, what: 'a text on the terminal' }).catch(missing(`there is no ${JSON.stringify(text)}`))
+        seen = at - 1 + text.length
+      },
+    })
+    await until(() => report.endsWith('\n'), { withinMs, what: 'the end of the job' }).catch(missing('the job does not end'))
+    await closed
+    const { code: exit, signal, restored } = JSON.parse(report) as { code: number | null; signal: NodeJS.Signals | null; restored: boolean | null }
+    return { record: player.record(exit, signal), shown: tidy(shown), restored }
+  } finally {
+    child.stdin.end() // whereupon a job that is still there is killed
+    await closed
+    for (const path of [place.folder, place.spool]) rmSync(path, { recursive: true, force: true })
+  }
+}
+
+/** By which a player knows that the job is at a terminal. */
+const interactiveCall = { LSB_INTERACTIVE: 'Y', PBS_ENVIRONMENT: 'PBS_INTERACTIVE' } as const
 
 /** The one socket that an interactive job of LSF has for all three, as `bsub -I` keeps it: what its user types, and all that it says. */
 async function interactive(typed: string): Promise<{ readonly port: number; readonly said: Promise<Buffer> }> {
@@ -296,6 +374,8 @@ function pbsStart(one: ReplayCase, { folder, spool }: Place): Start & { readonly
     PBS_JOBCOOKIE: 'C', PBS_NODENUM: '0', PBS_TASKNUM: '1', PBS_O_WORKDIR: join(folder, 'work'), PBS_JOBDIR: join(folder, 'home'), ...one.env,
   }
   const cwd = join(folder, 'work')
+  const environment = one.call?.['PBS_ENVIRONMENT']
+  if (environment !== undefined) return { file: '/bin/bash', args: [], env: { ...env, PBS_ENVIRONMENT: environment }, cwd, stdin: nothing(), login: true }
   if (one.words !== undefined) return { file: one.words[0] ?? '', args: one.words.slice(1), env, cwd, stdin: nothing(), login: false }
   const line = `${one.call?.['sandbox'] === 'private' ? `cd ${join(folder, 'home')}\n` : ''}${path.replace(/[[\]]/g, '\\$&')}\n`
   return { file: '/bin/bash', args: [], env, cwd, stdin: pipeOf(spool, line), login: true }

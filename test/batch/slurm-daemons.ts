@@ -3,12 +3,12 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { distFolder } from '../../kit/dist.ts'
 import { run, type CommandResult } from '../../kit/command.ts'
 import { freePorts } from '../../kit/socket.ts'
 import { until } from '../../kit/until.ts'
+import { folderOfRun } from '../harness/temp.ts'
 
 /** Whose jobs they are: a user that Debian has on the bait and in the guest. */
 export const user = { name: 'games', uid: 5, gid: 60, home: '/usr/games' } as const
@@ -35,7 +35,7 @@ export const jobMs = 150_000
 
 /** Up, and its node takes jobs. */
 export async function startSlurmDaemons(): Promise<SlurmDaemons> {
-  const folder = mkdtempSync(join(tmpdir(), 'wnod-slurm-'))
+  const folder = mkdtempSync(folderOfRun('slurm'))
   const [ctld, node] = await freePorts(2)
   const environment = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LANG: 'C.UTF-8', SLURM_CONF: join(folder, 'etc/slurm.conf') }
   const script = join(dirname(distFolder()), 'test/batch/slurm.sh')

@@ -50,9 +50,9 @@ const verdict = (records: readonly JobRecord[]): Observed['record'] => {
 
 const optionsOf = ({ asks }: Slurm, one: BatchCase, how: 'bare' | 'vwn'): string[] => ['-D', '/tmp', '-p', 'bare', ...(how === 'vwn' ? [asks] : []), ...(one.options?.['slurm'] ?? [])]
 
-/** What differs between any two runs of one job. */
+/** What differs between any two runs of one job; and what Slurm says when the step has ended just before one of its signals. */
 const tidied = (text: string): string =>
-  text.replace(/\bjob\d{5,}\b/g, 'jobN').replace(/\b(JOB|job|STEP|step|StepId=|JobId=) ?\d+\b(\.\d+)?/g, '$1 N').replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/g, 'TIME')
+  text.replace(/^slurmstepd-\S+: error: _handle_signal_container: failed signal .* No such process\n/gm, '').replace(/\bjob\d{5,}\b/g, 'jobN').replace(/\b(JOB|job|STEP|step|StepId=|JobId=) ?\d+\b(\.\d+)?/g, '$1 N').replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/g, 'TIME')
 
 async function runBatch(slurm: Slurm, one: BatchCase, how: 'bare' | 'vwn'): Promise<Observed> {
   const desk = slurm.desk()

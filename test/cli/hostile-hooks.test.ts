@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSyn
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import { expect, test } from 'vitest'
+import { distFolder } from '../../kit/dist.ts'
 import { playHook } from '../batch/played-pbs/play.ts'
 import { tempFolder } from '../harness/temp.ts'
 
@@ -111,9 +112,9 @@ test('OpenPBS: the hook hands words on, and reads none of them', async () => {
 
 test('HTCondor: the wrapper executes the words that it was given', async () => {
   await using here = await room(3)
-  const wrapper = here.at('wrapper')
-  writeFileSync(wrapper, readFileSync(join(hooks, 'htcondor/wnod-wrapper'), 'utf8').replace('@STARTER@', here.at('noting')).replace('@ALL@', '0'))
-  chmodSync(wrapper, 0o755)
+  const wrapper = here.at('wnod-wrapper')
+  symlinkSync(join(distFolder(), 'wnod-wrapper'), wrapper)
+  symlinkSync(here.at('noting'), here.at('wnod-htcondor'))
   for (const text of hostile(here.hit)) {
     for (const asks of [`VM = ${JSON.stringify(text)}`, '']) {
       writeFileSync(here.at('ad'), `Cmd = ${JSON.stringify(text)}\nArgs = ${JSON.stringify(text)}\n${asks}\n`)
@@ -137,5 +138,5 @@ test('every script of ours that a batch system calls is looked at here', () => {
   const scripts = readdirSync(hooks, { recursive: true, encoding: 'utf8' }).filter((name) => /^(gridengine|slurm|lsf|pbs|htcondor)\/.*(?<!\.ts)$/.test(name)).map((name) => basename(name)).sort()
   const elsewhere = ['elim.wnod', 'load-sensor.sh', 'wnod-resources'] // are given nothing of a job
   const tested = ['esub.wnod', 'job_submit.lua', 'wnod_spank.c'] // test/cli/install-others.test.ts and test/batch/slurm*.test.ts
-  expect(scripts).toEqual([...elsewhere, ...tested, 'epilog.sh', 'jsv.sh', 'prolog.sh', 'settings.sh', 'terminate.sh', 'wnod-job-hook', 'wnod-lsf-control', 'wnod-wrapper', 'wnod_hook.py'].sort())
+  expect(scripts).toEqual([...elsewhere, ...tested, 'epilog.sh', 'jsv.sh', 'prolog.sh', 'settings.sh', 'terminate.sh', 'wnod-job-hook', 'wnod-lsf-control', 'wnod_hook.py', 'wrapper.c'].sort())
 })

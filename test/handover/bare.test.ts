@@ -1,7 +1,7 @@
 /** A job on the host itself: its starter becomes it, and nothing that the job or its caller could look at tells so. */
 import { execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -175,8 +175,25 @@ describe('called by a batch system', () => {
 })
 
 describe('without a bait', () => {
-  const nowhere = (args: readonly string[]): Promise<Ended> =>
-    ended(spawn(process.execPath, [starterFile, '--socket', join(folder, 'no.sock'), ...args, '--', 'sh', '-c', 'echo ran; exit 4'], { stdio: 'pipe' }))
+  const asking = (socket: string, args: readonly string[]): Promise<Ended> =>
+    ended(spawn(process.execPath, [starterFile, '--socket', socket, ...args, '--', 'sh', '-c', 'echo ran; exit 4'], { stdio: 'pipe' }))
+  const nowhere = (args: readonly string[]): Promise<Ended> => asking(join(folder, 'no.sock'), args)
+  /** A bait of the test's own. */
+  async function listening(name: string, onConnection: (connection: Socket) => void) {
+    const socket = join(folder, name)
+    const connections = new Set<Socket>()
+    const server = createServer((connection) => {
+      connections.add(connection.on('error', () => undefined))
+      onConnection(connection)
+    })
+    await new Promise<void>((resolve) => server.listen(socket, resolve))
+    const dispose = async (): Promise<void> => {
+      connections.forEach((connection) => connection.destroy())
+      await new Promise((resolve) => server.close(resolve))
+    }
+    return { socket, [Symbol.asyncDispose]: dispose }
+  }
+  const greet = (proof: string): ToStarter => ({ kind: 'greet', v: hookVersion, host: 'h1', prove: join(folder, proof) })
 
   test('the job never runs, or runs on the host itself, as the administrator says', async () => {
     expect(await nowhere([])).toMatchObject({ code: 75, stdout: '', stderr: expect.stringContaining('(BAIT_UNREACHABLE)') as string })
@@ -186,22 +203,32 @@ describe('without a bait', () => {
   })
 
   test('a job that a bait had accepted before it died never runs on the host: it may be on its way', async () => {
-    const socket = join(folder, 'dying.sock')
-    const say = (via: JobStream, message: ToStarter): void => via.control(message)
-    const server = createServer((connection) => {
+    await using bait = await listening('dying.sock', (connection) => {
       const via: JobStream = new JobStream(connection, {
         onControl: () => {
-          say(via, { kind: 'accepted', job: 'h1-1' as never })
+          via.control({ kind: 'accepted', job: 'h1-1' as never } satisfies ToStarter)
           via.end()
         },
         onClose: () => undefined,
       })
-      say(via, { kind: 'greet', v: hookVersion, host: 'h1', prove: join(folder, 'proof') })
+      via.control(greet('dying.proof'))
     })
-    await new Promise<void>((resolve) => server.listen(socket, resolve))
-    const end = await ended(spawn(process.execPath, [starterFile, '--socket', socket, '--unreachable', 'bare', '--', 'echo', 'ran'], { stdio: 'pipe' }))
-    server.close()
-    expect(end).toMatchObject({ code: 75, stdout: '', stderr: expect.stringContaining('(BAIT_UNREACHABLE)') as string })
+    expect(await asking(bait.socket, ['--unreachable', 'bare'])).toMatchObject({ code: 75, stdout: '', stderr: expect.stringContaining('(BAIT_UNREACHABLE)') as string })
+  })
+
+  test.each([
+    ['takes a call and says nothing', () => undefined],
+    ['greets and says nothing more', (connection: Socket) => new JobStream(connection, { onControl: () => undefined, onClose: () => undefined }).control(greet('silent.proof'))],
+  ])('one that %s is away', async (_what, onConnection) => {
+    await using bait = await listening('silent.sock', onConnection)
+    const end = await asking(bait.socket, ['--bait-timeout', '1'])
+    expect(end).toMatchObject({ code: 75, stdout: '' })
+    expect(end.stderr).toMatch(/^wnod: the job did not run: the bait at .* does not answer: it has said nothing for 1 s \(BAIT_UNREACHABLE\): /)
+  })
+
+  test('one that says nothing lets the job run on the host itself, where the administrator says so', async () => {
+    await using bait = await listening('silent.sock', () => undefined)
+    expect(await asking(bait.socket, ['--bait-timeout', '1', '--unreachable', 'bare'])).toMatchObject({ code: 4, stdout: 'ran\n', stderr: '' })
   })
 })
 

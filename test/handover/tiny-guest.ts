@@ -5,11 +5,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { GuestAddress } from '../../bait/contracts.ts'
 import { dropbearKey, newKeyPair } from '../../bait/vwns/keys.ts'
 import { freePort } from '../../kit/socket.ts'
+import { folderOfRun } from '../harness/temp.ts'
 
 export interface TinyGuest extends AsyncDisposable {
   readonly address: GuestAddress
@@ -33,7 +33,7 @@ export function whyNoTinyGuest(): string | null {
 
 /** A guest whose ssh server is about to answer. */
 export async function tinyGuest(): Promise<TinyGuest> {
-  const root = mkdtempSync(join(tmpdir(), 'wnod-tiny-'))
+  const root = mkdtempSync(folderOfRun('tiny'))
   const hostKey = newKeyPair()
   const clientKey = newKeyPair()
   makeRoot(root)

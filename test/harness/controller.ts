@@ -1,8 +1,7 @@
 /** A controller in this process on a temporary home: real database, real bus, real sockets; restarted as often as a test likes. */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { request, type RequestOptions } from 'node:http'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname } from 'node:path'
 import type { z } from 'zod'
 import { startController, type Controller } from '../../controller/controller.ts'
 import { loadSettings, type Settings } from '../../controller/config.ts'
@@ -10,6 +9,7 @@ import { systemClock, type Clock } from '../../kit/clock.ts'
 import { captureLog, type LogLine } from '../../kit/log.ts'
 import { homePaths, type Home } from '../../kit/paths.ts'
 import { until } from '../../kit/until.ts'
+import { folderOfRun } from './temp.ts'
 import {
   hostsReplySchema, jobViewSchema, jobsReplySchema, vwnDetailSchema, vwnsReplySchema,
   type HostView, type JobView, type VwnDetail, type VwnView,
@@ -63,7 +63,7 @@ export interface TestControllerOptions {
 /** A running controller on a home of its own. */
 export async function startTestController(options: TestControllerOptions): Promise<TestController> {
   const { natsUrl, mapping = usualMapping, clock = systemClock } = options
-  const folder = mkdtempSync(join(tmpdir(), 'wnod-c-'))
+  const folder = mkdtempSync(folderOfRun('c'))
   const home = homePaths(folder)
   const writeMapping = (text: string): void => {
     mkdirSync(dirname(home.mapping), { recursive: true })

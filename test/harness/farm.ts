@@ -31,6 +31,7 @@ import { readPidFile } from '../../kit/pid-file.ts'
 import { commandLine, findProcesses, isAlive, killAndWait, signalProcess } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
 import { giveTemplates, keepTemplates } from './known-templates.ts'
+import { folderOfRun } from './temp.ts'
 import { vwnsReplySchema, type VwnView } from '../../wire/api.ts'
 import { outcomeSchema, phasesSchema } from '../../wire/common.ts'
 
@@ -108,7 +109,7 @@ const readyMs = 180_000
 
 /** A farm that is ready for jobs. */
 export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
-  const folder = mkdtempSync(join(tmpdir(), 'wnod-farm-'))
+  const folder = mkdtempSync(folderOfRun('farm'))
   chmodSync(folder, 0o755) // other users' job starters come here
   const home = homePaths(folder, { images: chooseImageStore(folder, process.env) })
   const children = new Set<ChildProcess>()

@@ -1,13 +1,16 @@
 /**
  * A template takes seconds to make, and fits every farm of one test run: those that a farm has made are kept for the farms after it, which find
- * them in their homes as if their baits had made them before. Linked, not copied: nobody writes to a template.
+ * them in their homes as if their baits had made them before. Linked where it can be: nobody writes to a template.
  */
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { z } from 'zod'
 import { templateFileNames, templateIdPattern } from '../../bait/templates/files.ts'
+import { folderOfRun } from './temp.ts'
 
-/** Made in vitest.config.ts for one run; empty where somebody else runs these tests. */
-const known = process.env['WNOD_TEST_TEMPLATES'] ?? ''
+/** Of one run; empty where somebody else runs these tests. */
+const known = process.env['WNOD_TEST_RUN'] === undefined ? '' : folderOfRun('templates')
 
 /** Before all tests, in the process that runs them, once for each project that needs it. */
 export const setup = (): void => void mkdirSync(known, { mode: 0o700, recursive: true })
@@ -16,24 +19,41 @@ export const setup = (): void => void mkdirSync(known, { mode: 0o700, recursive:
 export const teardown = (): void => rmSync(known, { recursive: true, force: true })
 
 /** What is known goes into this `templates/` of a home. */
-export const giveTemplates = (to: string): void => pass(known, to)
+export function giveTemplates(to: string): void {
+  for (const id of idsIn(known)) pass(join(known, id), to, id, linkSync)
+}
 
 /** What is whole in this `templates/` of a home is known from now on. */
-export const keepTemplates = (from: string): void => pass(from, known)
-
-function pass(from: string, to: string): void {
+export function keepTemplates(from: string): void {
   if (known === '') return
-  const there = new Set(idsIn(to))
-  for (const id of idsIn(from)) if (!there.has(id)) passOne(join(from, id), to, id)
+  const there = new Set(idsIn(known))
+  for (const id of idsIn(from)) if (!there.has(id)) pass(join(from, id), known, id, withItsDisk)
 }
 
 /** Whole in one step, as a bait does it. The manifest is a copy: its time of change says when this home's bait has used it. */
-function passOne(template: string, to: string, id: string): void {
+function pass(template: string, to: string, id: string, passDisk: (from: string, to: string) => void): void {
   mkdirSync(to, { recursive: true, mode: 0o700 })
   const beside = mkdtempSync(join(to, 'passing-'))
-  for (const name of templateFileNames) (name === 'manifest.json' ? copyFileSync : linkSync)(join(template, name), join(beside, name))
-  renameSync(beside, join(to, id))
+  const ways: Readonly<Record<string, typeof linkSync>> = { 'manifest.json': copyFileSync, 'scratch.qcow2': passDisk }
+  for (const name of templateFileNames) (ways[name] ?? linkSync)(join(template, name), join(beside, name))
+  try {
+    renameSync(beside, join(to, id))
+  } catch (error) {
+    rmSync(beside, { recursive: true })
+    if (!existsSync(join(to, id))) throw error // another farm of this run was first
+  }
 }
+
+/** A template's disk lies over the empty one of its home, which goes with that home: kept is a copy, over a disk that stays. */
+function withItsDisk(from: string, to: string): void {
+  const { 'full-backing-filename': pristine } = diskSchema.parse(JSON.parse(execFileSync('qemu-img', ['info', '-U', '--output=json', from], { encoding: 'utf8' })))
+  const kept = join(known, `${basename(dirname(pristine))}-${statSync(pristine).ino}.ext4`)
+  if (!existsSync(kept)) linkSync(pristine, kept)
+  copyFileSync(from, to)
+  execFileSync('qemu-img', ['rebase', '-u', '-F', 'raw', '-b', kept, to])
+}
+
+const diskSchema = z.object({ 'full-backing-filename': z.string() })
 
 function idsIn(folder: string): readonly string[] {
   try {

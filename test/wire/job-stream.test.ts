@@ -162,6 +162,23 @@ test('a reader that closes stops the writer', async () => {
   expect(sender.write(Buffer.alloc(10))).toBe(true) // goes nowhere, like /dev/null
 })
 
+test('a reader that closes on the last bytes, when their end has come as well, keeps nobody waiting', async () => {
+  const [here, there] = await socketPair()
+  const job = end(here)
+  const user = end(there, { onControl: () => receiver.stop() }) // the message comes behind the end
+  const receiver = user.via.incoming(stream.stdout, { write: () => undefined, end: () => undefined })
+  await new Promise<void>((resolve) => {
+    const sender = job.via.outgoing(stream.stdout, {
+      onRoom() {
+        sender.write(Buffer.alloc(10))
+        sender.end()
+        job.via.control({ over: true })
+      },
+      onDone: resolve,
+    })
+  })
+})
+
 test('a relay hands bytes on without holding more than the windows, and notices the end', async () => {
   const [job, left] = await ends()
   const [right, user] = await ends()
