@@ -1,4 +1,4 @@
-// Makes the pictures of docs/monitor.md anew: a farm that is played, a real controller, a real browser. Needs `npm run build` before.
+// Makes the pictures of docs/monitor.md anew: a farm that is played, a real controller, a real browser.
 import { build } from 'esbuild'
 
 process.chdir(new URL('..', import.meta.url).pathname)

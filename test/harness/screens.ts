@@ -1,9 +1,10 @@
 /** Pictures of the monitor, for docs/: always the same small farm, as far as a running thing can be the same. */
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { JobId } from '../../core/ids.ts'
+import { vwnId, type JobId } from '../../core/ids.ts'
 import { Undo } from '../../kit/undo.ts'
 import { until } from '../../kit/until.ts'
+import type { Sample } from '../../wire/look.ts'
 import { startBrowser } from './browser.ts'
 import { startTestController, type TestController } from './controller.ts'
 import { startFakeBait, type FakeBait } from './fake-bait.ts'
@@ -18,6 +19,7 @@ const names = ['simulate.sh', 'fit', 'render', 'blast']
 const sizes = [{ width: 1280, height: 800 }, { width: 390, height: 844 }] as const
 const themes = ['light', 'dark'] as const
 const quality = 60
+const mib = 1024 ** 2
 
 /** Every page at every size in every theme, in a folder that has nothing else afterwards; the files. */
 export async function makeScreens(folder: string): Promise<readonly string[]> {
@@ -33,9 +35,11 @@ export async function makeScreens(folder: string): Promise<readonly string[]> {
     played.push(bait)
   }
   const { job, vwn, ranAtMs } = await fill(controller, played)
+  played[0]?.samples.set(vwnId(vwn), halfAnHour(Date.now()))
+  played[0]?.consoles.set(vwnId(vwn), consoleText)
   const pages = {
     farm: ['', /live[^]*node12/],
-    vwn: [`?page=vwn&id=${vwn}`, /Its life[^]*Clean when/],
+    vwn: [`?page=vwn&id=${vwn}`, /^(?=[^]*memory \d+ MiB)(?=[^]*step 4000)[^]*Its life[^]*Clean when/],
     job: [`?page=job&id=${job}`, /Why it got this[^]*decided/],
     types: ['?page=types', /standard[^]*Images[^]*debian12/],
     times: ['?page=times&hours=1', /jobs? ended[^]*standard/],
@@ -57,6 +61,27 @@ export async function makeScreens(folder: string): Promise<readonly string[]> {
     }
   }
   return written
+}
+
+const [everyMs, periods] = [10_000, 180]
+const consoleText = `[    0.41] virtio_blk virtio1: [vda] 1048576 512-byte logical blocks
+[    0.62] EXT4-fs (vda): mounted filesystem without journal
+[    2.18] wnod-guest: available
+[  611.07] simulate.sh[312]: step 4000 of 20000
+`
+
+/** What a simulation uses that reads its input, computes, and writes now and then. */
+function halfAnHour(nowMs: number): readonly Sample[] {
+  let [cpuMs, readBytes, writtenBytes, toGuestBytes] = [0, 0, 0, 0]
+  return Array.from({ length: periods }, (_, nth) => {
+    cpuMs += nth < 12 ? 2_500 : 9_200 + 600 * Math.sin(nth / 6)
+    readBytes += nth < 12 ? 90 * mib : mib
+    writtenBytes += nth % 30 > 26 ? 64 * mib : mib / 4
+    toGuestBytes += nth < 12 ? 8 * mib : 40_000
+    return {
+      atMs: nowMs - (periods - nth) * everyMs, cpuMs: Math.round(cpuMs), memoryBytes: Math.round(mib * Math.min(420, 96 + nth * 3)), readBytes, writtenBytes, toGuestBytes, fromGuestBytes: nth * 60_000,
+    }
+  })
 }
 
 /** Jobs of several users run, wait and have ended; the one that has, with its VWN and a moment when it ran. */
