@@ -16,6 +16,7 @@ import { loop, service, type Kit, type Service } from '../kit/service.ts'
 import { Undo } from '../kit/undo.ts'
 import { reportSchema, type Orders, type Report } from '../wire/bait.ts'
 import { subjects } from '../wire/subjects.ts'
+import { openBeats, type Beats } from './beats.ts'
 import type { Settings } from './config.ts'
 import { pruneHistory } from './history.ts'
 import { openHosts, type HostBook } from './hosts.ts'
@@ -40,6 +41,7 @@ export interface Parts {
   readonly book: HostBook
   readonly lifecycle: Lifecycle
   readonly reports: Reports
+  readonly beats: Beats
   readonly mapping: MappingHolder
   readonly pool: Pool
   readonly metrics: Metrics
@@ -103,6 +105,7 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   const counts = newsFamilies(metrics)
   const lifecycle = openLifecycle({ kit, db, book, term, send, changed: wake, onNews: counts.news })
   const reports = openReports({ kit, db, book, lifecycle })
+  const beats = openBeats({ kit, book, lifecycle })
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const pool = openPool({ kit, db, book })
   const turn = openScheduler({ kit, db, book, lifecycle, mapping, pool, bus, patience: settings.patience })
@@ -122,11 +125,11 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
 
   const followers = openFollowers(kit)
   undo.push('followers', () => followers.stop())
-  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, mapping, pool, metrics, counts, farm: openWatchedFarm({ db, kit }), followers, ordersOf: orders }
+  const parts: Parts = { settings, kit, startedAtMs, db, bus, book, lifecycle, reports, beats, mapping, pool, metrics, counts, farm: openWatchedFarm({ db, kit }), followers, ordersOf: orders }
   metrics.read(...stateFamilies(parts))
   const http = await startHttp(parts)
   undo.push('http', () => http.stop())
-  const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject))
+  const hearing = bus.answer(subjects.anyReport, reportSchema, (report, subject) => answer(parts, report, subject), beats)
   undo.push('hearing', () => hearing[Symbol.dispose]())
   await bus.nats.flush() // the server knows of it: whoever sees us ready may speak
   for (const part of [mapping.watcher, scheduler, history]) {

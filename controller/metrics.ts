@@ -78,13 +78,13 @@ export function stateFamilies(parts: Parts): readonly ReadFamily[] {
   return [...ownFamilies(parts), ...workFamilies(parts), ...hostFamilies(parts), ...poolFamilies(parts)]
 }
 
-function ownFamilies({ db, bus, lifecycle, reports, mapping }: Parts): readonly ReadFamily[] {
+function ownFamilies({ db, bus, lifecycle, reports, beats, mapping }: Parts): readonly ReadFamily[] {
   return [
     { name: 'wnod_bus_connected', help: '1 while the NATS server is connected.', read: () => one(flag(bus.connected)) },
     { name: 'wnod_bus_dropped_total', help: 'Messages over the bus that nobody could read.', counts: true, read: () => one(bus.dropped) },
     {
-      name: 'wnod_reports_total', help: 'Reports of baits: taken in, or come late or twice.', labels: ['is'], counts: true,
-      read: () => [[{ is: 'taken' }, reports.taken], [{ is: 'stale' }, reports.stale]],
+      name: 'wnod_reports_total', help: 'Reports of baits: taken in, the same as the one before, or come late or twice.', labels: ['is'], counts: true,
+      read: () => [[{ is: 'taken' }, reports.taken], [{ is: 'same' }, beats.count], [{ is: 'stale' }, reports.stale]],
     },
     { name: 'wnod_controller_term', help: 'Raised by every controller that starts on this database.', read: () => one(lifecycle.term) },
     { name: 'wnod_mapping_in_force', help: '1 when there is a mapping to place jobs by.', read: () => one(flag(mapping.state.mapping !== null)) },

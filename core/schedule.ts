@@ -57,10 +57,12 @@ export const plan = (jobs: readonly WaitingJob[], farm: Farm, nowMs: number): re
 
 /** As `plan`, with what those decisions leave behind: the VWNs as they would be, and what is kept for who waits on. */
 export function planned(jobs: readonly WaitingJob[], farm: Farm, nowMs: number): { readonly decisions: readonly Decision[]; readonly vwns: readonly Vwn[]; readonly holds: readonly Hold[] } {
-  const placed = new Set(farm.vwns.filter(isLive).map(({ job }) => job))
+  const asking = new Set<JobId | null>(jobs.map(({ id }) => id))
+  const theirs = farm.vwns.filter(({ job }) => asking.has(job))
+  const placed = new Set(theirs.filter(isLive).map(({ job }) => job))
   const waiting = jobs.filter(({ id }) => !placed.has(id))
   const queue = [...waiting].sort((a, b) => a.submittedAtMs - b.submittedAtMs || compareIds(a.id, b.id))
-  const turn: Turn = { vwns: farm.vwns, holds: [], over: farm.vwns.filter((vwn) => !isLive(vwn)) }
+  const turn: Turn = { vwns: farm.vwns, holds: [], over: theirs.filter((vwn) => !isLive(vwn)) }
   const decisions = queue.map((job) => decide(job, farm, turn, nowMs))
   return { decisions, vwns: turn.vwns, holds: turn.holds }
 }
@@ -92,7 +94,7 @@ export function explainPlacement(job: Asking & { readonly host: HostId | null },
 interface Turn {
   vwns: readonly Vwn[]
   holds: readonly Hold[]
-  /** VWNs that had come to their end, or were on the way to it, when the turn began. */
+  /** VWNs of jobs that wait, which had come to their end, or were on the way to it, when the turn began. */
   readonly over: readonly Vwn[]
 }
 

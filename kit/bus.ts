@@ -22,6 +22,14 @@ export interface BusOptions {
   readonly firstConnectMs: number | null
 }
 
+/** For requests most of which are like the one before: what is known of their bytes. */
+export interface Recall<S extends z.ZodType, R> {
+  /** The answer to a request that need not be read; null where it has to be. */
+  answered(bytes: Uint8Array, subject: string): Uint8Array | null
+  /** This request was read and answered so. */
+  keep(bytes: Uint8Array, request: z.output<S>, reply: R, answer: Uint8Array): void
+}
+
 type OnMessage<S extends z.ZodType, R> = (message: z.output<S>, subject: string) => R | Promise<R>
 
 export interface Bus extends AsyncDisposable {
@@ -39,7 +47,7 @@ export interface Bus extends AsyncDisposable {
   /** Hands over each well-formed message, in order; a handler's failure is logged. */
   subscribe<S extends z.ZodType>(subject: string, schema: S, handle: OnMessage<S, void>): Disposable
   /** Answers each well-formed request; a handler's failure reaches the asker as BUS_REFUSED. */
-  answer<S extends z.ZodType>(subject: string, schema: S, handle: OnMessage<S, unknown>): Disposable
+  answer<S extends z.ZodType, R>(subject: string, schema: S, handle: OnMessage<S, R>, recall?: Recall<S, R>): Disposable
   /** Sends what is pending and closes. Safe to repeat. */
   close(): Promise<void>
 }
@@ -109,10 +117,11 @@ function busOver(kit: Kit, nats: NatsConnection): Bus {
     log.debug({ subject, why, dropped }, 'message dropped')
     if (/^10*$/.test(String(dropped))) log.warn({ subject, why, dropped }, 'messages dropped that nobody can read')
   }
-  const listen = <S extends z.ZodType>(subject: string, schema: S, handle: (value: z.output<S>, msg: Msg) => unknown): Disposable => {
+  const listen = <S extends z.ZodType>(subject: string, schema: S, handle: (value: z.output<S>, msg: Msg) => unknown, known: (msg: Msg) => boolean = () => false): Disposable => {
     const subscription: Subscription = nats.subscribe(subject, {
       callback: (error, msg) => {
         if (error !== null) return log.warn({ subject, err: error }, 'subscription failed')
+        if (known(msg)) return
         const read = decode(schema, msg.data)
         if ('value' in read) handle(read.value, msg)
         else {
@@ -168,16 +177,27 @@ function busOver(kit: Kit, nats: NatsConnection): Bus {
         })
       })
     },
-    answer(subject, schema, handle) {
-      return listen(subject, schema, (value, msg) => {
-        settle(async () => encode(await handle(value, msg.subject))).then(
-          (answer) => void respond(msg, answer),
-          (error: unknown) => {
-            log.warn({ subject: msg.subject, err: error }, 'request handler failed')
-            refuse(msg, explain(error))
-          },
-        )
-      })
+    answer(subject, schema, handle, recall) {
+      const answered = async (value: z.output<typeof schema>, msg: Msg): Promise<Uint8Array> => {
+        const reply = await handle(value, msg.subject)
+        const answer = encode(reply)
+        recall?.keep(msg.data, value, reply, answer)
+        return answer
+      }
+      const failed = (msg: Msg) => (error: unknown): void => {
+        log.warn({ subject: msg.subject, err: error }, 'request handler failed')
+        refuse(msg, explain(error))
+      }
+      const isKnown = (msg: Msg): boolean => {
+        try {
+          const answer = recall?.answered(msg.data, msg.subject) ?? null
+          return answer !== null && (respond(msg, answer), true)
+        } catch (error) {
+          failed(msg)(error)
+          return true
+        }
+      }
+      return listen(subject, schema, (value, msg) => void answered(value, msg).then((answer) => void respond(msg, answer), failed(msg)), isKnown)
     },
     close,
     [Symbol.asyncDispose]: close,
