@@ -10,6 +10,7 @@ import { openDatabase, type Database } from '../db/open.ts'
 import { traceOf } from '../db/queries/job.ts'
 import { nextTerm } from '../db/queries/meta.ts'
 import { connectBus, type Bus } from '../kit/bus.ts'
+import type { Timer } from '../kit/clock.ts'
 import { traced } from '../kit/log.ts'
 import { openMetrics, type Metrics } from '../kit/metrics.ts'
 import { loop, service, type Kit, type Service } from '../kit/service.ts'
@@ -66,9 +67,11 @@ export interface Controller extends AsyncDisposable {
   stop(): Promise<void>
 }
 
-/** How often time is looked at; everything else wakes the scheduler by itself, and then it looks at all there is no more often than this. */
+/** How often time is looked at; everything else wakes the scheduler by itself. */
 const turnMs = 1_000
+/** Of a large farm it then looks at all there is no more often than this, and in no more than this share of the time. */
 const wholeTurnMs = 500
+const wholeTurnShare = 0.05
 const longTurnMs = 20
 const pruneEveryMs = 3_600_000
 /** A supervisor starts us again; a person learns soon that there is no server. */
@@ -109,17 +112,26 @@ async function assemble(settings: Settings, plain: Kit, undo: Undo): Promise<Con
   const mapping = openMapping({ kit, db, file: settings.mapping, images: settings.images, changed: wake })
   const pool = openPool({ kit, db, book })
   const turn = openScheduler({ kit, db, book, lifecycle, mapping, pool, bus, patience: settings.patience })
-  let wholeMs = -Infinity
+  let whole = { atMs: -Infinity, restMs: 0 }
+  let due: Timer | null = null
+  const wakeForWhole = (inMs: number): void => {
+    due ??= kit.clock.after(inMs, () => {
+      due = null
+      wake()
+    })
+  }
   const scheduler = loop(kit, { name: 'scheduler', everyMs: turnMs }, async (signal) => {
     const startedMs = kit.clock.monotonicMs()
-    const isWhole = startedMs - wholeMs >= wholeTurnMs
-    if (isWhole) wholeMs = startedMs
+    const isWhole = startedMs - whole.atMs >= whole.restMs
     turn(isWhole ? 'whole' : 'jobs')
     const tookMs = kit.clock.monotonicMs() - startedMs
+    if (isWhole) whole = { atMs: startedMs, restMs: Math.min(wholeTurnMs, tookMs / wholeTurnShare) }
+    else wakeForWhole(Math.max(1, whole.atMs + whole.restMs - kit.clock.monotonicMs()))
     counts.turn(tookMs)
     // A long turn (a thousand jobs at once) is followed by as long a rest, in which reports gather for the next one.
     if (tookMs > longTurnMs) await kit.clock.sleep(Math.min(tookMs, turnMs), signal)
   })
+  undo.push('turns', () => due?.cancel())
   const history = loop(kit, { name: 'history', everyMs: pruneEveryMs }, (signal) => pruneHistory({ db, kit, bounds: settings.history }, signal))
   await mapping.load()
 

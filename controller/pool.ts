@@ -13,7 +13,7 @@ import { experienceOf, faredMax, planPools, usualMakeMs, type Experience } from 
 import { shapeOf } from '../core/schedule.ts'
 import { isUnclaimed } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
-import { arrivalsSince, type Arrival, type JobRecord } from '../db/queries/job.ts'
+import { arrivalsSince, liveJobs, type Arrival } from '../db/queries/job.ts'
 import { newestVwns, presentVwns } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import type { Report } from '../wire/bait.ts'
@@ -28,8 +28,8 @@ export interface Turn {
   readonly fresh: readonly Arrival[]
   /** What jobs wait for. */
   readonly holds: readonly Hold[]
-  /** Every job that has not ended. */
-  readonly live: readonly JobRecord[]
+  /** Else demand is noted, and the plans stay what they are. */
+  readonly isWhole: boolean
 }
 
 /** What a turn leaves behind; it counts once the turn is committed. */
@@ -73,17 +73,18 @@ export function openPool({ kit, db, book }: { readonly kit: Kit; readonly db: Da
       kit.log.debug({ host, batchSystem, agoMs, counts }, 'pending jobs heard')
     }
   }
-  const turn = (desk: Desk, { mapping, fresh, holds, live }: Turn): PoolState => {
+  const turn = (desk: Desk, { mapping, fresh, holds, isWhole }: Turn): PoolState => {
     const nowMs = kit.clock.monotonicMs()
     const [was, come] = state === null ? [new Map<string, Demand>(), [...before, ...fresh]] : [state.demands, fresh]
     const demands = noted(was, come.filter((each) => isUsual(each, mapping)), (atMs) => nowMs - Math.max(0, kit.clock.nowMs() - atMs))
+    if (!isWhole && state !== null) return { demands, plans: state.plans }
     const keepsNone = mapping.types.every(({ pool }) => pool.max === 0)
     if (keepsNone && state?.plans.size === 0) return { demands, plans: state.plans }
     const vwns = presentVwns(db)
     if (keepsNone && !vwns.some(isUnclaimed)) return { demands, plans: new Map() }
     const demandFor = (host: HostId, type: TypeName): Demand => demands.get(keyOf(host, type)) ?? noDemand
     const pendingFor = (type: TypeName): Pick<Demand, 'pending' | 'pendingPeak'> => pendingOf(pending, type, nowMs, halfLifeMs)
-    const entering = new Set(live.filter((job) => job.state === 'waiting' || job.state === 'starting').map(({ job }) => job))
+    const entering = new Set(liveJobs(db).filter((job) => job.state === 'waiting' || job.state === 'starting').map(({ job }) => job))
     const handOvers = new Map<HostId, number>()
     for (const { host, state: now, job } of vwns) if (now === 'busy' && job !== null && entering.has(job)) handOvers.set(host, (handOvers.get(host) ?? 0) + 1)
     const pools = planPools({

@@ -11,12 +11,12 @@ import type { Mapping, VwnType } from '../core/mapping.ts'
 import { sameAmount } from '../core/amount.ts'
 import { imageOn } from '../core/placement.ts'
 import { policyIn, sameLimits } from '../core/reuse.ts'
-import { makingOf, plan, retired, type Decision, type Farm, type WaitingJob } from '../core/schedule.ts'
+import { concerning, makingOf, plan, retired, type Decision, type WaitingJob } from '../core/schedule.ts'
 import { due, isSpare, isUnclaimed, type Owner, type Vwn, type VwnEvent } from '../core/vwn.ts'
 import type { Database } from '../db/open.ts'
 import { settleRecords } from '../db/queries/accounting.ts'
-import { liveJobs, saveDecision, saveExplanation, type Arrival, type JobRecord } from '../db/queries/job.ts'
-import { getVwn, goneVwnsOf, presentVwns } from '../db/queries/vwn.ts'
+import { saveDecision, saveExplanation, waitingJobs, type Arrival, type JobRecord } from '../db/queries/job.ts'
+import { getVwn, goneVwnsOf, presentVwns, presentVwnsOn } from '../db/queries/vwn.ts'
 import type { Kit } from '../kit/service.ts'
 import { explanationOf, groupsOf } from './explain.ts'
 import type { HostBook } from './hosts.ts'
@@ -70,7 +70,7 @@ export function openScheduler(parts: SchedulerParts): (kind: TurnKind) => void {
       if (isWhole) retire(parts, desk, mapping)
       const placed = placeJobs(parts, desk, mapping)
       if (isWhole) settleRecords(parts.db, nowMs)
-      return placed === null ? null : parts.pool.turn(desk, placed)
+      return placed === null ? null : parts.pool.turn(desk, { ...placed, isWhole })
     })
     if (pool !== null) parts.pool.keep(pool)
   }
@@ -130,10 +130,9 @@ function unfit(vwn: Vwn, type: VwnType, image: HostImage | null): string | null 
 }
 
 /** A decision for every job that waits; what the pool has to know of them, or null while there is no mapping. */
-function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): Turn | null {
+function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): Omit<Turn, 'isWhole'> | null {
   const { db, book, kit } = parts
-  const live = liveJobs(db)
-  const waiting = live.filter((job) => job.state === 'waiting' && job.refusal === null && !job.bare)
+  const waiting = waitingJobs(db)
   if (mapping === null) {
     for (const job of waiting) if (job.why !== noMapping) {
       saveDecision(db, job.job, { type: null, rule: null, why: noMapping, refusal: null, bare: false, placementMs: null, made: null })
@@ -141,11 +140,12 @@ function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): 
     }
     return null
   }
-  if (waiting.length === 0) return { mapping, live, fresh: [], holds: [] }
-  const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOf(db, waiting.map(({ job }) => job))], mapping }
+  if (waiting.length === 0) return { mapping, fresh: [], holds: [] }
   const nowMs = kit.clock.nowMs()
   const startedMs = kit.clock.monotonicMs()
-  const decisions = plan(waiting.map(waitingJob), farm, nowMs)
+  const asking = waiting.map(waitingJob)
+  const present = concerning(asking, mapping, { all: () => presentVwns(db), on: (host) => presentVwnsOn(db, host) })
+  const decisions = plan(asking, { hosts: book.hosts, vwns: [...present, ...goneVwnsOf(db, asking.map(({ id }) => id))], mapping }, nowMs)
   const placementMs = (kit.clock.monotonicMs() - startedMs) / Math.max(1, decisions.length)
   const jobs = new Map(waiting.map((job) => [job.job, job]))
   for (const decision of decisions) {
@@ -153,7 +153,7 @@ function placeJobs(parts: SchedulerParts, desk: Desk, mapping: Mapping | null): 
     if (job !== undefined) carryOut(parts, desk, { job, decision, mapping, placementMs })
   }
   const holds = decisions.flatMap((decision) => (decision.is === 'wait' ? (decision.hold ?? []) : []))
-  return { mapping, live, holds, fresh: decisions.flatMap((decision) => freshFor(decision, jobs.get(decision.job), nowMs)) }
+  return { mapping, holds, fresh: decisions.flatMap((decision) => freshFor(decision, jobs.get(decision.job), nowMs)) }
 }
 
 /** A job that gets a fresh VWN, wherever that comes from: the next one like it may be glad of a ready one. */

@@ -67,6 +67,19 @@ export function planned(jobs: readonly WaitingJob[], farm: Farm, nowMs: number):
   return { decisions, vwns: turn.vwns, holds: turn.holds }
 }
 
+/**
+ * Of the VWNs of a farm, those that the places of these jobs can depend on: of a large one few. Where no limit counts VWNs of other hosts, that are those of
+ * the hosts where the jobs were dispatched, and the others are not even looked at.
+ */
+export function concerning(jobs: readonly WaitingJob[], { types, rules, default: otherwise }: Mapping, vwns: { readonly all: () => readonly Vwn[]; readonly on: (host: HostId) => readonly Vwn[] }): readonly Vwn[] {
+  const hosts = new Set(jobs.map(({ host }) => host))
+  const limited = new Set(types.filter(({ limit }) => limit !== null).map(({ name }) => name))
+  const countsUsers = [...rules, ...(otherwise === null ? [] : [otherwise])].some(({ limits }) => limits.perUser !== null)
+  if (limited.size === 0 && !countsUsers) return [...hosts].flatMap(vwns.on)
+  const users = new Set(countsUsers ? jobs.map(({ owner }) => owner.uid) : [])
+  return vwns.all().filter(({ host, type, owner }) => hosts.has(host) || limited.has(type) || (owner !== null && users.has(owner.uid)))
+}
+
 type Asking = Omit<WaitingJob, 'id' | 'host' | 'submittedAtMs'>
 
 /** What a job wants where it does not leave the size to its type. */

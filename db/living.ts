@@ -13,34 +13,47 @@ export interface Living<T> {
   all(db: Database): T[]
   on(db: Database, host: HostId): T[]
   get(db: Database, id: string): T | null
+  /** Those that are picked out. */
+  picked(db: Database): T[]
   /** Its row is like this now. */
   put(db: Database, row: T): void
   /** Its row does not live any more. */
   drop(db: Database, id: string): void
 }
 
-/** Living rows, of which `read` finds those that there are. */
-export function living<T extends { readonly host: HostId }>(read: (db: Database) => readonly T[], idOf: (row: T) => string): Living<T> {
+interface Known<T> {
+  readonly all: Map<string, T>
+  readonly on: Map<HostId, Map<string, T>>
+  readonly picked: Map<string, T>
+}
+
+/** Living rows, of which `read` finds those that there are; the few that are asked for most are picked out. */
+export function living<T extends { readonly host: HostId }>(read: (db: Database) => readonly T[], idOf: (row: T) => string, isPicked: (row: T) => boolean = () => false): Living<T> {
   const rows = remembered((db) => {
-    const known = { all: new Map<string, T>(), on: new Map<HostId, Map<string, T>>() }
+    const known: Known<T> = { all: new Map(), on: new Map(), picked: new Map() }
     for (const row of read(db)) enter(known, row)
     return known
   })
-  const enter = ({ all, on }: { readonly all: Map<string, T>; readonly on: Map<HostId, Map<string, T>> }, row: T): void => {
+  const enter = ({ all, on, picked }: Known<T>, row: T): void => {
+    const id = idOf(row)
     const here = on.get(row.host) ?? new Map<string, T>()
-    on.set(row.host, here.set(idOf(row), row))
-    all.set(idOf(row), row)
+    on.set(row.host, here.set(id, row))
+    all.set(id, row)
+    if (isPicked(row)) picked.set(id, row)
+    else picked.delete(id)
   }
   return {
     all: (db) => [...rows(db).all.values()],
     on: (db, host) => [...(rows(db).on.get(host)?.values() ?? [])],
     get: (db, id) => rows(db).all.get(id) ?? null,
+    picked: (db) => [...rows(db).picked.values()],
     put: (db, row) => enter(rows(db), row),
     drop(db, id) {
-      const { all, on } = rows(db)
+      const { all, on, picked } = rows(db)
       const before = all.get(id)
       if (before === undefined) return
       all.delete(id)
+      picked.delete(id)
       on.get(before.host)?.delete(id)
     },
   }

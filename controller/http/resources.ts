@@ -4,7 +4,7 @@ import { hostId, idPatterns } from '../../core/ids.ts'
 import { offersOn, resourceName } from '../../core/offers.ts'
 import { imageOn } from '../../core/placement.ts'
 import { planned, type Farm } from '../../core/schedule.ts'
-import { liveJobs } from '../../db/queries/job.ts'
+import { waitingJobs } from '../../db/queries/job.ts'
 import { goneVwnsOf, presentVwns } from '../../db/queries/vwn.ts'
 import type { ResourcesReply } from '../../wire/api.ts'
 import type { Parts } from '../controller.ts'
@@ -18,7 +18,7 @@ export function resourcesOf({ book, db, kit, mapping }: Parts, id: string): Reso
   const { host } = known
   const inForce = mapping.state.mapping
   if (inForce === null) return { host: host.id, resources: [] }
-  const waiting = liveJobs(db).filter((job) => job.state === 'waiting' && job.refusal === null).map(waitingJob)
+  const waiting = waitingJobs(db).map(waitingJob)
   const farm: Farm = { hosts: book.hosts, vwns: [...presentVwns(db), ...goneVwnsOf(db, waiting.map(({ id: job }) => job))], mapping: inForce }
   const nowMs = kit.clock.nowMs()
   const { vwns, holds } = planned(waiting, farm, nowMs)

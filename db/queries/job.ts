@@ -108,7 +108,8 @@ export function fromRow(row: JobRow): JobRecord {
 }
 
 const readLive = statement<JobRow>(`select * from job where state <> 'ended' order by submitted_at_ms, length(id), id`)
-const live = living((db) => readLive(db).all().map(fromRow), ({ job }: JobRecord) => job)
+const waits = ({ state, refusal, bare }: JobRecord): boolean => state === 'waiting' && refusal === null && !bare
+const live = living((db) => readLive(db).all().map(fromRow), ({ job }: JobRecord) => job, waits)
 
 const get = statement<JobRow>('select * from job where id = ?')
 const onRecord = (db: Database, id: JobId): JobRecord | null => {
@@ -154,6 +155,9 @@ export const traceOf = (db: Database, id: string): string | null => trace(db).ge
 
 /** Every job that has not ended, in the order in which they came. */
 export const liveJobs = (db: Database): JobRecord[] => live.all(db)
+
+/** Those that are still to be started in a VWN, whether they have one or not. */
+export const waitingJobs = (db: Database): JobRecord[] => live.picked(db)
 
 /** As `liveJobs`, of one host. */
 export const liveJobsOn = (db: Database, host: HostId): JobRecord[] => live.on(db, host)

@@ -35,9 +35,10 @@ test('a VWN is kept ready, the first who comes gets it at once and fresh, and an
   await using bait = await startFakeBait({ url: nats.url, host: 'h1', jobMs: null })
   await untilReady(controller, ['v1'])
   expect(bait.orders?.vwns).toMatchObject([{ vwn: 'v1', owner: null, job: null, want: 'run' }])
+  await until(async () => (await poolOf(controller))?.why === '1 wanted, min is 1: 1 there', { withinMs: 20_000 })
   const types = await controller.get('/v1/types', typesReplySchema)
   expect(types.types).toMatchObject([
-    { type: 'standard', pool: { min: 1, max: 10, memoryShare: 0.25 }, pools: [{ host: 'h1', ready: 1, making: 0, going: 0, wanted: 1, kept: 1, target: 1, why: '1 wanted, min is 1: 1 there' }] },
+    { type: 'standard', pool: { min: 1, max: 10, memoryShare: 0.25 }, pools: [{ host: 'h1', ready: 1, making: 0, going: 0, wanted: 1, kept: 1, target: 1 }] },
     { type: 'small', pool: null, pools: [] },
   ])
   const asked = await controller.get('/v1/explain?user=root', explanationSchema)
@@ -130,9 +131,9 @@ test('a job that needs the room gets it from the pool, even from what is only be
 })
 
 test('a ready VWN that is dead costs the job no attempt: it gets another', async () => {
-  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 1 }') })
+  await using controller = await startTestController({ natsUrl: nats.url, mapping: mappingWith('{ min: 2 }') })
   await using bait = await startFakeBait({ url: nats.url, host: 'h1', attach: 'fail' })
-  await untilReady(controller, ['v1'])
+  await untilReady(controller, ['v1', 'v2'])
   const job = bait.submit()
   const ended = await controller.untilJob(job, (view) => view.state === 'ended')
   expect(ended).toMatchObject({ vwn: null, outcome: { is: 'refused', failure: { code: 'VWN_SILENT' } } })

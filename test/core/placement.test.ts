@@ -7,7 +7,7 @@ import { hostId, imageDigest, jobId, typeName, vwnId } from '../../core/ids.ts'
 import type { Host } from '../../core/host.ts'
 import { fallbacks, type Mapping, type Rule, type VwnType } from '../../core/mapping.ts'
 import { held, imageOn, place, type PlacementWant } from '../../core/placement.ts'
-import { attemptsMax, explainPlacement, plan, readyFailuresMax, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
+import { attemptsMax, concerning, explainPlacement, plan, readyFailuresMax, retired, type Decision, type Farm, type WaitingJob } from '../../core/schedule.ts'
 import { isReservedFor, isUnclaimed, requestVwn, step, type Vwn } from '../../core/vwn.ts'
 import { anna, ben, digest, h1, h2, hostWith, jobWith, limits, owner, shuffled, token, type, vwnWith } from './samples.ts'
 
@@ -376,6 +376,17 @@ describe('whatever the farm looks like', () => {
     const both = anyFarm.chain(({ farm, jobs }) => fc.tuple(fc.constant({ farm, jobs }), shuffled(farm.hosts), shuffled(farm.vwns), shuffled(jobs)))
     fc.assert(fc.property(both, ([{ farm, jobs }, hosts, vwns, others]) => {
       expect(plan(others, { ...farm, hosts, vwns }, 50)).toEqual(plan(jobs, farm, 50))
+    }), { numRuns: 300 })
+  })
+
+  test('VWNs that do not concern its jobs change nothing', () => {
+    const unlimited: Mapping = { ...mapping(types.map((each) => ({ ...each, limit: null }))), rules: [] }
+    fc.assert(fc.property(anyFarm, fc.constantFrom(manyRules, { ...manyRules, rules: [] }, unlimited), ({ farm, jobs }, ruled) => {
+      const whole: Farm = { ...farm, mapping: ruled }
+      const vwns = concerning(jobs, ruled, { all: () => farm.vwns, on: (id) => farm.vwns.filter(({ host }) => host === id) })
+      expect(plan(jobs, { ...whole, vwns }, 50)).toEqual(plan(jobs, whole, 50))
+      const here = new Set(jobs.map(({ host }) => host))
+      if (ruled === unlimited) expect(vwns.every(({ host }) => here.has(host))).toBe(true)
     }), { numRuns: 300 })
   })
 

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { HostId } from '../../core/ids.ts'
 import type { Database } from '../../db/open.ts'
-import { countJobs, listJobs, liveJobs, liveJobsOn, saveDecision } from '../../db/queries/job.ts'
+import { countJobs, listJobs, liveJobs, liveJobsOn, saveDecision, waitingJobs } from '../../db/queries/job.ts'
 import { countVwns, listVwns, presentVwns, presentVwnsOn, saveVwn } from '../../db/queries/vwn.ts'
 import { transaction } from '../../db/statement.ts'
 import { farmLife, happenings, type FarmLife } from '../harness/farm-life.ts'
@@ -56,6 +56,7 @@ test('whatever happens, memory, rows, lists and counts say the same', () => {
       expect(new Set(presentVwnsOn(db, host))).toEqual(new Set(presentVwns(db).filter((vwn) => vwn.host === host)))
       expect(new Set(liveJobsOn(db, host))).toEqual(new Set(liveJobs(db).filter((job) => job.host === host)))
     }
+    expect(new Set(waitingJobs(db))).toEqual(new Set(liveJobs(db).filter((job) => job.state === 'waiting' && job.refusal === null && !job.bare)))
     const [everyVwn, everyJob] = [listVwns(db, { gone: true, limit: 1_000 }), listJobs(db, { limit: 1_000 })]
     expect(pageByPage({ list: (page) => listVwns(db, { gone: false, ...page }), placeOf: ({ createdAtMs, id }) => ({ afterMs: createdAtMs, afterId: id }) }))
       .toEqual(everyVwn.filter(({ state }) => state !== 'gone'))
