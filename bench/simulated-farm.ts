@@ -25,8 +25,8 @@ export interface SimulatedFarm extends AsyncDisposable {
   silence(): Promise<void>
 }
 
-/** A job that comes, is decided about, runs and ends; its VWN that is busy, is cleaned and is idle. */
-const changesPerJob = 7
+/** A job that comes, runs and ends; its VWN that is busy, is cleaned and is idle. Some of it falls together, so it is counted low. */
+const changesPerJob = 5
 const startMs = 60_000
 const fullMs = 1_200_000
 const mapping = `

@@ -13,9 +13,10 @@ import changed from './migrations/0006_changed.sql'
 import accounting from './migrations/0007_accounting.sql'
 import trace from './migrations/0008_trace.sql'
 import madeBy from './migrations/0009_made_by.sql'
+import lists from './migrations/0010_lists.sql'
 
 /** Position in the list is the schema version that the migration leads to, less one. */
-export const migrations: readonly string[] = [init, reuse, pool, paused, bare, changed, accounting, trace, madeBy]
+export const migrations: readonly string[] = [init, reuse, pool, paused, bare, changed, accounting, trace, madeBy, lists]
 
 /** Brings the database to the newest schema; one written by a newer program is refused untouched. */
 export function migrate(sql: Sqlite.Database): void {

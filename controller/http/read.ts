@@ -23,7 +23,7 @@ import { consoleOf, samplesOf } from './look.ts'
 import { pastRoutes } from './past.ts'
 import { resourcesOf } from './resources.ts'
 import { follow, get, getText, getWritten, type Route } from './routes.ts'
-import { hostViews, imageViews, jobView, receiptOf, statusView, typeViews, vwnDetail, vwnViews } from './views.ts'
+import { hostViews, imageViews, jobView, mappingProblem, receiptOf, statusView, typeViews, vwnDetail, vwnViews } from './views.ts'
 
 /** Every address that reads. */
 export const readRoutes: readonly Route[] = [
@@ -47,7 +47,7 @@ export const readRoutes: readonly Route[] = [
   get('/v1/status', { says: 'The controller itself, its mapping and how much there is.', reply: { Status: statusSchema } }, statusView),
   get('/v1/hosts', { says: 'Every host.', reply: { Hosts: hostsReplySchema } }, (parts) => ({ hosts: hostViews(parts) })),
   get('/v1/hosts/:id/resources', { says: 'What a host offers to the next jobs of each type.', reply: { Resources: resourcesReplySchema } }, (parts, { id }) => resourcesOf(parts, id)),
-  get('/v1/types', { says: 'The VWN types of the mapping in force.', reply: { Types: typesReplySchema } }, (parts) => ({ types: typeViews(parts), problem: statusView(parts).mapping.problem })),
+  get('/v1/types', { says: 'The VWN types of the mapping in force.', reply: { Types: typesReplySchema } }, (parts) => ({ types: typeViews(parts), problem: mappingProblem(parts) })),
   get('/v1/images', { says: 'Every OS image that some host has.', reply: { Images: imagesReplySchema } }, (parts) => ({ images: imageViews(parts) })),
   get('/v1/vwns', { says: 'VWNs, newest first, page by page.', reply: { Vwns: vwnsReplySchema }, query: vwnsQuerySchema, rows: { in: 'vwns', like: vwnViewSchema } }, (parts, { query }) => {
     const { rows, next } = page(query.limit, (limit) => listVwns(parts.db, { ...query, ...afterCursor(query.cursor), limit }), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }))

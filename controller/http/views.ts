@@ -10,6 +10,7 @@ import type { Database } from '../../db/open.ts'
 import { vwnEvents, type VwnEventTold } from '../../db/queries/event.ts'
 import { countJobs, liveJobsOn, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, presentVwns, presentVwnsOn, vwnFacts, type VwnFacts } from '../../db/queries/vwn.ts'
+import { remembered } from '../../db/statement.ts'
 import { version } from '../../kit/version.ts'
 import { errorReply, type HostView, type ImageView, type JobView, type PoolView, type Receipt, type Status, type TypeView, type VwnDetail, type VwnEventView, type VwnPast, type VwnView } from '../../wire/api.ts'
 import { scrubReceiptSchema } from '../../wire/bait.ts'
@@ -22,16 +23,27 @@ import { templateOn } from '../templates.ts'
 export const hostViews = ({ book, db }: Parts): HostView[] => book.all.map((known) => hostView(db, known))
 
 /** One host, with the same. */
-export function hostView(db: Database, { host, facts }: KnownHost): HostView {
-  const vwns = presentVwnsOn(db, host.id)
+export function hostView(db: Database, known: KnownHost): HostView {
+  const { host, facts } = known
   return {
     host: host.id, want: host.want, fact: host.fact, lastReportAtMs: host.heardAtMs,
-    capacity: facts.capacity, used: held(vwns, host.id),
-    vwns: vwns.length,
-    jobs: liveJobsOn(db, host.id).length,
+    capacity: facts.capacity, ...burdenOf(db, known),
     version: facts.version, hypervisor: facts.hypervisor, accelerators: facts.accelerators, broken: facts.broken, images: facts.images.length,
     templates: { kept: facts.templates, diskMib: facts.templates.reduce((sum, { diskMib }) => sum + diskMib, 0), diskMibMax: facts.templatesMibMax },
   }
+}
+
+type Burden = Pick<HostView, 'used' | 'vwns' | 'jobs'>
+const burdens = remembered(() => new Map<HostId, { readonly generation: number; readonly burden: Burden }>())
+
+/** What a host bears; looked at again when its orders have another number, as whatever changes this gives them one. */
+function burdenOf(db: Database, { host: { id }, generation }: KnownHost): Burden {
+  const before = burdens(db).get(id)
+  if (before?.generation === generation) return before.burden
+  const vwns = presentVwnsOn(db, id)
+  const burden: Burden = { used: held(vwns, id), vwns: vwns.length, jobs: liveJobsOn(db, id).length }
+  burdens(db).set(id, { generation, burden })
+  return burden
 }
 
 /** VWNs, gone or not. */
@@ -97,19 +109,25 @@ export function receiptOf(job: JobRecord): Receipt {
 
 /** The types of the mapping in force, and what stands in their way. */
 export function typeViews({ mapping, book, db, pool, kit }: Parts): TypeView[] {
-  const vwns = presentVwns(db)
+  const vwns = new Map<TypeName, number>()
+  for (const { type } of presentVwns(db)) vwns.set(type, (vwns.get(type) ?? 0) + 1)
   return (mapping.state.mapping?.types ?? []).map((type) => {
-    const hosts = book.all.filter(({ facts }) => facts.images.some(({ name, digest }) => name === type.image || digest === type.image)).map(({ host }) => host.id)
+    const hosts = book.all.filter(hasImage(type)).map(({ host }) => host.id)
     return {
       type: type.name, image: type.image, shape: type.shape, network: type.network, mounts: [...type.mounts], directory: type.directory, reuse: type.limits.reuse, jobsMax: type.limits.jobsRunMax,
       ageMaxMs: type.limits.ageMsMax, idleMaxMs: type.limits.idleMsMax, bootMs: type.bootMs, limit: type.limit,
       pool: type.pool.max === 0 ? null : type.pool, pools: poolViews(pool, type.name), pending: pendingViews(pool, type.name, kit.clock.monotonicMs()),
-      vwns: vwns.filter((vwn) => vwn.type === type.name).length, hosts,
+      vwns: vwns.get(type.name) ?? 0, hosts,
       templates: hosts.flatMap((host) => templateView(book.getOrNew(host), type)),
-      problem: hosts.length === 0 ? `no host has image ${type.image}` : null,
+      problem: problemOf(book, type),
     }
   })
 }
+
+const hasImage = ({ image }: VwnType) => ({ facts }: KnownHost): boolean => facts.images.some(({ name, digest }) => name === image || digest === image)
+const problemOf = (book: HostBook, type: VwnType): string | null => (book.all.some(hasImage(type)) ? null : `no host has image ${type.image}`)
+/** Why the mapping file is not in force as it is now; null where it is. */
+export const mappingProblem = ({ mapping: { state: { problem } } }: Parts): Status['mapping']['problem'] => (problem === null ? null : failureOf(problem))
 
 const poolViews = ({ plans }: Parts['pool'], name: TypeName): PoolView[] =>
   [...plans].flatMap(([host, each]) =>
@@ -153,14 +171,17 @@ export function statusView(parts: Parts): Status {
   const { state } = mapping
   const hostCounts: Record<string, number> = {}
   for (const { host } of book.all) hostCounts[host.fact] = (hostCounts[host.fact] ?? 0) + 1
-  const idle = typeViews(parts).flatMap(({ type, problem }) => (problem === null ? [] : [`type ${type}: ${problem}`]))
+  const idle = (state.mapping?.types ?? []).flatMap((type) => {
+    const problem = problemOf(book, type)
+    return problem === null ? [] : [`type ${type.name}: ${problem}`]
+  })
   return {
     name: settings.name, version, term: parts.lifecycle.term, startedAtMs: parts.startedAtMs, nowMs: kit.clock.nowMs(),
     bus: { connected: bus.connected, dropped: bus.dropped, stale: parts.reports.stale },
     mapping: {
       file: mapping.file, version: state.version, loadedAtMs: state.loadedAtMs,
       types: state.mapping?.types.length ?? 0, rules: state.mapping?.rules.length ?? 0,
-      problem: state.problem === null ? null : failureOf(state.problem),
+      problem: mappingProblem(parts),
       warnings: [...state.warnings, ...idle, ...unknownPending(parts)],
     },
     hosts: book.all.map(({ host, generation }) => ({ host: host.id, generation, generationSeen: host.ordersSeen.generation })),

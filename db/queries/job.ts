@@ -4,9 +4,10 @@ import { hostId, jobId, typeName, vwnId, type HostId, type JobId, type TypeName,
 import type { JobState } from '../../core/job.ts'
 import type { Made } from '../../core/placement.ts'
 import type { ScrubReceipt } from '../../core/reuse.ts'
-import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
+import { filtered, type PageAsked } from '../list.ts'
+import { countStates, living } from '../living.ts'
 import type { Database } from '../open.ts'
-import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
+import { fromJson, fromJsonOrNull, statement, toJson, upsert, type Row } from '../statement.ts'
 
 /** What the bait says of a job, from its first report to its last. */
 export interface JobReported {
@@ -176,12 +177,6 @@ export const arrivalsSince = (db: Database, sinceMs: number): Arrival[] =>
     cpus: row.want_cpus, memoryMib: row.want_memory_mib, scratchGib: row.want_scratch_gib,
   }))
 
-const list = statement<JobRow>(`
-  select * from job
-  where (@user is null or user = @user) and (@host is null or host = @host) and (@vwn is null or vwn = @vwn)
-    and (@type is null or type = @type) and (@state is null or state = @state)
-    and submitted_at_ms <= @afterMs and (submitted_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
-  order by submitted_at_ms desc, length(id) desc, id desc limit @limit`)
 export interface JobFilter extends PageAsked {
   readonly user?: string | undefined
   readonly host?: string | undefined
@@ -190,21 +185,24 @@ export interface JobFilter extends PageAsked {
   readonly state?: string | undefined
   readonly only?: 'live' | 'ended' | undefined
 }
+const list = filtered<JobRow>('job', {
+  at: 'submitted_at_ms',
+  conditions: {
+    user: 'user = @user', host: 'host = @host', vwn: 'vwn = @vwn', type: 'type = @type', state: 'state = @state', live: "state <> 'ended'", ended: "state = 'ended'",
+    liveUser: '+user = @liveUser', // not by the index of all that the user ever had
+  },
+})
 /** The newest jobs that fit the filter. */
-export function listJobs(db: Database, { only, ...filter }: JobFilter): JobRecord[] {
-  const { user = null, host = null, vwn = null, type = null, state = only === 'ended' ? 'ended' : null } = filter
-  if (only === 'live' || (state !== null && state !== 'ended')) {
-    const fits = (job: JobRecord): boolean =>
-      only !== 'ended' && (user === null || job.identity.user === user) && (host === null || job.host === host) && (vwn === null || job.vwn === vwn) &&
-      (type === null || job.type === type) && (state === null || job.state === state)
-    return newestFirst(liveJobs(db).filter(fits), ({ submittedAtMs, job }) => ({ atMs: submittedAtMs, id: job }), filter)
-  }
-  return list(db).all({ user, host, vwn, type, state, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
+export function listJobs(db: Database, { only, user, ...filter }: JobFilter): JobRecord[] {
+  const { state } = filter
+  const live = only === 'live' || (state !== undefined && state !== 'ended')
+  const ended = only === 'ended' || state === 'ended'
+  return list(db, { ...filter, ...(live && { live }), ...(ended && { ended }), ...(live ? { liveUser: user } : { user }) }).map(fromRow)
 }
 
 const count = statement<Row & { n: number }>('select count(*) as n from job')
 /** How many jobs there are in each state. */
-export const countJobs = (db: Database): Record<string, number> => countStates(liveJobs(db), 'ended', count(db).get()?.n ?? 0)
+export const countJobs = (db: Database): Record<string, number> => countStates(live.tally(db), 'ended', count(db).get()?.n ?? 0)
 
 const explain = statement(`insert into explanation (job, at_ms, body) values (@job, @atMs, @body)
   on conflict (job) do update set at_ms = excluded.at_ms, body = excluded.body`)

@@ -3,9 +3,10 @@ import type { Failure } from '../../core/failure.ts'
 import { hostId, imageDigest, jobId, typeName, vwnId, type HostId, type JobId, type TypeName, type VwnId } from '../../core/ids.ts'
 import type { Way } from '../../core/making.ts'
 import type { Vwn } from '../../core/vwn.ts'
-import { countStates, living, newestFirst, type PageAsked } from '../living.ts'
+import { filtered, type PageAsked } from '../list.ts'
+import { countStates, living } from '../living.ts'
 import type { Database } from '../open.ts'
-import { fromJson, fromJsonOrNull, given, statement, toJson, upsert, type Row } from '../statement.ts'
+import { fromJson, fromJsonOrNull, statement, toJson, upsert, type Row } from '../statement.ts'
 
 type VwnRow = Row & {
   id: string; host: string; type: string; image: string; contact: Vwn['contact']; network: Vwn['network']
@@ -79,24 +80,16 @@ const failedFor = statement<VwnRow>(`select * from vwn where job = ? and state =
 /** VWNs that were made for these jobs, and are gone: attempts that failed. */
 export const goneVwnsOf = (db: Database, jobs: readonly JobId[]): Vwn[] => jobs.flatMap((job) => failedFor(db).all(job).map(fromRow))
 
-const list = statement<VwnRow>(`
-  select * from vwn
-  where (@host is null or host = @host) and (@type is null or type = @type) and (@state is null or state = @state)
-    and created_at_ms <= @afterMs and (created_at_ms, length(id), id) < (@afterMs, length(@afterId), @afterId)
-  order by created_at_ms desc, length(id) desc, id desc limit @limit`)
 export interface VwnFilter extends PageAsked {
   readonly host?: string | undefined
   readonly type?: string | undefined
   readonly state?: string | undefined
   readonly gone: boolean
 }
+const list = filtered<VwnRow>('vwn', { at: 'created_at_ms', conditions: { host: 'host = @host', type: 'type = @type', state: 'state = @state', present: "state <> 'gone'" } })
 /** The newest VWNs that fit the filter. */
-export function listVwns(db: Database, filter: VwnFilter): Vwn[] {
-  const { host = null, type = null, state = null, gone } = filter
-  if (gone || state === 'gone') return list(db).all({ host, type, state, afterMs: Infinity, afterId: '', ...given(filter) }).map(fromRow)
-  const fits = (vwn: Vwn): boolean => (host === null || vwn.host === host) && (type === null || vwn.type === type) && (state === null || vwn.state === state)
-  return newestFirst(presentVwns(db).filter(fits), ({ createdAtMs, id }) => ({ atMs: createdAtMs, id }), filter)
-}
+export const listVwns = (db: Database, { gone, ...filter }: VwnFilter): Vwn[] =>
+  list(db, { ...filter, ...((filter.state === undefined ? !gone : filter.state !== 'gone') && { present: true }) }).map(fromRow)
 
 const newest = statement<VwnRow & { phases: string }>('select * from vwn where host = @host and type = @type order by created_at_ms desc, length(id) desc, id desc limit @limit')
 /** The newest VWNs of this type on this host, gone or not, each with the phases of its making; newest first. */
@@ -105,7 +98,7 @@ export const newestVwns = (db: Database, host: HostId, type: TypeName, limit: nu
 
 const count = statement<Row & { n: number }>('select count(*) as n from vwn')
 /** How many VWNs there are in each state. */
-export const countVwns = (db: Database): Record<string, number> => countStates(presentVwns(db), 'gone', count(db).get()?.n ?? 0)
+export const countVwns = (db: Database): Record<string, number> => countStates(present.tally(db), 'gone', count(db).get()?.n ?? 0)
 
 /** What the bait said last about the VM behind a VWN; for people, and for the record. */
 export interface VwnFacts {

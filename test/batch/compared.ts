@@ -8,7 +8,7 @@ import { cases } from './cases.ts'
 import { runsOn, type systemNames } from './page.ts'
 
 /** So many VWNs, and no more, have room: as many as cases run side by side, so that none of them waits for another. */
-export const roomForCases = { cpus: 16, memory: 4608, scratch: 32, templates: 1 }
+export const roomForCases = { cpus: 16, memory: 4608, scratch: 128, templates: 8 }
 
 /** Resolves when VWNs of the jobs' type are cloned: a boot for each of them at once would take a minute. */
 export async function templateReady(farm: Farm): Promise<void> {

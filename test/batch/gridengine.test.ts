@@ -13,7 +13,7 @@ import { compared, roomForCases, templateReady } from './compared.ts'
 import { startGridEngine, startGridEngineAlone, type GridEngine, type Said, type StartMode } from './gridengine.ts'
 
 const mapping = `
-types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1 }, other: { image: debian12, memory_mib: 512, scratch_gib: 1 }, huge: { image: debian12, memory_mib: 900000, scratch_gib: 1 } }
+types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 4 }, other: { image: debian12, memory_mib: 512, scratch_gib: 4 }, huge: { image: debian12, memory_mib: 900000, scratch_gib: 1 } }
 default: { type: debian12, allow: [other, huge] }
 `
 let farm: Farm

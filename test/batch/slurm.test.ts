@@ -14,7 +14,7 @@ import { readRecord, user } from './slurm-daemons.ts'
 import { installSlurm, startSlurm, startSlurmAlone, type Slurm } from './slurm.ts'
 
 const mapping = `
-types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 1, reuse: same-user } }
+types: { debian12: { image: debian12, memory_mib: 512, scratch_gib: 4, reuse: same-user } }
 default: { type: debian12 }
 `
 const lines = (...all: readonly string[]): string => all.join('\n')

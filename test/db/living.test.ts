@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { HostId } from '../../core/ids.ts'
 import type { Database } from '../../db/open.ts'
-import { countJobs, listJobs, liveJobs, liveJobsOn, saveDecision, waitingJobs } from '../../db/queries/job.ts'
+import { countJobs, listJobs, liveJobs, liveJobsOn, saveDecision, waitingJobs, type JobRecord } from '../../db/queries/job.ts'
 import { countVwns, listVwns, presentVwns, presentVwnsOn, saveVwn } from '../../db/queries/vwn.ts'
 import { transaction } from '../../db/statement.ts'
 import { farmLife, happenings, type FarmLife } from '../harness/farm-life.ts'
@@ -63,6 +63,17 @@ test('whatever happens, memory, rows, lists and counts say the same', () => {
     expect(pageByPage({ list: (page) => listJobs(db, { only: 'live', ...page }), placeOf: ({ submittedAtMs, job }) => ({ afterMs: submittedAtMs, afterId: job }) }))
       .toEqual(everyJob.filter(({ state }) => state !== 'ended'))
     expect(listJobs(db, { only: 'ended', limit: 1_000 })).toEqual(everyJob.filter(({ state }) => state === 'ended'))
+    for (const state of new Set(everyVwn.map((vwn) => vwn.state))) {
+      expect(listVwns(db, { state, gone: true, limit: 1_000 })).toEqual(everyVwn.filter((vwn) => vwn.state === state))
+    }
+    for (const state of [...new Set(everyJob.map((job) => job.state)), undefined]) {
+      for (const user of [...new Set(everyJob.map(({ identity }) => identity.user)), undefined]) {
+        for (const only of ['live', 'ended', undefined] as const) {
+          const fits = (job: JobRecord): boolean => (state ?? job.state) === job.state && (user ?? job.identity.user) === job.identity.user && (only === undefined || (only === 'ended') === (job.state === 'ended'))
+          expect(listJobs(db, { state, user, only, limit: 1_000 })).toEqual(everyJob.filter(fits))
+        }
+      }
+    }
     expect(countVwns(db)).toEqual(counted(everyVwn))
     expect(countJobs(db)).toEqual(counted(everyJob))
   }), { numRuns: 10, endOnFailure: true })

@@ -14,7 +14,7 @@ import { startFarm, type Farm } from '../harness/farm.ts'
 import { tempFolder } from '../harness/temp.ts'
 
 const mapping = `types:
-  debian: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 1 }
+  debian: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4 }
   tiny: { image: tiny, cpus: 1, memory_mib: 128, scratch_gib: 1 }
 rules:
   - { match: { user: games }, type: tiny }

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { startFarm } from '../harness/farm.ts'
 test('vms whose bait is dead are gone with the farm', async () => {
-  await using farm = await startFarm({ baits: 1 })
+  await using farm = await startFarm({ baits: 1, templates: 8 })
   expect(await farm.run(['true'], { options: ['--type', 'tiny'] })).toMatchObject({ code: 0 })
   await farm.kill('bait-h1')
   await farm.kill('controller')

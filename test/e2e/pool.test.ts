@@ -6,7 +6,7 @@ import { startFarm } from '../harness/farm.ts'
 
 const mapping = `
 types:
-  ready: { image: debian12, cpus: 1, memory_mib: 512, pool: { min: 1, max: 1 } }
+  ready: { image: debian12, cpus: 1, memory_mib: 512, scratch_gib: 4, pool: { min: 1, max: 1 } }
 default: { type: ready }
 `
 

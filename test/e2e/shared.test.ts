@@ -26,10 +26,11 @@ types:
   work:
     image: debian12
     memory_mib: 512
+    scratch_gib: 4
     mounts: [{ nfs: '127.0.0.1:${nfs.path}', at: ${realpathSync(nfs.folder)}, port: ${nfs.port}, options: actimeo=1 }]
 default: { type: work }
 `
-  await using farm = await startFarm({ mapping })
+  await using farm = await startFarm({ mapping, templates: 8 })
   const starts = (script: string, cwd: string) => farm.start(['bash', '-c', script], { as: user.name, cwd, env: { PWD: cwd } })
 
   const talk = `pwd; pwd -P; umask 027; id -u > made; mkdir new; ln -s made link; ${intrude}; until [ -e go ]; do sleep 0.2; done; cat go; rm go`

@@ -6,7 +6,7 @@ import { scrubChecks } from '../../wire/guest.ts'
 import { startFarm } from '../harness/farm.ts'
 
 const mapping = `
-types: { shared: { image: debian12, memory_mib: 512, reuse: same-group } }
+types: { shared: { image: debian12, memory_mib: 512, scratch_gib: 4, reuse: same-group } }
 default: { type: shared }
 `
 /** Debian's users of group nogroup. */
@@ -15,7 +15,7 @@ const leave = 'echo mine > /tmp/planted; echo mine > ~/planted; (setsid sleep 99
 const look = 'ls -A /tmp /var/tmp /dev/shm ~ | grep planted; ls /home; pgrep -x sleep; tail -n +2 /proc/sysvipc/shm; id -un'
 
 test('a group shares a VWN, and each of its jobs is told that it was clean', async () => {
-  await using farm = await startFarm({ mapping })
+  await using farm = await startFarm({ mapping, templates: 8 })
   const one = await farm.run(['bash', '-c', leave], { as: first })
   expect(one).toMatchObject({ code: 0, stdout: `${first}\n`, report: { reused: false } })
   const two = await farm.run(['bash', '-c', look], { as: second })
@@ -25,7 +25,7 @@ test('a group shares a VWN, and each of its jobs is told that it was clean', asy
   const receipt = (job: string | null | undefined) =>
     until(async () => receiptSchema.parse(JSON.parse((await farm.cli(['receipt', job ?? '', '--json'])).stdout)).scrubReceipt, { withinMs: 30_000, what: 'a receipt' })
   const [fresh, reused] = [await receipt(one.report?.job), await receipt(two.report?.job)]
-  expect(fresh).toMatchObject({ made: 'boot', policy: 'same-group', jobsBefore: 0, before: 'nobody', scrub: null })
+  expect(fresh).toMatchObject({ made: 'clone', policy: 'same-group', jobsBefore: 0, before: 'nobody', scrub: null })
   expect(reused).toMatchObject({ image: fresh.image, overlay: fresh.overlay, jobsBefore: 1, before: 'same-group', scrub: { checked: [...scrubChecks] } })
   const shown = (await farm.cli(['receipt', two.report?.job ?? ''])).stdout
   expect(shown).toMatch(/^before it +1 job: jobs of the same group$/m)

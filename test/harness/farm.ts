@@ -30,9 +30,9 @@ import { homePaths, type Home } from '../../kit/paths.ts'
 import { readPidFile } from '../../kit/pid-file.ts'
 import { commandLine, findProcesses, isAlive, killAndWait, signalProcess } from '../../kit/process.ts'
 import { until } from '../../kit/until.ts'
-import { giveTemplates, keepTemplates } from './known-templates.ts'
+import { giveTemplates, keepTemplates, onceInRun } from './known-templates.ts'
 import { folderOfRun } from './temp.ts'
-import { vwnsReplySchema, type VwnView } from '../../wire/api.ts'
+import { typesReplySchema, vwnsReplySchema, type VwnView } from '../../wire/api.ts'
 import { outcomeSchema, phasesSchema } from '../../wire/common.ts'
 
 export interface FarmOptions extends FarmWishes {
@@ -109,6 +109,18 @@ const readyMs = 180_000
 
 /** A farm that is ready for jobs. */
 export async function startFarm(options: FarmOptions = {}): Promise<Farm> {
+  if ((options.templates ?? 0) > 0) await onceInRun(makeUsualTemplates)
+  return begin(options)
+}
+
+/** Of each image, with the usual size: every farm would begin with them, all at the same time. */
+async function makeUsualTemplates(): Promise<void> {
+  await using farm = await begin({ baits: 1, cpus: 4, templates: 8 })
+  const ready = async (): Promise<boolean> => (await farm.api.get('/types', typesReplySchema)).types.every(({ templates }) => templates.some(({ state }) => state === 'ready'))
+  await until(ready, { withinMs: readyMs, everyMs: 200, what: 'templates of the usual types' })
+}
+
+async function begin(options: FarmOptions): Promise<Farm> {
   const folder = mkdtempSync(folderOfRun('farm'))
   chmodSync(folder, 0o755) // other users' job starters come here
   const home = homePaths(folder, { images: chooseImageStore(folder, process.env) })

@@ -1,12 +1,15 @@
 /**
  * A template takes seconds to make, and fits every farm of one test run: those that a farm has made are kept for the farms after it, which find
- * them in their homes as if their baits had made them before. Linked where it can be: nobody writes to a template.
+ * them in their homes as if their baits had made them before. Linked where it can be: nobody writes to a template. Those of the usual types
+ * are made once, before the first farm that wants any.
  */
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { z } from 'zod'
 import { templateFileNames, templateIdPattern } from '../../bait/templates/files.ts'
+import { errnoOf } from '../../kit/atomic-file.ts'
+import { until } from '../../kit/until.ts'
 import { folderOfRun } from './temp.ts'
 
 /** Of one run; empty where somebody else runs these tests. */
@@ -17,6 +20,26 @@ export const setup = (): void => void mkdirSync(known, { mode: 0o700, recursive:
 
 /** After all tests. */
 export const teardown = (): void => rmSync(known, { recursive: true, force: true })
+
+const [making, made] = [join(known, 'making'), join(known, 'made')]
+const makingMs = 200_000
+
+/** Resolves when this was done in this run, by us or by whoever came first; what has failed is left to each farm. */
+export async function onceInRun(make: () => Promise<void>): Promise<void> {
+  if (known === '' || existsSync(made)) return
+  try {
+    mkdirSync(making)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
+    await until(() => existsSync(made), { withinMs: makingMs, everyMs: 100, what: 'templates of the usual types are made' })
+    return
+  }
+  try {
+    await make()
+  } finally {
+    writeFileSync(made, '')
+  }
+}
 
 /** What is known goes into this `templates/` of a home. */
 export function giveTemplates(to: string): void {
