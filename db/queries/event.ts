@@ -21,11 +21,7 @@ export interface VwnEventTold extends VwnEventRecord {
   readonly id: number
   readonly type: TypeName
 }
-type EventRow = Row & { id: number; vwn: VwnId; host: HostId; at_ms: number; event: string; from_state: VwnState; to_state: VwnState; job: JobId | null; why: string | null; type: TypeName }
-
-const toldFrom = (row: EventRow): VwnEventTold => ({
-  id: row.id, atMs: row.at_ms, vwn: row.vwn, host: row.host, type: row.type, event: row.event, from: row.from_state, to: row.to_state, job: row.job, why: row.why,
-})
+type EventRow = Row & VwnEventTold
 
 const insert = statement(
   'insert into vwn_event (vwn, host, at_ms, event, from_state, to_state, job, why) values (@vwn, @host, @atMs, @event, @from, @to, @job, @why)',
@@ -33,11 +29,15 @@ const insert = statement(
 /** The transition is on record. */
 export const addVwnEvent = (db: Database, record: VwnEventRecord): void => void insert(db).run(record)
 
-const withType = 'select vwn_event.*, vwn.type from vwn_event join vwn on vwn.id = vwn_event.vwn'
+// Rows come as they are told: nobody makes objects of them a second time.
+const withType = `
+  select vwn_event.id, vwn_event.at_ms as atMs, vwn_event.vwn, vwn_event.host, vwn.type, vwn_event.event, vwn_event.from_state as "from", vwn_event.to_state as "to",
+    vwn_event.job, vwn_event.why
+  from vwn_event join vwn on vwn.id = vwn_event.vwn`
 
 const ofVwn = statement<EventRow>(`${withType} where vwn_event.vwn = ? order by vwn_event.id`)
 /** What happened to one VWN, first to last. */
-export const vwnEvents = (db: Database, vwn: VwnId): VwnEventTold[] => ofVwn(db).all(vwn).map(toldFrom)
+export const vwnEvents = (db: Database, vwn: VwnId): VwnEventTold[] => ofVwn(db).all(vwn)
 
 const newest = statement<Row & { id: number | null }>('select max(id) as id from vwn_event')
 /** Number of the newest event; 0 while there is none. */
@@ -73,5 +73,5 @@ export function listEvents(db: Database, { order, ...filter }: EventFilter): Vwn
   const text = `${withType} ${where.length === 0 ? '' : `where ${where.join(' and ')}`} order by vwn_event.id ${order} limit @limit`
   const list = statements.get(text) ?? statement<EventRow>(text)
   statements.set(text, list)
-  return list(db).all(asked).map(toldFrom)
+  return list(db).all(asked)
 }
