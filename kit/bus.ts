@@ -8,6 +8,7 @@ import type { ConnectionOptions, Msg, NatsConnection, Subscription } from 'nats'
 import { z } from 'zod'
 import { explain, VwnError } from '../core/errors.ts'
 import type { Kit, Subscribe } from './service.ts'
+import { openSlices } from './slices.ts'
 
 export interface BusOptions {
   readonly servers: readonly string[]
@@ -44,7 +45,7 @@ export interface Bus extends AsyncDisposable {
   publish(subject: string, message: unknown): void
   /** The checked answer; BUS_NO_ANSWER, BUS_BAD_REPLY or BUS_REFUSED otherwise. */
   request<S extends z.ZodType>(subject: string, message: unknown, how: { answer: S; timeoutMs: number }): Promise<z.output<S>>
-  /** Hands over each well-formed message, in order; a handler's failure is logged. */
+  /** Hands over each well-formed message, in order, many of them in slices (slices.ts); a handler's failure is logged. */
   subscribe<S extends z.ZodType>(subject: string, schema: S, handle: OnMessage<S, void>): Disposable
   /** Answers each well-formed request; a handler's failure reaches the asker as BUS_REFUSED. */
   answer<S extends z.ZodType, R>(subject: string, schema: S, handle: OnMessage<S, R>, recall?: Recall<S, R>): Disposable
@@ -118,19 +119,26 @@ function busOver(kit: Kit, nats: NatsConnection): Bus {
     if (/^10*$/.test(String(dropped))) log.warn({ subject, why, dropped }, 'messages dropped that nobody can read')
   }
   const listen = <S extends z.ZodType>(subject: string, schema: S, handle: (value: z.output<S>, msg: Msg) => unknown, known: (msg: Msg) => boolean = () => false): Disposable => {
+    const slices = openSlices(kit.clock)
+    const hear = (msg: Msg): void => {
+      if (known(msg)) return
+      const read = decode(schema, msg.data)
+      if ('value' in read) return void handle(read.value, msg)
+      drop(msg.subject, read.why)
+      refuse(msg, `not understood: ${read.why}`)
+    }
     const subscription: Subscription = nats.subscribe(subject, {
       callback: (error, msg) => {
-        if (error !== null) return log.warn({ subject, err: error }, 'subscription failed')
-        if (known(msg)) return
-        const read = decode(schema, msg.data)
-        if ('value' in read) handle(read.value, msg)
-        else {
-          drop(msg.subject, read.why)
-          refuse(msg, `not understood: ${read.why}`)
-        }
+        if (error === null) slices.add(() => hear(msg))
+        else log.warn({ subject, err: error }, 'subscription failed')
       },
     })
-    return { [Symbol.dispose]: () => subscription.unsubscribe() }
+    return {
+      [Symbol.dispose]() {
+        subscription.unsubscribe()
+        slices[Symbol.dispose]()
+      },
+    }
   }
 
   const close = (): Promise<void> => {

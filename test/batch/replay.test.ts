@@ -97,8 +97,8 @@ const common: readonly ReplayCase[] = [
 
 /** LSF waits for what the text leaves running, and ignores HUP for itself: there these are other cases. */
 const otherInLsf = ['what it leaves running does not outlive it', 'signals that are ignored', 'a program that dies by HUP']
-/** The login shell that PBS puts around a script has no arrangements and dies of it. */
-const otherInPbs = ['USR1 reaches it once']
+/** The login shell that PBS puts around a script has no arrangements and dies of it; whether the script then still gets to say something is a race of its own. */
+const otherInPbs = ['USR1 reaches it once', 'cancelled, it makes an end of its own']
 const left: Readonly<Record<Player['name'], readonly string[]>> = { lsf: otherInLsf, pbs: otherInPbs, torque: otherInPbs, htcondor: [] }
 const of = (player: Player): readonly ReplayCase[] => [...common.filter(({ name }) => !left[player.name].includes(name)), ...own[player.name]]
 
@@ -170,6 +170,13 @@ function pbsCases(): readonly ReplayCase[] {
         job.signal('SIGUSR1')
         await job.says('got')
         job.signal('SIGUSR2')
+      },
+    },
+    {
+      name: 'cancelled, a command makes an end of its own', script: '', words: ['bash', '-c', `trap 'echo bye; exit 3' TERM INT; sleep 600 & echo up; wait`],
+      during: async (job) => {
+        await job.says('up')
+        await job.cancel()
       },
     },
     { name: 'sandbox=private', script: 'echo done', call: { sandbox: 'private' } },
