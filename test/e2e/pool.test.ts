@@ -26,6 +26,8 @@ test('a ready guest is taken by who comes first, another takes its place, and no
 
   const second = await ready()
   expect(second.vwn).not.toBe(first.vwn)
+  // While it is still being cleaned, one that is ready now would be the sooner one.
+  await until(async () => (await farm.vwns()).some(({ vwn, state }) => vwn === first.vwn && state === 'idle'), { withinMs: 60_000, what: 'the first one is clean' })
   expect((await farm.run(['true'])).report).toMatchObject({ vwn: first.vwn, reused: true })
   const types = await until(async () => {
     const found = await farm.api.get('/types', typesReplySchema)
